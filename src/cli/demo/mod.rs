@@ -1,0 +1,130 @@
+//! `log-shipper demo`: everything at work in one process, without a server or an account.
+//!
+//! A broker that speaks NATS's protocol on loopback (`broker`), sample apps that publish as Fly.io
+//! does, and the real pipeline with its real client: the `nats` source, the console sink, and every
+//! destination whose secrets are set.
+
+mod broker;
+
+use super::{Failure, run};
+use crate::config::{Config, Registry, destinations};
+use crate::env::Env;
+use crate::event::Timestamp;
+use crate::nats::{Connection, ConnectionOptions, Servers};
+use crate::sources::demo_logs::FlyEvent;
+use crate::topology::{Topology, TopologyOptions, WhenFull};
+use broker::Broker;
+use std::time::Duration;
+use toml::{Table, Value};
+
+/// `demo`'s arguments.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  log-shipper demo --count 10\n  SUBJECT='logs.*.ord.*' log-shipper demo --rate 2"
+)]
+pub(super) struct Args {
+    /// Events in a second.
+    #[arg(long, default_value_t = 5.0)]
+    rate: f64,
+    /// How many events the apps publish; without it, until Ctrl-C.
+    #[arg(long)]
+    count: Option<u64>,
+}
+
+pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
+    if !(args.rate > 0.0 && args.rate <= 1_000_000.0) {
+        return Err(Failure::Config(format!(
+            "--rate: {} is no rate; expected more than 0 and at most 1000000",
+            args.rate
+        )));
+    }
+    run::block_on(async {
+        let broker = Broker::start()
+            .await
+            .map_err(|error| Failure::Failed(format!("cannot listen on loopback: {error}")))?;
+        let environment = destinations(env, "nats").map_err(Failure::config)?;
+        run::announce(&environment);
+        let table = table(&broker.url(), environment.table, env)?;
+        let text = toml::to_string(&table).map_err(Failure::failed)?;
+        let config = Config::from_toml(&text, "demo", registry, env).map_err(Failure::config)?;
+        let subjects = env.get("SUBJECT").map_err(Failure::config)?.unwrap_or_else(|| "logs.>".to_owned());
+        let options =
+            TopologyOptions { when_full: WhenFull::DropOldest, require_healthy: false, env: env.clone() };
+        let running = Topology::start(config, &options).await.map_err(Failure::config)?;
+        tracing::info!("sample apps publish to {}; the shipper has subscribed to {subjects}", broker.url());
+
+        let (rate, count) = (args.rate, args.count);
+        let subscriptions = words(&subjects).count();
+        let stopper = running.stopper();
+        let apps = async {
+            if let Err(error) = publish(&broker, subscriptions, rate, count).await {
+                tracing::error!("the sample apps have ended: {error}");
+            }
+            stopper.cancel();
+            std::future::pending::<()>().await;
+        };
+        // The broker stays until the shipper has taken everything and left.
+        tokio::select! {
+            () = apps => Ok(()),
+            result = run::run_to_the_end(running, Duration::from_secs(4)) => result,
+        }
+    })
+}
+
+/// The environment's destinations, with the broker as the source and the console as one more sink.
+fn table(url: &str, mut table: Table, env: &Env) -> Result<Table, Failure> {
+    let subjects = env.get("SUBJECT").map_err(Failure::config)?.unwrap_or_else(|| "logs.>".to_owned());
+    let exclude = env.get("SUBJECT_EXCLUDE").map_err(Failure::config)?.unwrap_or_default();
+    let list =
+        |text: &str| Value::Array(words(text).map(|word| Value::from(word.replace('$', "$$"))).collect());
+    let parse = |text: &str| text.parse::<Table>().map_err(Failure::failed);
+    let mut source = parse(
+        "type = \"nats\"\nconnection_name = \"log-shipper demo\"\ndecoding.codec = \"json\"\nsubject_key_field = \"\"",
+    )?;
+    source.insert("url".into(), url.into());
+    source.insert("subjects".into(), list(&subjects));
+    source.insert("exclude".into(), list(&exclude));
+    let console = parse("type = \"console\"\ninputs = [\"nats\"]\nencoding.codec = \"json\"")?;
+    let sinks = table.entry("sinks").or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(sinks) = sinks {
+        sinks.insert("console".into(), Value::Table(console));
+    }
+    table.insert(
+        "sources".into(),
+        Value::Table([("nats".to_owned(), Value::Table(source))].into_iter().collect()),
+    );
+    Ok(table)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ' ']).filter(|word| !word.is_empty())
+}
+
+/// The sample apps: one client that publishes for all of them.
+async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option<u64>) -> Result<(), String> {
+    let options = ConnectionOptions {
+        id: "demo".into(),
+        name: "sample apps".into(),
+        servers: Servers::parse(&broker.url()).map_err(|error| error.to_string())?,
+        auth: None,
+        tls: None,
+        subscriber_capacity: 1,
+        env: Env::default(),
+    };
+    let apps = Connection::open(options).await?;
+    broker.wait_for_subscriptions(subscriptions).await;
+    // Above a thousand a second, several are published at each tick of the clock.
+    let burst = (rate / 1000.0).ceil().max(1.0);
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(burst / rate));
+    let mut number = 0;
+    let count = count.unwrap_or(u64::MAX);
+    while number < count {
+        ticks.tick().await;
+        for _ in 0..(burst as u64).min(count - number) {
+            let FlyEvent { subject, json } = FlyEvent::make(number, Timestamp::now());
+            apps.publish(subject, json.into()).await?;
+            number += 1;
+        }
+    }
+    apps.flush().await
+}

@@ -1,0 +1,196 @@
+//! The command line. Data goes to standard output, messages to standard error. Exit codes: 0 done, 1
+//! failed while running, 64 bad usage, 78 bad configuration.
+//!
+//! - this file: the arguments, the log, the exit code
+//! - `completion`, `demo`, `generate`, `list`, `providers`, `run`, `validate`: a file a command
+
+mod completion;
+mod demo;
+mod generate;
+mod list;
+mod providers;
+mod run;
+mod validate;
+
+use crate::config::{Config, Registry};
+use crate::env::Env;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Reads logs from NATS subjects and ships them to log aggregators.
+///
+/// Without a command: the same as `run`.
+#[derive(Debug, Parser)]
+#[command(name = "log-shipper", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::Args,
+    /// How log-shipper's own log is written; also LOG_SHIPPER_LOG_FORMAT.
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ship logs: from a configuration, or from the environment's secrets.
+    Run(run::Args),
+    /// Show everything at work in one process: a broker, sample apps, the pipeline.
+    Demo(demo::Args),
+    /// Print the configuration that `run` would use.
+    Generate(generate::Args),
+    /// Report every mistake in a configuration.
+    Validate(validate::Args),
+    /// List the destinations that secrets of the environment switch on.
+    Providers(providers::Args),
+    /// List the components of configurations, with their options.
+    List(list::Args),
+    /// Print the completions of a shell.
+    Completion(completion::Args),
+}
+
+/// How a command that did not do its work ends.
+#[derive(Debug)]
+enum Failure {
+    /// It failed at work: exit code 1.
+    Failed(String),
+    /// Its configuration is wrong: exit code 78, as sysexits.h has it.
+    Config(String),
+}
+
+const EXIT_USAGE: u8 = 64;
+const EXIT_CONFIG: u8 = 78;
+
+/// The whole program, with these components.
+pub fn main(registry: Registry) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no failure.
+            let is_failure = error.use_stderr();
+            let _ = error.print();
+            return if is_failure { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let env = Env::from_process();
+    let result =
+        start_log(cli.log_format, &env).and_then(|()| match cli.command.unwrap_or(Command::Run(cli.run)) {
+            Command::Run(args) => run::run(&args, &registry, &env),
+            Command::Demo(args) => demo::run(&args, &registry, &env),
+            Command::Generate(args) => generate::run(&args, &env),
+            Command::Validate(args) => validate::run(&args, &registry, &env),
+            Command::Providers(args) => providers::run(&args, &env),
+            Command::List(args) => list::run(&args, &registry),
+            Command::Completion(args) => completion::run(&args),
+        });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(message)) => {
+            eprintln!("log-shipper: {message}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Config(message)) => {
+            eprintln!("log-shipper: {message}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+impl Failure {
+    fn config(error: impl std::fmt::Display) -> Failure {
+        Failure::Config(error.to_string())
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Failure {
+        Failure::Failed(error.to_string())
+    }
+}
+
+/// The log on standard error, filtered by `LOG_SHIPPER_LOG` (`info` by default).
+fn start_log(format: Option<LogFormat>, env: &Env) -> Result<(), Failure> {
+    let format = match (format, env.get("LOG_SHIPPER_LOG_FORMAT").map_err(Failure::config)?.as_deref()) {
+        (Some(format), _) => format,
+        (None, None | Some("text")) => LogFormat::Text,
+        (None, Some("json")) => LogFormat::Json,
+        (None, Some(other)) => {
+            return Err(Failure::Config(format!(
+                "LOG_SHIPPER_LOG_FORMAT: `{other}` is unknown; expected text or json"
+            )));
+        }
+    };
+    let filter = env.get("LOG_SHIPPER_LOG").map_err(Failure::config)?.unwrap_or_else(|| "info".to_owned());
+    // The client's own lines would say again, and without limit, what we say of the connection.
+    let filter = EnvFilter::try_new(format!("async_nats=off,{filter}")).map_err(|error| {
+        Failure::Config(format!("LOG_SHIPPER_LOG: {error}; expected a level such as info or debug"))
+    })?;
+    let is_coloured =
+        std::io::stderr().is_terminal() && env.get("NO_COLOR").map_err(Failure::config)?.is_none();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(is_coloured).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// The configuration in these files.
+fn load(files: &[PathBuf], registry: &Registry, env: &Env) -> Result<Config, Failure> {
+    let mut texts = Vec::new();
+    let mut problems = Vec::new();
+    for path in files {
+        match std::fs::read_to_string(path) {
+            Ok(text) => texts.push((path.display().to_string(), text)),
+            Err(error) => problems.push(format!("{}: cannot be read: {error}", path.display())),
+        }
+    }
+    let config = Config::from_files(&texts, registry, env).map_err(|error| error.to_string());
+    match config {
+        Ok(config) if problems.is_empty() => Ok(config),
+        result => {
+            problems.extend(result.err());
+            Err(Failure::Config(format!("the configuration has mistakes:\n{}", problems.join("\n"))))
+        }
+    }
+}
+
+/// Rows as columns of equal width.
+fn print_table(rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together_and_every_command_has_an_example() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        command.build();
+        for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("log-shipper"), "{} has no example", command.get_name());
+        }
+    }
+}

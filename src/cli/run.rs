@@ -1,0 +1,124 @@
+//! `log-shipper run`
+
+use super::{Failure, load};
+use crate::config::{Config, Environment, Registry, Seconds, from_environment, generate};
+use crate::env::Env;
+use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `run`'s arguments.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  ACCESS_TOKEN=... LOKI_URL=... LOKI_USERNAME=... LOKI_PASSWORD=... log-shipper run\n  log-shipper run -c vector.toml"
+)]
+pub(crate) struct Args {
+    /// A configuration file; may be given several times. Without one: the environment.
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// Do not start unless every healthcheck passes.
+    #[arg(short, long)]
+    require_healthy: bool,
+    /// Seconds for delivering what is left after a signal to stop. Default: 60 with a configuration, 4
+    /// without, because Fly.io allows 5.
+    #[arg(long, value_name = "SECONDS")]
+    graceful_shutdown_limit_secs: Option<f64>,
+}
+
+/// Fly.io kills a machine five seconds after the signal to stop.
+const ENVIRONMENT_SHUTDOWN: Duration = Duration::from_secs(4);
+/// Vector's.
+const CONFIG_SHUTDOWN: Duration = Duration::from_secs(60);
+
+pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
+    let is_environment = args.config.is_empty();
+    let config =
+        if is_environment { environment(registry, env)? } else { load(&args.config, registry, env)? };
+    let deadline = match args.graceful_shutdown_limit_secs.map(Seconds::try_from).transpose() {
+        Ok(Some(seconds)) => seconds.0,
+        Ok(None) if is_environment => ENVIRONMENT_SHUTDOWN,
+        Ok(None) => CONFIG_SHUTDOWN,
+        Err(error) => return Err(Failure::Config(format!("--graceful-shutdown-limit-secs: {error}"))),
+    };
+    let options = TopologyOptions {
+        // Whoever sets secrets wants no destination to suffer from another; whoever writes a
+        // configuration for Vector wants what Vector does.
+        when_full: if is_environment { WhenFull::DropOldest } else { WhenFull::Block },
+        require_healthy: args.require_healthy,
+        env: env.clone(),
+    };
+    block_on(async {
+        let running = Topology::start(config, &options).await.map_err(Failure::config)?;
+        run_to_the_end(running, deadline).await
+    })
+}
+
+/// Runs in a runtime with a thread for each core.
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    let result = runtime.block_on(future);
+    // Standard input may be waiting for a line in a thread of its own; nobody waits for that.
+    runtime.shutdown_background();
+    result
+}
+
+fn environment(registry: &Registry, env: &Env) -> Result<Config, Failure> {
+    let environment = from_environment(env).map_err(Failure::config)?;
+    announce(&environment);
+    let text = generate(&environment).map_err(Failure::failed)?;
+    Config::from_toml(&text, "environment", registry, env).map_err(Failure::config)
+}
+
+/// Says which destinations are on, and what looks like a mistake.
+pub(super) fn announce(environment: &Environment) {
+    for provider in &environment.enabled {
+        let secrets =
+            provider.variables.iter().filter(|variable| variable.is_required()).map(|variable| variable.name);
+        tracing::info!("shipping to {} ({})", provider.title, secrets.collect::<Vec<_>>().join(", "));
+    }
+    for warning in &environment.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Waits for a signal, or for the end of all input; then stops, and reports the books.
+pub(super) async fn run_to_the_end(mut running: RunningTopology, deadline: Duration) -> Result<(), Failure> {
+    let signal = stop_signal().map_err(Failure::failed)?;
+    tokio::pin!(signal);
+    tokio::select! {
+        () = running.finished() => {}
+        () = &mut signal => tracing::info!("stopping: delivering what is left, for at most {} s", deadline.as_secs_f64()),
+    }
+    let second = stop_signal().map_err(Failure::failed)?;
+    let books = running.books();
+    let report = tokio::select! {
+        report = running.stop(deadline) => report,
+        () = second => {
+            tracing::warn!("second signal: stopping at once");
+            books.snapshot()
+        }
+    };
+    for line in report.to_string().lines() {
+        tracing::info!("{line}");
+    }
+    match report.has_losses() {
+        false => Ok(()),
+        true => {
+            Err(Failure::Failed("not everything was delivered before the end; see the counts above".into()))
+        }
+    }
+}
+
+/// SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,409 @@
+//! The environment's variables to a configuration, by the table of providers.
+//!
+//! What comes out is TOML that a stock Vector runs as well, with secrets as `${NAME}`: it is built as
+//! values and serialised, so that nothing in a variable can break it.
+
+use crate::env::{Env, EnvError};
+use crate::providers::{PROVIDERS, Provider, Setting, State};
+use snafu::{ResultExt, Snafu, ensure};
+use toml::{Table, Value};
+
+/// What the environment says.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The configuration.
+    pub table: Table,
+    /// The providers that are on.
+    pub enabled: Vec<&'static Provider>,
+    /// What looks like a mistake but does not keep us from starting.
+    pub warnings: Vec<String>,
+}
+
+/// The environment does not say enough.
+#[derive(Debug, Snafu)]
+pub enum EnvironmentError {
+    /// A variable can't be read.
+    #[snafu(transparent)]
+    Variable {
+        /// Why.
+        source: EnvError,
+    },
+    /// There is no way to sign in to NATS.
+    #[snafu(display(
+        "ACCESS_TOKEN is not set: it is the Fly.io token that reads the logs (`fly tokens create readonly`). For a NATS server of your own, set NATS_URL"
+    ))]
+    NoAccessToken,
+    /// No provider is on.
+    #[snafu(display("no destination: set the secrets of at least one (`log-shipper providers` lists them){}", hints.iter().map(|hint| format!("\n{hint}")).collect::<String>()))]
+    NoDestination {
+        /// What looks like a mistake.
+        hints: Vec<String>,
+    },
+    /// The generated configuration cannot be written.
+    #[snafu(display("the configuration cannot be written: {source}"))]
+    Serialize {
+        /// Why.
+        source: toml::ser::Error,
+    },
+}
+
+/// The configuration that the environment's variables stand for.
+///
+/// # Errors
+/// If there is no way to sign in to NATS, or no destination.
+pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
+    let source = nats_source(env)?;
+    let mut environment = destinations(env, "nats")?;
+    let sources = [("nats".to_owned(), Value::Table(source))].into_iter().collect();
+    environment.table.insert("sources".to_owned(), Value::Table(sources));
+    ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
+    Ok(environment)
+}
+
+/// The sinks of every provider that is on, and their transforms, fed by the source of this id.
+pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, EnvironmentError> {
+    let mut environment = Environment { table: Table::new(), enabled: Vec::new(), warnings: Vec::new() };
+    for provider in PROVIDERS {
+        match provider.state(env)? {
+            State::Off => {}
+            State::Incomplete(missing) => environment.warnings.push(format!(
+                "{} is off: {} {} not set, though other variables of it are",
+                provider.title,
+                missing.join(" and "),
+                if missing.len() == 1 { "is" } else { "are" }
+            )),
+            State::On => {
+                environment.enabled.push(provider);
+                add_provider(provider, env, source, &mut environment.table)?;
+            }
+        }
+    }
+    environment.warnings.extend(misspelt(env)?);
+    Ok(environment)
+}
+
+fn add_provider(provider: &Provider, env: &Env, source: &str, table: &mut Table) -> Result<(), EnvError> {
+    let mut input = source.to_owned();
+    if let Some(program) = provider.remap {
+        let id = format!("{}_fields", provider.name);
+        set(table, &format!("transforms.{id}.type"), "remap");
+        set(table, &format!("transforms.{id}.inputs"), vec![input]);
+        set(table, &format!("transforms.{id}.source"), program);
+        input = id;
+    }
+    let sink = format!("sinks.{}", provider.name);
+    set(table, &format!("{sink}.type"), provider.sink);
+    set(table, &format!("{sink}.inputs"), vec![input]);
+    for (path, setting) in provider.set {
+        let path = format!("{sink}.{path}");
+        match setting {
+            Setting::Text(text) => set(table, &path, resolve(provider, text, env)?),
+            Setting::Integer(number) => set(table, &path, *number),
+            Setting::Bool(switch) => set(table, &path, *switch),
+        }
+    }
+    Ok(())
+}
+
+/// The text with each `${NAME}` under the name that is set, or with its default.
+fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<String, EnvError> {
+    let mut resolved = text.to_owned();
+    for variable in provider.variables {
+        let reference = match (variable.set_as(env)?, variable.default) {
+            (Some(name), _) => format!("${{{name}}}"),
+            (None, Some(default)) => format!("${{{}:-{default}}}", variable.name),
+            (None, None) => continue,
+        };
+        resolved = resolved.replace(&format!("${{{}}}", variable.name), &reference);
+    }
+    Ok(resolved)
+}
+
+/// The `nats` source: Fly's own NATS, or the server that the NATS CLI's variables name.
+fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
+    let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
+    let mut source = Table::new();
+    set(&mut source, "type", "nats");
+    set(&mut source, "connection_name", "log-shipper");
+    let mut is_own_server = false;
+    for name in OWN_SERVER {
+        is_own_server |= is_set(name)?;
+    }
+    let has_access_token = is_set("ACCESS_TOKEN")?;
+    ensure!(is_own_server || has_access_token, NoAccessTokenSnafu);
+    let url = if is_own_server {
+        "${NATS_URL:-nats://localhost:4222}"
+    } else {
+        "nats://[${NETWORK:-fdaa}::3]:4223"
+    };
+    set(&mut source, "url", url);
+    if is_set("NATS_CREDS")? {
+        set(&mut source, "auth.strategy", "credentials_file");
+        set(&mut source, "auth.credentials_file.path", "${NATS_CREDS}");
+    } else if is_set("NATS_NKEY")? {
+        set(&mut source, "auth.strategy", "nkey");
+        set(&mut source, "auth.nkey.seed", "${NATS_NKEY}");
+    } else if is_set("NATS_TOKEN")? {
+        set(&mut source, "auth.strategy", "token");
+        set(&mut source, "auth.token.value", "${NATS_TOKEN}");
+    } else if is_set("NATS_USER")? {
+        set(&mut source, "auth.strategy", "user_password");
+        set(&mut source, "auth.user_password.user", "${NATS_USER}");
+        set(&mut source, "auth.user_password.password", "${NATS_PASSWORD:-}");
+    } else if has_access_token {
+        set(&mut source, "auth.strategy", "user_password");
+        set(&mut source, "auth.user_password.user", "${ORG:-personal}");
+        set(&mut source, "auth.user_password.password", "${ACCESS_TOKEN}");
+    }
+    for (name, option) in [("NATS_CA", "ca_file"), ("NATS_CERT", "crt_file"), ("NATS_KEY", "key_file")] {
+        if is_set(name)? {
+            set(&mut source, "tls.enabled", true);
+            set(&mut source, &format!("tls.{option}"), format!("${{{name}}}"));
+        }
+    }
+    let subjects = list(env.get("SUBJECT")?);
+    match subjects.as_slice() {
+        [] => set(&mut source, "subject", "logs.>"),
+        [subject] => set(&mut source, "subject", escape(subject)),
+        several => {
+            set(&mut source, "subjects", several.iter().map(|subject| escape(subject)).collect::<Vec<_>>())
+        }
+    }
+    let exclude = list(env.get("SUBJECT_EXCLUDE")?);
+    if !exclude.is_empty() {
+        set(&mut source, "exclude", exclude.iter().map(|subject| escape(subject)).collect::<Vec<_>>());
+    }
+    if let Some(queue) = env.get("QUEUE")? {
+        set(&mut source, "queue", escape(&queue));
+    }
+    set(&mut source, "decoding.codec", "json");
+    // A Fly event says for itself where it comes from, and stays the text that it came as.
+    set(&mut source, "subject_key_field", "");
+    // Some 6 MB of Fly's events: more would only be memory, because the sinks have buffers of their own.
+    set(&mut source, "subscriber_capacity", 16_384);
+    Ok(source)
+}
+
+/// The variables that mean a NATS server of one's own.
+const OWN_SERVER: &[&str] = &[
+    "NATS_URL",
+    "NATS_USER",
+    "NATS_PASSWORD",
+    "NATS_TOKEN",
+    "NATS_CREDS",
+    "NATS_NKEY",
+    "NATS_CERT",
+    "NATS_KEY",
+    "NATS_CA",
+];
+
+/// The variables of every provider's and of the source.
+const CORE: &[&str] = &["ORG", "ACCESS_TOKEN", "SUBJECT", "SUBJECT_EXCLUDE", "QUEUE", "NETWORK"];
+
+/// Words divided by commas or white space.
+fn list(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// The text as interpolation leaves it: a `$` of its own doubled.
+fn escape(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// Puts a value at a dotted path.
+fn set(table: &mut Table, path: &str, value: impl Into<Value>) {
+    match path.split_once('.') {
+        None => drop(table.insert(path.to_owned(), value.into())),
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Warnings for variables that are empty, and for those whose name is nearly that of one we know.
+fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
+    let of_providers = PROVIDERS.iter().flat_map(|provider| provider.variables);
+    let of_providers = of_providers.flat_map(|variable| [Some(variable.name), variable.or]).flatten();
+    let known: Vec<&str> = CORE.iter().chain(OWN_SERVER).copied().chain(of_providers).collect();
+    let mut warnings = Vec::new();
+    for name in env.names() {
+        let base = name.strip_suffix("_FILE").unwrap_or(name);
+        if known.contains(&base) {
+            if env.lookup(name)?.is_some_and(|value| value.is_empty()) && env.get(base)?.is_none() {
+                warnings.push(format!("{name} is empty, which counts as not set"));
+            }
+            continue;
+        }
+        let near = known.iter().filter(|known| known.len() > 6 && is_near(base, known));
+        let nearest = near.min_by_key(|known| strsim::damerau_levenshtein(base, known));
+        if let Some(nearest) = nearest
+            && env.get(nearest)?.is_none()
+        {
+            warnings.push(format!("{name} is not known; did you mean {nearest}?"));
+        }
+    }
+    Ok(warnings)
+}
+
+fn is_near(name: &str, known: &str) -> bool {
+    // The beginning is what tells one product from another.
+    name.get(..3) == known.get(..3) && strsim::damerau_levenshtein(name, known) <= 2
+}
+
+/// The configuration as text, with a word on where it comes from.
+///
+/// # Errors
+/// If it cannot be serialised.
+pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
+    let mut text = String::from(
+        "# Generated by `log-shipper generate` from the environment; `log-shipper run -c FILE` runs it, and so does\n\
+         # Vector 0.58 with --dangerously-allow-env-var-interpolation. Secrets stay in the environment.\n\n",
+    );
+    let source = environment.table.get("sources").and_then(|sources| sources.get("nats"));
+    if source.is_some_and(|source| source.get("subjects").is_some() || source.get("exclude").is_some()) {
+        text.push_str("# `subjects` and `exclude` are log-shipper's own: Vector has one subject for each nats source.\n\n");
+    }
+    text.push_str(&toml::to_string(&environment.table).context(SerializeSnafu)?);
+    Ok(text)
+}
+
+/// An example of every provider, for `vector.toml.example`.
+///
+/// # Errors
+/// If it cannot be serialised.
+pub fn example() -> Result<String, EnvironmentError> {
+    let mut text = String::from(
+        "# An example of everything that the environment can switch on, printed by `log-shipper generate --example`.\n\
+         # Keep the source and the destinations you use; ${NAME} is taken from the environment.\n\n",
+    );
+    let fly = Env::from_pairs([("ACCESS_TOKEN", "token")]);
+    let sources: Table = [("nats".to_owned(), Value::Table(nats_source(&fly)?))].into_iter().collect();
+    let section = |name: &str, table: Table| {
+        let table: Table = [(name.to_owned(), Value::Table(table))].into_iter().collect();
+        toml::to_string(&table).context(SerializeSnafu)
+    };
+    text.push_str("# Fly.io's logs. For a server of your own: url = \"nats://host:4222\" and its auth.\n");
+    text.push_str(&section("sources", sources)?);
+    for provider in PROVIDERS {
+        let required = provider.variables.iter().filter(|variable| variable.is_required());
+        let env = Env::from_pairs(required.map(|variable| (variable.name, "x")));
+        let mut table = Table::new();
+        add_provider(provider, &env, "nats", &mut table)?;
+        text.push_str(&format!("\n# {}\n", provider.title));
+        for variable in provider.variables {
+            let default =
+                variable.default.map(|default| format!(", {default} if not set")).unwrap_or_default();
+            text.push_str(&format!("#   {}: {}{default}\n", variable.name, variable.about));
+        }
+        text.push_str(&toml::to_string(&table).context(SerializeSnafu)?);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Registry};
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        from_environment(&Env::from_pairs(pairs.iter().copied())).unwrap()
+    }
+
+    const HTTP: [(&str, &str); 2] = [("HTTP_URL", "http://h/"), ("HTTP_TOKEN", "t")];
+
+    #[test]
+    fn every_provider_loads_and_so_does_what_is_generated() {
+        let mut pairs = vec![("ACCESS_TOKEN", "token")];
+        let required = PROVIDERS
+            .iter()
+            .flat_map(|provider| provider.variables)
+            .filter(|variable| variable.is_required());
+        pairs.extend(
+            required.map(|variable| {
+                (variable.name, if variable.name.ends_with("_URL") { "http://h" } else { "x" })
+            }),
+        );
+        let env = Env::from_pairs(pairs);
+        let environment = from_environment(&env).unwrap();
+        assert_eq!(environment.enabled.len(), PROVIDERS.len());
+        let registry = Registry::builtin();
+        let config =
+            Config::from_toml(&generate(&environment).unwrap(), "generated", &registry, &env).unwrap();
+        assert_eq!(config.sinks.len(), PROVIDERS.len());
+        Config::from_toml(&example().unwrap(), "example", &registry, &env).unwrap();
+    }
+
+    #[test]
+    fn signs_in_where_the_environment_says() {
+        let strategy = |more: &[(&str, &str)]| {
+            let table = environment(&[&HTTP, more].concat()).table;
+            let source = &table["sources"]["nats"];
+            let strategy = source.get("auth").map_or("none", |auth| auth["strategy"].as_str().unwrap());
+            (source["url"].as_str().unwrap().to_owned(), strategy.to_owned())
+        };
+        let own = "${NATS_URL:-nats://localhost:4222}";
+        for (variables, url, expected) in [
+            (&[("ACCESS_TOKEN", "t")][..], "nats://[${NETWORK:-fdaa}::3]:4223", "user_password"),
+            (&[("NATS_URL", "nats://h")], own, "none"),
+            (&[("NATS_USER", "u"), ("NATS_PASSWORD", "p")], own, "user_password"),
+            (&[("NATS_TOKEN", "t")], own, "token"),
+            (&[("NATS_CREDS", "/c")], own, "credentials_file"),
+            (&[("NATS_NKEY", "SU")], own, "nkey"),
+            (&[("NATS_URL", "nats://h"), ("ACCESS_TOKEN", "t")], own, "user_password"),
+        ] {
+            assert_eq!(strategy(variables), (url.to_owned(), expected.to_owned()), "{variables:?}");
+        }
+        assert!(matches!(from_environment(&Env::from_pairs(HTTP)), Err(EnvironmentError::NoAccessToken)));
+    }
+
+    #[test]
+    fn subjects_are_divided_and_kept_literally() {
+        let variables = [
+            ("ACCESS_TOKEN", "t"),
+            ("SUBJECT", "logs.a.>, logs.$x.> "),
+            ("SUBJECT_EXCLUDE", "logs.b.>"),
+            ("QUEUE", "q"),
+        ];
+        let table = environment(&[&HTTP[..], &variables].concat()).table;
+        let source = &table["sources"]["nats"];
+        assert_eq!(source["subjects"].as_array().unwrap().len(), 2);
+        assert_eq!(source["subjects"][1].as_str(), Some("logs.$$x.>"));
+        assert_eq!(source["exclude"][0].as_str(), Some("logs.b.>"));
+        assert_eq!(source["queue"].as_str(), Some("q"));
+    }
+
+    #[test]
+    fn says_what_looks_like_a_mistake() {
+        let variables = [
+            ("ACCESS_TOKEN", "t"),
+            ("LOKI_URL", "http://l"),
+            ("BETTERSTACK_SOURCE_TOKEN", "x"),
+            ("AXIOM_TOKEN", ""),
+            ("HTTP_PROXY", "http://proxy"),
+        ];
+        let warnings = environment(&[&HTTP[..], &variables].concat()).warnings.join("\n");
+        for words in [
+            "Grafana Loki is off: LOKI_USERNAME and LOKI_PASSWORD are not set",
+            "BETTERSTACK_SOURCE_TOKEN is not known; did you mean BETTER_STACK_SOURCE_TOKEN?",
+            "AXIOM_TOKEN is empty",
+        ] {
+            assert!(warnings.contains(words), "{warnings}");
+        }
+        assert!(!warnings.contains("HTTP_PROXY"), "{warnings}");
+        let error =
+            from_environment(&Env::from_pairs([("ACCESS_TOKEN", "t"), ("AXIOM_TOKN", "x")])).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("no destination") && text.contains("did you mean AXIOM_TOKEN?"), "{text}");
+    }
+
+    #[test]
+    fn generated_text_holds_no_secret() {
+        let environment =
+            environment(&[("ACCESS_TOKEN", "s3cr3t"), ("HTTP_URL", "http://h"), ("HTTP_TOKEN", "s3cr3t")]);
+        assert!(!generate(&environment).unwrap().contains("s3cr3t"));
+    }
+}

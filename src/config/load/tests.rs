@@ -1,0 +1,121 @@
+use super::*;
+
+fn load(text: &str) -> Result<Config, Vec<String>> {
+    let env = Env::from_pairs([("TOKEN", "s3cr3t \"$x\" #"), ("NUMBER", "s3cr3t-number")]);
+    Config::from_toml(text, "test.toml", &Registry::builtin(), &env)
+        .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
+}
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let problems = load(text).unwrap_err();
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, words) in problems.iter().zip(expected) {
+        assert!(problem.contains(words), "{problem}\nshould contain\n{words}");
+        assert!(!problem.contains("s3cr3t"), "{problem}");
+    }
+}
+
+const SOURCE: &str = "[sources.in]\ntype = 'demo_logs'\nformat = 'fly'\n";
+
+#[test]
+fn loads_components_and_their_inputs() {
+    let text = format!(
+        "{SOURCE}[sources.other]\ntype = 'stdin'\n\
+         [transforms.t]\ntype = 'remap'\ninputs = ['in']\nsource = '.a = .b'\n\
+         [sinks.all]\ntype = 'blackhole'\ninputs = ['*']\n\
+         [sinks.some]\ntype = 'http'\ninputs = ['t', 'o*r']\nuri = 'http://h'\nencoding.codec = 'json'\n\
+         auth = {{strategy = 'bearer', token = '${{TOKEN}}'}}\n\
+         buffer = {{type = 'memory', max_events = 5, when_full = 'drop_newest'}}\nhealthcheck = false\n\
+         acknowledgements = true\nbatch.timeout_secs = 0.1\n"
+    );
+    let config = load(&text).unwrap();
+    assert_eq!(config.sources.len(), 2);
+    assert_eq!(config.sinks[0].options.inputs, ["in", "other", "t"]);
+    assert_eq!(config.sinks[1].options.inputs, ["other", "t"]);
+    assert_eq!(config.sinks[1].options.acknowledgements.enabled, Some(true));
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+}
+
+#[test]
+fn reports_every_mistake_with_its_line() {
+    let text = format!(
+        "{SOURCE}\n[sinks.a]\ntype = 'http'\ninputs = ['nowhere']\nuri = 'http://h'\nencodin.codec = 'json'\ncompresion = 'gzip'\n\
+         encoding.codec = 'json'\n\
+         [sinks.b]\ntype = 'blackhol'\ninputs = ['in']\n\
+         [sinks.c]\ntype = 'console'\ninputs = []\nbuffer.when_full = 'explode'\nencoding.codec = 'json'\ntarget = 3\n\
+         [sinks.d]\ninputs = ['in']\n\
+         [sinks.in]\ntype = 'blackhole'\ninputs = ['in']\n"
+    );
+    check(
+        &text,
+        &[
+            "test.toml:9: sinks.a.encodin: unknown field `encodin`",
+            "test.toml:10: sinks.a.compresion: unknown field `compresion`",
+            "test.toml:13: sinks.b.type: unknown type `blackhol`, expected one of `axiom`",
+            "test.toml:18: sinks.c.buffer: buffer.when_full: `explode` is unknown",
+            "test.toml:20: sinks.c.target: invalid type, expected a string",
+            "test.toml:21: sinks.d.type: missing",
+            "test.toml:23: sinks.in: the id `in` is already that of one of the sources (test.toml:1)",
+        ],
+    );
+}
+
+#[test]
+fn reports_wrong_inputs_and_circles() {
+    let remap = |id: &str, input: &str| {
+        format!("[transforms.{id}]\ntype = 'remap'\ninputs = ['{input}']\nsource = ''\n")
+    };
+    let text = format!(
+        "{SOURCE}{}{}[sinks.s]\ntype='blackhole'\ninputs=['inn', 's']\n[sinks.e]\ntype='blackhole'\ninputs=[]\n",
+        remap("x", "y"),
+        remap("y", "x")
+    );
+    check(
+        &text,
+        &[
+            "sinks.e.inputs: empty",
+            "sinks.s.inputs: no component is called `inn`, expected one of `in`, `x`, `y`",
+            "sinks.s.inputs: no component is called `s`",
+            "transforms.x.inputs: `x` feeds itself",
+            "transforms.y.inputs: `y` feeds itself",
+        ],
+    );
+}
+
+#[test]
+fn reports_syntax_and_interpolation() {
+    check("[sources.in\ntype = 'stdin'\n", &["test.toml:1: "]);
+    check(
+        &format!(
+            "{SOURCE}[sinks.a]\ntype='http'\ninputs=['in']\nuri='${{URL}}'\nauth.token='${{KEY:?set the key}}'\n"
+        ),
+        &[
+            "test.toml:7: sinks.a.uri: environment variable URL is not set",
+            "test.toml:8: sinks.a.auth.token: environment variable KEY is not set: set the key",
+        ],
+    );
+    check(
+        &format!("{SOURCE}[sinks.a]\ntype='blackhole'\ninputs=['in']\nprint_interval_secs='${{NUMBER}}'\n"),
+        &["sinks.a.print_interval_secs: invalid type: string (a value from the environment)"],
+    );
+    check(&format!("{SOURCE}[sink.a]\ntype='blackhole'\n"), &["test.toml:4: sink: unknown field `sink`"]);
+}
+
+#[test]
+fn globs() {
+    for (pattern, name, expected) in [
+        ("a", "a", true),
+        ("a", "b", false),
+        ("*", "x", true),
+        ("a*", "abc", true),
+        ("*c", "abc", true),
+        ("a*c", "abc", true),
+        ("a*b*c", "aXbYc", true),
+        ("a*b", "ac", false),
+        ("*b*", "abc", true),
+        ("ab*b", "ab", false),
+    ] {
+        assert_eq!(glob(pattern, name), expected, "{pattern} {name}");
+    }
+}

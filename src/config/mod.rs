@@ -1,0 +1,393 @@
+//! Configuration: what a topology is made of, from code, from text or from the environment.
+//!
+//! - this file: the component traits, [`Config`], and the options that every sink has
+//! - `registry`: [`Registry`], every component by name
+//! - `load`: TOML text to a [`Config`], every mistake at once
+//! - `interpolate`: `${NAME}` in the values of that text
+//! - `environment`: the environment's variables to TOML text, by the table of providers
+
+mod environment;
+mod interpolate;
+mod load;
+mod registry;
+
+pub(crate) use environment::destinations;
+pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
+pub use interpolate::interpolate;
+pub use load::{Problem, Problems};
+pub use registry::{ComponentInfo, ComponentKind, Registry};
+
+use crate::env::Env;
+use crate::event::LogEvent;
+use crate::http::ProxyConfig;
+use crate::topology::{BufferReceiver, BufferSettings, Capacity, SourceSender, WhenFull};
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use serde::Deserialize;
+use std::fmt::Debug;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Any error that a component reports; its text says what was wrong and what to do.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The result of building or running a component.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+// === the component traits ===
+
+/// A running source: it ends when it is told to, or when its input ends.
+pub type Source = BoxFuture<'static, Result<()>>;
+
+/// One look at a destination: does it answer, does it know us? `None` where there is nothing to ask.
+pub type Healthcheck = Option<BoxFuture<'static, Result<()>>>;
+
+/// The configuration of a source.
+#[async_trait]
+pub trait SourceConfig: Debug + Send + Sync {
+    /// Makes the source. Does not wait for the network.
+    ///
+    /// # Errors
+    /// If the configuration cannot work: a file that cannot be read, options that exclude each other.
+    async fn build(&self, cx: SourceContext) -> Result<Source>;
+
+    /// Whether the source waits for its events' receipts before it tells its peer that they arrived.
+    fn can_acknowledge(&self) -> bool {
+        false
+    }
+}
+
+/// What a source is given.
+#[derive(Debug)]
+pub struct SourceContext {
+    /// The component's id.
+    pub id: String,
+    /// Where events go.
+    pub output: SourceSender,
+    /// Tells the source to stop: to take what has already been sent to it, and end.
+    pub shutdown: CancellationToken,
+    /// The environment, for secrets that are read anew.
+    pub env: Env,
+}
+
+/// The configuration of a transform.
+pub trait TransformConfig: Debug + Send + Sync {
+    /// Makes the transform.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    fn build(&self, cx: &TransformContext) -> Result<Box<dyn Transform>>;
+}
+
+/// What a transform is given.
+#[derive(Debug)]
+pub struct TransformContext {
+    /// The component's id.
+    pub id: String,
+}
+
+/// Changes events on their way.
+pub trait Transform: Send {
+    /// Takes an event and puts what becomes of it into `output`: nothing, one event or several. An
+    /// event that is left out answers its finalizers.
+    fn transform(&mut self, event: LogEvent, output: &mut Vec<LogEvent>);
+}
+
+/// The configuration of a sink.
+pub trait SinkConfig: Debug + Send + Sync {
+    /// Makes the sink and its healthcheck. Does not wait for the network.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)>;
+}
+
+/// What a sink is given.
+#[derive(Clone, Debug)]
+pub struct SinkContext {
+    /// The component's id.
+    pub id: String,
+    /// The proxies to use.
+    pub proxy: ProxyConfig,
+    /// The options of the sink's healthcheck.
+    pub healthcheck: HealthcheckConfig,
+}
+
+/// A running sink.
+#[async_trait]
+pub trait StreamSink: Send {
+    /// Takes events until there are no more, and answers for each of them: through
+    /// [`Receipts`](crate::topology::Receipts) or
+    /// [`SinkCounts::settle_events`](crate::topology::SinkCounts::settle_events).
+    ///
+    /// # Errors
+    /// If the sink cannot go on; what it holds is then lost, and counted.
+    async fn run(self: Box<Self>, input: BufferReceiver) -> Result<()>;
+}
+
+// === the configuration ===
+
+/// A whole configuration: components by id, and who feeds whom.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// The sources, by id.
+    pub sources: Vec<(String, Box<dyn SourceConfig>)>,
+    /// The transforms.
+    pub transforms: Vec<TransformEntry>,
+    /// The sinks.
+    pub sinks: Vec<SinkEntry>,
+    /// What holds for all.
+    pub global: GlobalOptions,
+}
+
+/// A transform in a configuration.
+#[derive(Debug)]
+pub struct TransformEntry {
+    /// Its id.
+    pub id: String,
+    /// The ids of the components that feed it.
+    pub inputs: Vec<String>,
+    /// Its own options.
+    pub config: Box<dyn TransformConfig>,
+}
+
+/// A sink in a configuration.
+#[derive(Debug)]
+pub struct SinkEntry {
+    /// Its id.
+    pub id: String,
+    /// The options that every sink has.
+    pub options: SinkOptions,
+    /// Its own options.
+    pub config: Box<dyn SinkConfig>,
+}
+
+impl Config {
+    /// Adds a source.
+    #[must_use]
+    pub fn source(mut self, id: &str, config: impl SourceConfig + 'static) -> Config {
+        self.sources.push((id.to_owned(), Box::new(config)));
+        self
+    }
+
+    /// Adds a transform that takes the events of these components.
+    #[must_use]
+    pub fn transform(mut self, id: &str, inputs: &[&str], config: impl TransformConfig + 'static) -> Config {
+        let inputs = inputs.iter().map(ToString::to_string).collect();
+        self.transforms.push(TransformEntry { id: id.to_owned(), inputs, config: Box::new(config) });
+        self
+    }
+
+    /// Adds a sink that takes the events of these components.
+    #[must_use]
+    pub fn sink(mut self, id: &str, inputs: &[&str], config: impl SinkConfig + 'static) -> Config {
+        let inputs = inputs.iter().map(ToString::to_string).collect();
+        let options = SinkOptions { inputs, ..SinkOptions::default() };
+        self.sinks.push(SinkEntry { id: id.to_owned(), options, config: Box::new(config) });
+        self
+    }
+}
+
+/// Options for all components.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GlobalOptions {
+    /// Proxies, where a sink names none.
+    pub proxy: ProxyConfig,
+    /// Whether healthchecks run at all, and whether the start waits for them.
+    pub healthchecks: HealthchecksOptions,
+    /// Whether sources wait for deliveries, where a sink says nothing.
+    pub acknowledgements: AcknowledgementsConfig,
+}
+
+/// The global `healthchecks` table.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthchecksOptions {
+    /// Whether healthchecks run. Default: true.
+    pub enabled: bool,
+    /// Whether a failed one ends the start. Default: false.
+    pub require_healthy: bool,
+}
+
+impl Default for HealthchecksOptions {
+    fn default() -> HealthchecksOptions {
+        HealthchecksOptions { enabled: true, require_healthy: false }
+    }
+}
+
+/// `acknowledgements`: a boolean or `{ enabled }`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(from = "BoolOr<AcknowledgementsTable>")]
+pub struct AcknowledgementsConfig {
+    /// Whether sources that can wait for this sink's deliveries do so.
+    pub enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AcknowledgementsTable {
+    enabled: Option<bool>,
+}
+
+/// A switch that may be a table.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected true, false or a table with known fields")]
+enum BoolOr<T> {
+    Bool(bool),
+    Table(T),
+}
+
+impl From<BoolOr<AcknowledgementsTable>> for AcknowledgementsConfig {
+    fn from(either: BoolOr<AcknowledgementsTable>) -> AcknowledgementsConfig {
+        match either {
+            BoolOr::Bool(enabled) => AcknowledgementsConfig { enabled: Some(enabled) },
+            BoolOr::Table(table) => AcknowledgementsConfig { enabled: table.enabled },
+        }
+    }
+}
+
+/// The options that every sink has.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkOptions {
+    /// The ids of the components that feed the sink; `*` stands for any characters.
+    pub inputs: Vec<String>,
+    /// The buffer in front of it.
+    #[serde(default)]
+    pub buffer: BufferConfig,
+    /// Its healthcheck.
+    #[serde(default)]
+    pub healthcheck: HealthcheckConfig,
+    /// Whether sources wait for its deliveries.
+    #[serde(default)]
+    pub acknowledgements: AcknowledgementsConfig,
+    /// Its proxies.
+    #[serde(default)]
+    pub proxy: ProxyConfig,
+}
+
+/// `healthcheck`: a boolean or a table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "BoolOr<HealthcheckTable>")]
+pub struct HealthcheckConfig {
+    /// Whether it runs. Default: true.
+    pub enabled: bool,
+    /// How long it may take. Default: 10 s.
+    pub timeout: Duration,
+    /// What to ask instead of the sink's own endpoint, for sinks that say so (`http`, `axiom`).
+    pub uri: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HealthcheckTable {
+    enabled: Option<bool>,
+    timeout: Option<Seconds>,
+    uri: Option<String>,
+}
+
+impl Default for HealthcheckConfig {
+    fn default() -> HealthcheckConfig {
+        HealthcheckConfig { enabled: true, timeout: Duration::from_secs(10), uri: None }
+    }
+}
+
+impl From<BoolOr<HealthcheckTable>> for HealthcheckConfig {
+    fn from(either: BoolOr<HealthcheckTable>) -> HealthcheckConfig {
+        let default = HealthcheckConfig::default();
+        match either {
+            BoolOr::Bool(enabled) => HealthcheckConfig { enabled, ..default },
+            BoolOr::Table(table) => HealthcheckConfig {
+                enabled: table.enabled.unwrap_or(true),
+                timeout: table.timeout.map_or(default.timeout, |seconds| seconds.0),
+                uri: table.uri,
+            },
+        }
+    }
+}
+
+/// A duration written as seconds, with or without a fraction; greater than zero.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Seconds(pub Duration);
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> Result<Seconds, String> {
+        let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
+        duration
+            .map(Seconds)
+            .ok_or_else(|| format!("`{seconds}` is not a time; expected seconds, more than zero"))
+    }
+}
+
+/// The `buffer` table of a sink.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(try_from = "BufferTable")]
+pub struct BufferConfig {
+    capacity: Option<Capacity>,
+    when_full: Option<WhenFull>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BufferTable {
+    r#type: Option<String>,
+    max_events: Option<usize>,
+    max_size: Option<usize>,
+    when_full: Option<String>,
+}
+
+impl TryFrom<BufferTable> for BufferConfig {
+    type Error = String;
+
+    fn try_from(table: BufferTable) -> Result<BufferConfig, String> {
+        match table.r#type.as_deref() {
+            None | Some("memory") => {}
+            Some("disk") => {
+                return Err("buffer.type: disk buffers are not supported yet; use `memory`".into());
+            }
+            Some(other) => return Err(format!("buffer.type: `{other}` is unknown; expected `memory`")),
+        }
+        let capacity = match (table.max_events, table.max_size) {
+            (Some(_), Some(_)) => {
+                return Err("buffer: max_events and max_size exclude each other; keep one of them".into());
+            }
+            (Some(0), _) | (_, Some(0)) => return Err("buffer: its size is 0; expected at least 1".into()),
+            (Some(events), None) => Some(Capacity::Events(events)),
+            (None, Some(bytes)) => Some(Capacity::Bytes(bytes)),
+            (None, None) => None,
+        };
+        let when_full = match table.when_full.as_deref() {
+            None => None,
+            Some("block") => Some(WhenFull::Block),
+            Some("drop_newest") => Some(WhenFull::DropNewest),
+            Some("drop_oldest") => Some(WhenFull::DropOldest),
+            Some("overflow") => {
+                return Err("buffer.when_full: `overflow` is not supported yet; use `block`, `drop_newest` or `drop_oldest`".into());
+            }
+            Some(other) => {
+                return Err(format!(
+                    "buffer.when_full: `{other}` is unknown; expected `block`, `drop_newest` or `drop_oldest`"
+                ));
+            }
+        };
+        Ok(BufferConfig { capacity, when_full })
+    }
+}
+
+/// What a buffer holds where the configuration does not say: bytes of memory. A destination that is
+/// slow for some seconds loses nothing, and a dead one stays far below a small machine's memory.
+pub const DEFAULT_BUFFER_BYTES: usize = 16 << 20;
+
+impl BufferConfig {
+    /// The settings, with `when_full` where the configuration names no policy.
+    pub fn settings(self, when_full: WhenFull) -> BufferSettings {
+        BufferSettings {
+            capacity: self.capacity.unwrap_or(Capacity::Bytes(DEFAULT_BUFFER_BYTES)),
+            when_full: self.when_full.unwrap_or(when_full),
+        }
+    }
+}

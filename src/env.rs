@@ -1,0 +1,183 @@
+//! [`Env`]: the one way to read the environment.
+
+use crate::secret::SensitiveString;
+use snafu::{ResultExt, Snafu};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The environment's variables, or a map that stands for them. A variable `NAME` may also be given
+/// as `NAME_FILE`, the path of a file that holds its value. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Env(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    variables: BTreeMap<String, OsString>,
+    /// What has been read from files, so that a secret can be traced back to its file.
+    files: Mutex<Vec<(PathBuf, SensitiveString)>>,
+    /// The value of every variable that is not set.
+    placeholder: Option<String>,
+}
+
+/// A variable cannot be read.
+#[derive(Debug, Snafu)]
+pub enum EnvError {
+    /// Its value is not text.
+    #[snafu(display("environment variable {name}: its value is not UTF-8; expected text"))]
+    NotUtf8 {
+        /// The variable.
+        name: String,
+    },
+    /// It is given as a file that can't be read.
+    #[snafu(display("environment variable {name}_FILE: cannot read {}: {source}; expected a file that holds the value of {name}", path.display()))]
+    File {
+        /// The variable, without `_FILE`.
+        name: String,
+        /// The path that it holds.
+        path: PathBuf,
+        /// Why it can't be read.
+        source: std::io::Error,
+    },
+}
+
+impl Env {
+    /// The environment of this process. Variables whose name is not UTF-8 are left out.
+    pub fn from_process() -> Env {
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Env(Arc::new(Inner { variables: variables.collect(), ..Inner::default() }))
+    }
+
+    /// An environment of these variables.
+    pub fn from_pairs<N: Into<String>, V: Into<OsString>>(pairs: impl IntoIterator<Item = (N, V)>) -> Env {
+        let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Env(Arc::new(Inner { variables: variables.collect(), ..Inner::default() }))
+    }
+
+    /// The same environment, but [`Env::lookup`] gives this value for every variable that is not set.
+    #[must_use]
+    pub fn with_placeholder(&self, value: &str) -> Env {
+        let variables = self.0.variables.clone();
+        Env(Arc::new(Inner { variables, placeholder: Some(value.to_owned()), files: Mutex::default() }))
+    }
+
+    /// The value of a variable, or of the file that `NAME_FILE` names, one line break at its end
+    /// taken off; an empty value counts as not set.
+    ///
+    /// # Errors
+    /// If the value is not UTF-8 or the file cannot be read.
+    pub fn get(&self, name: &str) -> Result<Option<String>, EnvError> {
+        Ok(self.read(name)?.filter(|value| !value.is_empty()))
+    }
+
+    /// The same, but an empty value counts as set.
+    ///
+    /// # Errors
+    /// As [`Env::get`].
+    pub fn lookup(&self, name: &str) -> Result<Option<String>, EnvError> {
+        Ok(self.read(name)?.or_else(|| self.0.placeholder.clone()))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<String>, EnvError> {
+        let value = self.plain(name)?;
+        if value.as_ref().is_some_and(|value| !value.is_empty()) {
+            return Ok(value);
+        }
+        let Some(path) = self.plain(&format!("{name}_FILE"))?.filter(|path| !path.is_empty()) else {
+            return Ok(value);
+        };
+        let path = PathBuf::from(path);
+        let text = read_secret(&path).context(FileSnafu { name, path: &path })?;
+        self.files().push((path, SensitiveString::from(text.as_str())));
+        Ok(Some(text))
+    }
+
+    /// The secret as it is now: read anew if it came from a file that can still be read, else as it
+    /// was given.
+    pub fn refresh(&self, secret: &SensitiveString) -> SensitiveString {
+        let path = self.files().iter().find(|(_, value)| value == secret).map(|(path, _)| path.clone());
+        let text = path.and_then(|path| read_secret(&path).ok());
+        text.map_or_else(|| secret.clone(), SensitiveString::from)
+    }
+
+    /// The names of all variables, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.variables.keys().map(String::as_str)
+    }
+
+    fn plain(&self, name: &str) -> Result<Option<String>, EnvError> {
+        let value = self.0.variables.get(name).map(|value| value.clone().into_string());
+        value.transpose().map_err(|_| EnvError::NotUtf8 { name: name.to_owned() })
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, Vec<(PathBuf, SensitiveString)>> {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names only: a value may be a secret.
+impl std::fmt::Debug for Env {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+fn read_secret(path: &std::path::Path) -> std::io::Result<String> {
+    let mut text = std::fs::read_to_string(path)?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_values_and_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, " fm2_a,b \"$\" \n").unwrap();
+        let file = path.to_str().unwrap();
+        let env = Env::from_pairs([("A", "1"), ("EMPTY", ""), ("B_FILE", file), ("EMPTY_FILE", file)]);
+        assert_eq!(env.get("A").unwrap().as_deref(), Some("1"));
+        assert_eq!(env.get("NONE").unwrap(), None);
+        assert_eq!(env.get("B").unwrap().as_deref(), Some(" fm2_a,b \"$\" "));
+        assert_eq!(env.get("EMPTY").unwrap().as_deref(), Some(" fm2_a,b \"$\" "));
+        assert_eq!(format!("{env:?}"), r#"{"A", "B_FILE", "EMPTY", "EMPTY_FILE"}"#);
+    }
+
+    #[test]
+    fn empty_is_not_set() {
+        let env = Env::from_pairs([("EMPTY", "")]);
+        assert_eq!(env.get("EMPTY").unwrap(), None);
+        assert_eq!(env.lookup("EMPTY").unwrap().as_deref(), Some(""));
+    }
+
+    #[test]
+    fn says_which_file_it_cannot_read() {
+        let env = Env::from_pairs([("A_FILE", "/nowhere/token")]);
+        let error = env.get("A").unwrap_err().to_string();
+        assert!(error.contains("A_FILE") && error.contains("/nowhere/token"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_from_a_file_is_read_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "old\n").unwrap();
+        let env = Env::from_pairs([("TOKEN_FILE", path.to_str().unwrap()), ("PLAIN", "fixed")]);
+        let secret = SensitiveString::from(env.get("TOKEN").unwrap().unwrap());
+        std::fs::write(&path, "new\n").unwrap();
+        assert_eq!(env.refresh(&secret).expose(), "new");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(env.refresh(&secret).expose(), "old");
+        assert_eq!(env.refresh(&"fixed".into()).expose(), "fixed");
+    }
+}

@@ -1,0 +1,526 @@
+//! [`LogEvent`]: one log line on its way from a source to the sinks.
+//!
+//! - `json`: JSON as text: check, look up, write
+//! - `level`: [`Level`]
+//! - `path`: [`Path`], where a field is
+//! - `time`: [`Timestamp`]
+
+pub mod json;
+mod level;
+mod path;
+mod time;
+
+pub use level::Level;
+pub use path::{Path, PathError, Segment};
+pub use time::Timestamp;
+
+use crate::finalizer::EventFinalizers;
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::LazyLock;
+use vrl::value::{KeyString, Value};
+
+/// One log event: a JSON object, kept as the text it came as until somebody changes it, with what is
+/// known of its way here.
+#[derive(Clone, Debug)]
+pub struct LogEvent {
+    body: Body,
+    subject: Option<ByteString>,
+    received: Timestamp,
+    finalizers: EventFinalizers,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    /// One JSON object that has passed [`json::is_object`].
+    Raw(ByteString),
+    /// An object; boxed, because most events never become one and travel by the thousand.
+    Value(Box<Value>),
+}
+
+impl LogEvent {
+    /// An event of this JSON text.
+    ///
+    /// # Errors
+    /// Gives the bytes back if they are not one JSON object (see [`json::is_object`]).
+    pub fn from_json(payload: Bytes) -> Result<LogEvent, Bytes> {
+        if std::str::from_utf8(&payload).is_ok_and(json::is_object)
+            && let Ok(text) = ByteString::try_from(payload.clone())
+        {
+            return Ok(LogEvent::new(Body::Raw(text)));
+        }
+        Err(payload)
+    }
+
+    /// An event for a payload that is no JSON object: `{"message": payload, "fly": {...},
+    /// "timestamp": received}`, with `fly` from a subject of the form
+    /// `logs.<app>.<region>.<instance>`. Bytes that are not UTF-8 become U+FFFD.
+    pub fn from_text(payload: &[u8], subject: Option<&str>, received: Timestamp) -> LogEvent {
+        let mut out = Vec::with_capacity(payload.len() + 160);
+        out.extend_from_slice(b"{\"message\":");
+        json::write_string(&String::from_utf8_lossy(payload), &mut out);
+        if let Some([app, region, instance]) = subject.and_then(fly_tokens) {
+            out.extend_from_slice(b",\"fly\":{\"app\":{\"instance\":");
+            json::write_string(instance, &mut out);
+            out.extend_from_slice(b",\"name\":");
+            json::write_string(app, &mut out);
+            out.extend_from_slice(b"},\"region\":");
+            json::write_string(region, &mut out);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b",\"timestamp\":\"");
+        received.write_rfc3339(&mut out);
+        out.extend_from_slice(b"\"}");
+        let text = String::from_utf8(out)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        LogEvent { received, ..LogEvent::new(Body::Raw(text.into())) }
+    }
+
+    /// An event of this message, as a line of text gives one: `{"message": ..., "timestamp": received}`.
+    pub fn from_message(message: &[u8], received: Timestamp) -> LogEvent {
+        LogEvent::from_text(message, None, received)
+    }
+
+    /// An event of this object; anything but an object becomes its `message`.
+    pub fn from_value(value: Value) -> LogEvent {
+        let value = match value {
+            object @ Value::Object(_) => object,
+            other => Value::Object([(KeyString::from("message"), other)].into_iter().collect()),
+        };
+        LogEvent::new(Body::Value(Box::new(value)))
+    }
+
+    fn new(body: Body) -> LogEvent {
+        LogEvent { body, subject: None, received: Timestamp::now(), finalizers: EventFinalizers::default() }
+    }
+
+    /// The same event with the NATS subject it came on.
+    pub fn with_subject(mut self, subject: ByteString) -> LogEvent {
+        self.subject = Some(subject);
+        self
+    }
+
+    /// The same event with the time at which it was received (the time of its making otherwise).
+    pub fn with_received(mut self, received: Timestamp) -> LogEvent {
+        self.received = received;
+        self
+    }
+
+    /// The same event with these finalizers added to its own.
+    pub fn with_finalizers(mut self, finalizers: EventFinalizers) -> LogEvent {
+        self.finalizers.merge(finalizers);
+        self
+    }
+
+    /// Takes the finalizers out: who does so answers them.
+    pub fn take_finalizers(&mut self) -> EventFinalizers {
+        std::mem::take(&mut self.finalizers)
+    }
+
+    /// The event as JSON text, without white space around it.
+    pub fn json(&self) -> Cow<'_, str> {
+        match &self.body {
+            Body::Raw(text) => Cow::Borrowed(text.trim_ascii()),
+            Body::Value(value) => Cow::Owned(value_json(value)),
+        }
+    }
+
+    /// How many bytes the event holds in memory, about: the measure of buffers.
+    pub fn size(&self) -> usize {
+        size_of::<LogEvent>() + self.body_size()
+    }
+
+    /// How many bytes its text has, or about, what its tree holds.
+    pub fn body_size(&self) -> usize {
+        match &self.body {
+            Body::Raw(text) => text.len(),
+            Body::Value(value) => value_size(value),
+        }
+    }
+
+    /// The field at this path.
+    pub fn get(&self, path: &Path) -> Option<Field<'_>> {
+        match &self.body {
+            Body::Raw(text) => {
+                let mut found = [None];
+                json::find(text, &[path], &mut found);
+                found[0].map(Field::Json)
+            }
+            Body::Value(value) => get_in(value, path).map(Field::Value),
+        }
+    }
+
+    /// The fields at these paths (at most 32), found in one pass.
+    pub fn get_all<'a>(&'a self, paths: &[&Path], found: &mut Vec<Option<Field<'a>>>) {
+        found.clear();
+        match &self.body {
+            Body::Raw(text) => {
+                let mut texts = [None; 32];
+                json::find(text, paths, &mut texts);
+                found.extend(texts[..paths.len()].iter().map(|text| text.map(Field::Json)));
+            }
+            Body::Value(value) => {
+                found.extend(paths.iter().map(|path| get_in(value, path).map(Field::Value)))
+            }
+        }
+    }
+
+    /// The event as a tree to be changed; from here on it is one.
+    pub fn value_mut(&mut self) -> &mut Value {
+        if let Body::Raw(text) = &self.body {
+            self.body = Body::Value(Box::new(parse(text)));
+        }
+        match &mut self.body {
+            Body::Value(value) => value,
+            Body::Raw(_) => unreachable!("the text has just become a value"),
+        }
+    }
+
+    /// The event as a tree.
+    pub fn into_value(self) -> Value {
+        match self.body {
+            Body::Raw(text) => parse(&text),
+            Body::Value(value) => *value,
+        }
+    }
+
+    /// Puts a string at the path if there is nothing; at the root, without making a tree of text.
+    pub fn insert_missing(&mut self, path: &Path, text: &str) {
+        if self.get(path).is_some() {
+            return;
+        }
+        match (&mut self.body, path.as_root_field()) {
+            (Body::Raw(body), Some(name)) => {
+                let mut key = Vec::new();
+                json::write_escaped(name, &mut key);
+                let mut value = Vec::new();
+                json::write_string(text, &mut value);
+                let (key, value) = (String::from_utf8_lossy(&key), String::from_utf8_lossy(&value));
+                *body = join_members(json::members(body).chain([(&*key, &*value)])).into();
+            }
+            _ => {
+                self.value_mut().insert(&path.to_vrl(), text);
+            }
+        }
+    }
+
+    /// Takes fields of the root out; of text, without making a tree of it.
+    pub fn remove_root_fields<'a>(&mut self, names: impl Iterator<Item = &'a str> + Clone) {
+        match &mut self.body {
+            Body::Value(value) => {
+                if let Value::Object(map) = value.as_mut() {
+                    names.for_each(|name| drop(map.remove(name)));
+                }
+            }
+            Body::Raw(text) => {
+                let kept =
+                    json::members(text).filter(|(key, _)| !names.clone().any(|name| json::key_is(key, name)));
+                *text = join_members(kept).into();
+            }
+        }
+    }
+
+    /// Puts the value of one root field under another name, at the same place; a field that has this
+    /// name already goes. Does nothing if there is no such field.
+    pub fn rename_root_field(&mut self, from: &str, to: &str) {
+        match &mut self.body {
+            Body::Value(value) => {
+                if let Value::Object(map) = value.as_mut()
+                    && let Some(field) = map.remove(from)
+                {
+                    map.insert(to.into(), field);
+                }
+            }
+            Body::Raw(text) => {
+                if !json::members(text).any(|(key, _)| json::key_is(key, from)) {
+                    return;
+                }
+                let mut name = Vec::new();
+                json::write_escaped(to, &mut name);
+                let name = String::from_utf8_lossy(&name).into_owned();
+                let kept = json::members(text).filter(|(key, _)| !json::key_is(key, to));
+                let renamed = kept
+                    .map(|(key, value)| (if json::key_is(key, from) { name.as_str() } else { key }, value));
+                *text = join_members(renamed).into();
+            }
+        }
+    }
+
+    /// The NATS subject on which the event came.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// When the event was received.
+    pub fn received(&self) -> Timestamp {
+        self.received
+    }
+
+    /// When the event happened; see [`Semantics::timestamp`].
+    pub fn timestamp(&self) -> Timestamp {
+        self.lookup(TIME).timestamp()
+    }
+
+    /// How serious the event is; see [`Semantics::level`].
+    pub fn level(&self) -> Option<Level> {
+        self.lookup(LEVEL).level()
+    }
+
+    /// The host the event came from.
+    pub fn host(&self) -> Option<Cow<'_, str>> {
+        self.lookup(HOST).host()
+    }
+
+    /// The message; see [`Semantics::message`].
+    pub fn message(&self) -> Option<Cow<'_, str>> {
+        self.lookup(MESSAGE).message()
+    }
+
+    /// The Fly app; see [`Semantics::app`].
+    pub fn app(&self) -> Option<Cow<'_, str>> {
+        self.lookup(APP).app()
+    }
+
+    /// The Fly region; see [`Semantics::region`].
+    pub fn region(&self) -> Option<Cow<'_, str>> {
+        self.lookup(REGION).region()
+    }
+
+    /// The Fly machine; see [`Semantics::instance`].
+    pub fn instance(&self) -> Option<Cow<'_, str>> {
+        self.lookup(INSTANCE).instance()
+    }
+
+    /// All fields with a meaning, found in one pass.
+    pub fn semantics(&self) -> Semantics<'_> {
+        self.lookup(0..KNOWN)
+    }
+
+    fn lookup(&self, which: Range<usize>) -> Semantics<'_> {
+        let mut fields = [None; KNOWN];
+        match &self.body {
+            Body::Raw(text) => {
+                let mut paths = [&KNOWN_PATHS[0]; KNOWN];
+                for (slot, path) in paths.iter_mut().zip(&KNOWN_PATHS[which.clone()]) {
+                    *slot = path;
+                }
+                let mut texts = [None; KNOWN];
+                json::find(text, &paths[..which.len()], &mut texts);
+                for (field, text) in fields[which].iter_mut().zip(texts) {
+                    *field = text.map(Field::Json);
+                }
+            }
+            Body::Value(value) => {
+                for index in which {
+                    fields[index] = get_in(value, &KNOWN_PATHS[index]).map(Field::Value);
+                }
+            }
+        }
+        Semantics { fields, subject: self.subject(), received: self.received }
+    }
+}
+
+/// An object of these members, keys as they are written between quotes.
+fn join_members<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut out = String::from("{");
+    for (key, value) in members {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push('"');
+        out.push_str(key);
+        out.push_str("\":");
+        out.push_str(value);
+    }
+    out.push('}');
+    out
+}
+
+/// The text has passed [`json::is_object`], which lets nothing through that this would refuse;
+/// should the two ever differ, the text is kept as a message.
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text)
+        .unwrap_or_else(|_| Value::Object([("message".into(), Value::from(text))].into_iter().collect()))
+}
+
+/// VRL's own display puts spaces in; this is the compact form that serde writes.
+fn value_json(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+fn get_in<'a>(value: &'a Value, path: &Path) -> Option<&'a Value> {
+    path.segments().iter().try_fold(value, |value, segment| match (segment, value) {
+        (Segment::Field(name), Value::Object(map)) => map.get(name.as_ref()),
+        (Segment::Index(at), Value::Array(items)) if *at >= 0 => items.get(*at as usize),
+        (Segment::Index(at), Value::Array(items)) => items.get(items.len().checked_sub(at.unsigned_abs())?),
+        _ => None,
+    })
+}
+
+fn value_size(value: &Value) -> usize {
+    let inner = match value {
+        Value::Bytes(bytes) => bytes.len(),
+        Value::String(text) => text.len(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + 16 + value_size(value)).sum(),
+        Value::Array(items) => items.iter().map(value_size).sum(),
+        _ => 0,
+    };
+    size_of::<Value>() + inner
+}
+
+/// `app`, `region` and `instance` of a subject `logs.<app>.<region>.<instance>`.
+fn fly_tokens(subject: &str) -> Option<[&str; 3]> {
+    let mut tokens = subject.strip_prefix("logs.")?.splitn(3, '.');
+    Some([tokens.next()?, tokens.next()?, tokens.next()?])
+}
+
+// === fields ===
+
+/// A field of an event, as text or as part of a tree.
+#[derive(Clone, Copy, Debug)]
+pub enum Field<'a> {
+    /// The JSON text of its value.
+    Json(&'a str),
+    /// The value itself.
+    Value(&'a Value),
+}
+
+impl<'a> Field<'a> {
+    /// The text of a string; `None` if the field is anything else.
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
+        match self {
+            Field::Json(text) => {
+                let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+                Some(json::unescape(inner))
+            }
+            Field::Value(value) => value.to_str_lossy(),
+        }
+    }
+
+    /// The field as text for people: a string without its quotes, anything else as JSON.
+    pub fn to_text(self) -> Cow<'a, str> {
+        self.as_str().unwrap_or_else(|| match self {
+            Field::Json(text) => Cow::Borrowed(text),
+            Field::Value(value) => Cow::Owned(value_json(value)),
+        })
+    }
+
+    /// The field as JSON.
+    pub fn to_json(self) -> Cow<'a, str> {
+        match self {
+            Field::Json(text) => Cow::Borrowed(text),
+            Field::Value(value) => Cow::Owned(value_json(value)),
+        }
+    }
+
+    /// Whether the field is `null`.
+    pub fn is_null(self) -> bool {
+        match self {
+            Field::Json(text) => text == "null",
+            Field::Value(value) => value.is_null(),
+        }
+    }
+
+    fn timestamp(self) -> Option<Timestamp> {
+        if let Field::Value(Value::Timestamp(time)) = self {
+            return time.timestamp_nanos_opt().map(Timestamp::from_nanos);
+        }
+        let text = self.to_text();
+        Timestamp::parse_rfc3339(&text).or_else(|| Timestamp::parse_epoch(&text))
+    }
+
+    fn level(self) -> Option<Level> {
+        let text = self.to_text();
+        Level::from_word(&text).or_else(|| Level::from_number(text.parse().ok()?))
+    }
+}
+
+/// The fields of an event that have a meaning, whatever they are called. Made by
+/// [`LogEvent::semantics`].
+#[derive(Debug)]
+pub struct Semantics<'a> {
+    fields: [Option<Field<'a>>; KNOWN],
+    subject: Option<&'a str>,
+    received: Timestamp,
+}
+
+/// The names under which the meanings are looked for, in the order in which they count.
+static KNOWN_PATHS: LazyLock<[Path; KNOWN]> = LazyLock::new(|| {
+    let nested = |names: &[&str]| {
+        Path::from_segments(names.iter().map(|name| Segment::Field((*name).into())).collect())
+    };
+    [
+        nested(&["timestamp"]),
+        nested(&["@timestamp"]),
+        nested(&["time"]),
+        nested(&["ts"]),
+        nested(&["log", "level"]),
+        nested(&["level"]),
+        nested(&["severity"]),
+        nested(&["host"]),
+        nested(&["message"]),
+        nested(&["fly", "app", "name"]),
+        nested(&["fly", "region"]),
+        nested(&["fly", "app", "instance"]),
+    ]
+});
+const KNOWN: usize = 12;
+const TIME: Range<usize> = 0..4;
+const LEVEL: Range<usize> = 4..7;
+const HOST: Range<usize> = 7..8;
+const MESSAGE: Range<usize> = 8..9;
+const APP: Range<usize> = 9..10;
+const REGION: Range<usize> = 10..11;
+const INSTANCE: Range<usize> = 11..12;
+
+impl<'a> Semantics<'a> {
+    /// When the event happened: the first of `timestamp`, `@timestamp`, `time` and `ts` that holds
+    /// RFC 3339 text or a count since the epoch; without one, the time of receipt.
+    pub fn timestamp(&self) -> Timestamp {
+        self.fields[TIME].iter().flatten().find_map(|field| field.timestamp()).unwrap_or(self.received)
+    }
+
+    /// How serious the event is: the first of `log.level`, `level` and `severity` that holds a word
+    /// or number of a level.
+    pub fn level(&self) -> Option<Level> {
+        self.fields[LEVEL].iter().flatten().find_map(|field| field.level())
+    }
+
+    /// The host: `host`.
+    pub fn host(&self) -> Option<Cow<'a, str>> {
+        self.text(HOST)
+    }
+
+    /// The message: `message`, as JSON if it is not a string; `None` if it is missing or null.
+    pub fn message(&self) -> Option<Cow<'a, str>> {
+        self.text(MESSAGE)
+    }
+
+    /// The Fly app: `fly.app.name`, else the subject's second token.
+    pub fn app(&self) -> Option<Cow<'a, str>> {
+        self.text(APP).or_else(|| self.token(0))
+    }
+
+    /// The Fly region: `fly.region`, else the subject's third token.
+    pub fn region(&self) -> Option<Cow<'a, str>> {
+        self.text(REGION).or_else(|| self.token(1))
+    }
+
+    /// The Fly machine: `fly.app.instance`, else the rest of the subject.
+    pub fn instance(&self) -> Option<Cow<'a, str>> {
+        self.text(INSTANCE).or_else(|| self.token(2))
+    }
+
+    fn text(&self, which: Range<usize>) -> Option<Cow<'a, str>> {
+        self.fields[which.start].filter(|field| !field.is_null()).map(Field::to_text)
+    }
+
+    fn token(&self, which: usize) -> Option<Cow<'a, str>> {
+        fly_tokens(self.subject?).map(|tokens| Cow::Borrowed(tokens[which]))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Receipts: how a source learns what became of its events.
+//!
+//! A source that must know makes a [`BatchNotifier`] for a chunk of events and gives each event its
+//! [`EventFinalizers`]. Whoever ends an event's way answers them with an [`EventStatus`]. When the
+//! last one is answered, the receiver of the batch gets the worst status of all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use tokio::sync::oneshot;
+
+/// What became of an event, or of a batch of them; a greater one outranks a lesser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum EventStatus {
+    /// It has reached its destination, or was dropped on purpose.
+    #[default]
+    Delivered,
+    /// It failed, and may succeed when it is sent again.
+    Errored,
+    /// It failed for good.
+    Rejected,
+}
+
+/// The receipt of one batch.
+#[derive(Debug)]
+pub struct BatchNotifier {
+    status: AtomicU8,
+    answer: Option<oneshot::Sender<EventStatus>>,
+}
+
+impl BatchNotifier {
+    /// A notifier, and the receiver of its one answer: it comes when every clone of every finalizer
+    /// made of it is answered.
+    pub fn new_with_receiver() -> (Arc<BatchNotifier>, oneshot::Receiver<EventStatus>) {
+        let (answer, receiver) = oneshot::channel();
+        (Arc::new(BatchNotifier { status: AtomicU8::new(0), answer: Some(answer) }), receiver)
+    }
+
+    fn update(&self, status: EventStatus) {
+        self.status.fetch_max(status as u8, Ordering::AcqRel);
+    }
+}
+
+impl Drop for BatchNotifier {
+    fn drop(&mut self) {
+        let status = match *self.status.get_mut() {
+            0 => EventStatus::Delivered,
+            1 => EventStatus::Errored,
+            _ => EventStatus::Rejected,
+        };
+        if let Some(answer) = self.answer.take() {
+            // Nobody waits any more: the source has gone, and with it the need to know.
+            let _ = answer.send(status);
+        }
+    }
+}
+
+/// The receipts that an event owes. Dropped without an answer, they say [`EventStatus::Errored`].
+/// A clone owes an answer of its own: it goes with the clone of the event.
+#[derive(Clone, Debug, Default)]
+pub struct EventFinalizers(Owed);
+
+#[derive(Clone, Debug, Default)]
+enum Owed {
+    #[default]
+    Nothing,
+    One(Arc<BatchNotifier>),
+    /// Of an event that was made of several.
+    Many(Vec<Arc<BatchNotifier>>),
+}
+
+impl EventFinalizers {
+    /// A receipt owed to this batch.
+    pub fn new(batch: Arc<BatchNotifier>) -> EventFinalizers {
+        EventFinalizers(Owed::One(batch))
+    }
+
+    /// Takes over what the other owes.
+    pub fn merge(&mut self, mut other: EventFinalizers) {
+        let theirs = std::mem::take(&mut other.0);
+        self.0 = match (std::mem::take(&mut self.0), theirs) {
+            (Owed::Nothing, owed) | (owed, Owed::Nothing) => owed,
+            (ours, theirs) => Owed::Many([ours, theirs].into_iter().flat_map(Owed::into_batches).collect()),
+        };
+    }
+
+    /// Answers every receipt.
+    pub fn answer(mut self, status: EventStatus) {
+        self.settle(status);
+    }
+
+    fn settle(&mut self, status: EventStatus) {
+        match std::mem::take(&mut self.0) {
+            Owed::Nothing => {}
+            Owed::One(batch) => batch.update(status),
+            Owed::Many(batches) => batches.iter().for_each(|batch| batch.update(status)),
+        }
+    }
+}
+
+impl Owed {
+    fn into_batches(self) -> Vec<Arc<BatchNotifier>> {
+        match self {
+            Owed::Nothing => Vec::new(),
+            Owed::One(batch) => vec![batch],
+            Owed::Many(batches) => batches,
+        }
+    }
+}
+
+impl Drop for EventFinalizers {
+    fn drop(&mut self) {
+        self.settle(EventStatus::Errored);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_status_is_the_answer_and_comes_last() {
+        use EventStatus::{Delivered, Errored, Rejected};
+        for (statuses, expected) in [
+            (vec![Delivered, Delivered], Delivered),
+            (vec![Delivered, Errored], Errored),
+            (vec![Rejected, Errored], Rejected),
+        ] {
+            let (batch, mut receiver) = BatchNotifier::new_with_receiver();
+            let owed: Vec<_> = statuses.iter().map(|_| EventFinalizers::new(Arc::clone(&batch))).collect();
+            drop(batch);
+            for (finalizers, status) in owed.into_iter().zip(statuses) {
+                assert!(receiver.try_recv().is_err(), "answered before the last event was");
+                finalizers.answer(status);
+            }
+            assert_eq!(receiver.try_recv(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn an_unanswered_receipt_and_an_unanswered_clone_are_errors() {
+        let (batch, mut receiver) = BatchNotifier::new_with_receiver();
+        let owed = EventFinalizers::new(batch);
+        let clone = owed.clone();
+        owed.answer(EventStatus::Delivered);
+        assert!(receiver.try_recv().is_err());
+        drop(clone);
+        assert_eq!(receiver.try_recv(), Ok(EventStatus::Errored));
+    }
+
+    #[test]
+    fn merged_receipts_are_answered_together() {
+        let (first, mut first_receiver) = BatchNotifier::new_with_receiver();
+        let (second, mut second_receiver) = BatchNotifier::new_with_receiver();
+        let mut owed = EventFinalizers::new(first);
+        owed.merge(EventFinalizers::default());
+        owed.merge(EventFinalizers::new(second));
+        owed.answer(EventStatus::Rejected);
+        assert_eq!(first_receiver.try_recv(), Ok(EventStatus::Rejected));
+        assert_eq!(second_receiver.try_recv(), Ok(EventStatus::Rejected));
+    }
+
+    #[test]
+    fn a_batch_without_events_is_delivered() {
+        let (batch, mut receiver) = BatchNotifier::new_with_receiver();
+        drop(batch);
+        assert_eq!(receiver.try_recv(), Ok(EventStatus::Delivered));
+    }
+}

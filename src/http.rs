@@ -1,0 +1,219 @@
+//! [`HttpClient`]: the only file that names the HTTP library.
+
+use crate::env::{Env, EnvError};
+use crate::tls::{TlsConfig, TlsError};
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use snafu::{ResultExt, Snafu};
+use std::time::Duration;
+
+/// How much of an answer is read. A destination's verdict is short; a hostile or broken one must not
+/// fill our memory.
+const MAX_RESPONSE_BYTES: usize = 4 << 20;
+
+/// An HTTP client: a pool of connections with one set of TLS and proxy settings. It does not follow
+/// redirects, and it never retries by itself.
+#[derive(Clone, Debug)]
+pub struct HttpClient(reqwest::Client);
+
+/// The `proxy` table of a sink, or of the whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// Whether proxies are used at all. Default: true.
+    pub enabled: Option<bool>,
+    /// The proxy for `http` destinations.
+    pub http: Option<String>,
+    /// The proxy for `https` destinations.
+    pub https: Option<String>,
+    /// Hosts, domains and networks that are reached without a proxy; `*` is all.
+    #[serde(default)]
+    pub no_proxy: Vec<String>,
+}
+
+/// A client can't be made.
+#[derive(Debug, Snafu)]
+pub enum ClientError {
+    /// Its TLS settings are wrong.
+    #[snafu(transparent)]
+    Tls {
+        /// What is wrong.
+        source: TlsError,
+    },
+    /// A proxy's URL is wrong.
+    #[snafu(display("proxy.{option}: not a proxy's URL; expected one such as http://proxy.example:3128"))]
+    Proxy {
+        /// The option.
+        option: &'static str,
+    },
+    /// The library refuses the settings.
+    #[snafu(display("the HTTP client cannot be made: {source}"))]
+    Client {
+        /// Its reason.
+        source: reqwest::Error,
+    },
+}
+
+/// A request got no answer. All of these may pass, so that a sender tries again.
+#[derive(Debug, Snafu)]
+pub enum HttpError {
+    /// It took too long.
+    #[snafu(display("no answer within {} s", limit.as_secs_f64()))]
+    Timeout {
+        /// The limit.
+        limit: Duration,
+    },
+    /// No connection: refused, no such host, bad certificate.
+    #[snafu(display("cannot connect: {reason}"))]
+    Connect {
+        /// The reasons, outermost first.
+        reason: String,
+    },
+    /// The connection broke.
+    #[snafu(display("the connection failed: {reason}"))]
+    Transport {
+        /// The reasons, outermost first.
+        reason: String,
+    },
+    /// The answer is larger than any verdict.
+    #[snafu(display("the answer has more than {MAX_RESPONSE_BYTES} bytes"))]
+    TooLarge,
+}
+
+impl ProxyConfig {
+    /// The proxies that the environment names: `http_proxy`, `https_proxy` and `no_proxy`, in small
+    /// letters first, then in capitals.
+    ///
+    /// # Errors
+    /// If a variable cannot be read.
+    pub fn from_env(env: &Env) -> Result<ProxyConfig, EnvError> {
+        let either = |small: &str, capital: &str| Ok(env.get(small)?.or(env.get(capital)?));
+        let hosts = either("no_proxy", "NO_PROXY")?.unwrap_or_default();
+        Ok(ProxyConfig {
+            enabled: None,
+            http: either("http_proxy", "HTTP_PROXY")?,
+            https: either("https_proxy", "HTTPS_PROXY")?,
+            no_proxy: hosts
+                .split(',')
+                .map(|host| host.trim().to_owned())
+                .filter(|host| !host.is_empty())
+                .collect(),
+        })
+    }
+
+    /// These settings, and where they say nothing, the other's.
+    pub fn or(&self, other: &ProxyConfig) -> ProxyConfig {
+        ProxyConfig {
+            enabled: self.enabled.or(other.enabled),
+            http: self.http.clone().or_else(|| other.http.clone()),
+            https: self.https.clone().or_else(|| other.https.clone()),
+            no_proxy: if self.no_proxy.is_empty() { other.no_proxy.clone() } else { self.no_proxy.clone() },
+        }
+    }
+}
+
+impl HttpClient {
+    /// A client with these settings; connecting takes at most `connect_timeout`.
+    ///
+    /// # Errors
+    /// If the TLS or proxy settings are wrong.
+    pub fn new(
+        tls: &TlsConfig,
+        proxy: &ProxyConfig,
+        connect_timeout: Duration,
+    ) -> Result<HttpClient, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.client_config()?)
+            .user_agent(concat!("log-shipper/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(connect_timeout)
+            .no_proxy();
+        if proxy.enabled.unwrap_or(true) {
+            let except = reqwest::NoProxy::from_string(&proxy.no_proxy.join(","));
+            if let Some(url) = &proxy.http {
+                let proxy = reqwest::Proxy::http(url).map_err(|_| ClientError::Proxy { option: "http" })?;
+                builder = builder.proxy(proxy.no_proxy(except.clone()));
+            }
+            if let Some(url) = &proxy.https {
+                let proxy = reqwest::Proxy::https(url).map_err(|_| ClientError::Proxy { option: "https" })?;
+                builder = builder.proxy(proxy.no_proxy(except));
+            }
+        }
+        builder.build().context(ClientSnafu).map(HttpClient)
+    }
+
+    /// Sends a request and reads the whole answer, within `limit`.
+    ///
+    /// # Errors
+    /// If there is no answer. An answer of any status is not an error.
+    pub async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        limit: Duration,
+    ) -> Result<http::Response<Bytes>, HttpError> {
+        tokio::time::timeout(limit, self.exchange(request)).await.unwrap_or(Err(HttpError::Timeout { limit }))
+    }
+
+    async fn exchange(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
+        let request = reqwest::Request::try_from(request).map_err(failed)?;
+        let mut answer = self.0.execute(request).await.map_err(failed)?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+                return Err(HttpError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut response = http::Response::new(body.freeze());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
+/// The library's error without its URL, which may hold a secret, with the causes behind it.
+fn failed(error: reqwest::Error) -> HttpError {
+    let is_connect = error.is_connect();
+    let error = error.without_url();
+    let mut reason = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Many layers repeat the words of the one below.
+        if !reason.contains(&text) {
+            reason = format!("{reason}: {text}");
+        }
+        cause = error.source();
+    }
+    if is_connect { HttpError::Connect { reason } } else { HttpError::Transport { reason } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_come_from_the_environment_small_letters_first() {
+        let env = Env::from_pairs([
+            ("HTTP_PROXY", "http://a:1"),
+            ("https_proxy", "http://b:2"),
+            ("HTTPS_PROXY", "http://c:3"),
+            ("NO_PROXY", "localhost, .internal"),
+        ]);
+        let proxy = ProxyConfig::from_env(&env).unwrap();
+        assert_eq!(proxy.http.as_deref(), Some("http://a:1"));
+        assert_eq!(proxy.https.as_deref(), Some("http://b:2"));
+        assert_eq!(proxy.no_proxy, ["localhost", ".internal"]);
+        let own = ProxyConfig { http: Some("http://own:4".into()), ..ProxyConfig::default() };
+        assert_eq!(own.or(&proxy).http.as_deref(), Some("http://own:4"));
+        assert_eq!(own.or(&proxy).https.as_deref(), Some("http://b:2"));
+    }
+
+    #[test]
+    fn a_bad_proxy_is_named_without_its_password() {
+        let proxy = ProxyConfig { http: Some("http://u:secret@:bad".into()), ..ProxyConfig::default() };
+        let error =
+            HttpClient::new(&TlsConfig::default(), &proxy, Duration::from_secs(1)).unwrap_err().to_string();
+        assert!(error.contains("proxy.http") && !error.contains("secret"), "{error}");
+    }
+}

@@ -1,0 +1,74 @@
+//! log-shipper reads logs from NATS subjects and ships them to log aggregators.
+//!
+//! # Use
+//!
+//! A topology is made of sources, transforms and sinks. Load it from TOML under Vector's names, or
+//! put it together in code, and start it in any tokio runtime:
+//!
+//! ```no_run
+//! use log_shipper::config::{Config, Registry};
+//! use log_shipper::env::Env;
+//! use log_shipper::topology::{Topology, TopologyOptions};
+//! use std::time::Duration;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = std::fs::read_to_string("vector.toml")?;
+//! let env = Env::from_process();
+//! let config = Config::from_toml(&text, "vector.toml", &Registry::builtin(), &env)?;
+//! let running = Topology::start(config, &TopologyOptions { env, ..Default::default() }).await?;
+//! tokio::signal::ctrl_c().await?;
+//! println!("{}", running.stop(Duration::from_secs(60)).await);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A destination of one's own is an implementation of [`sinks::HttpSink`], which says only what
+//! differs, and a line: `registry.http_sink::<Acme>()`.
+//!
+//! # Layout
+//!
+//! The path of an event, from NATS to the wire, is seven files:
+//!
+//! 1. `nats/connection.rs` and [`sources`]`/nats.rs`: chunks of messages become [`event::LogEvent`]s
+//! 2. [`topology`]`/mod.rs`: each chunk goes to every consumer
+//! 3. [`topology`]`/buffer.rs`: the bounded buffer in front of each sink
+//! 4. [`sinks`]`/http_sink.rs`: into a batch, and the batch to the destination
+//! 5. [`sinks`]`/batch.rs`: an event is encoded once, straight into the body it is sent in
+//! 6. [`sinks`]`/<vendor>.rs`: how an event, a request and an answer look there
+//! 7. [`http`]: the socket
+//!
+//! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`providers`]
+//! (which secrets switch on which destination), [`template`], [`transforms`], [`finalizer`],
+//! [`secret`], [`tls`], [`env`](mod@env), [`nats`], and [`cli`].
+//!
+//! # Invariants
+//!
+//! - An event stays the text it came as until somebody changes it.
+//! - Every event's receipts are answered exactly once.
+//! - received = delivered + rejected + dropped + buffered, for each sink, always.
+//! - A secret is a [`secret::SensitiveString`] from parsing to the wire.
+//! - Nothing waits for the network at start.
+//! - A sink file does no I/O, asks no clock, reads no environment and logs nothing; `file`, `console`
+//!   and `blackhole`, which are not HTTP, do the I/O that is theirs.
+//! - Only `http.rs` names the HTTP library; only `nats/` and `sources/nats.rs` name the NATS library;
+//!   only `env.rs` reads the environment, and only [`cli`] asks it to.
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod env;
+pub mod event;
+pub mod finalizer;
+pub mod http;
+mod log_limit;
+pub mod nats;
+pub mod providers;
+pub mod secret;
+pub mod sinks;
+pub mod sources;
+pub mod template;
+pub mod tls;
+pub mod topology;
+pub mod transforms;

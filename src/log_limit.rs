@@ -1,0 +1,50 @@
+//! [`LogLimit`]: at most one line in a while for something that keeps happening.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Lets one message pass in each interval, and counts the others.
+#[derive(Debug)]
+pub struct LogLimit {
+    interval: Duration,
+    state: Mutex<(Option<Instant>, u64)>,
+}
+
+impl LogLimit {
+    /// One message in ten seconds.
+    pub const fn every_10_s() -> LogLimit {
+        LogLimit { interval: Duration::from_secs(10), state: Mutex::new((None, 0)) }
+    }
+
+    /// Whether to say it now: if so, how many times it has been left unsaid since the last time.
+    pub fn allow(&self) -> Option<u64> {
+        self.allow_at(Instant::now())
+    }
+
+    fn allow_at(&self, now: Instant) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, unsaid) = *state;
+        if last.is_some_and(|last| now.duration_since(last) < self.interval) {
+            state.1 += 1;
+            return None;
+        }
+        *state = (Some(now), 0);
+        Some(unsaid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_it_once_in_an_interval_and_counts_the_rest() {
+        let limit = LogLimit::every_10_s();
+        let start = Instant::now();
+        let at = |seconds| limit.allow_at(start + Duration::from_secs(seconds));
+        assert_eq!(
+            [at(0), at(1), at(9), at(10), at(11), at(25)],
+            [Some(0), None, None, Some(2), None, Some(1)]
+        );
+    }
+}

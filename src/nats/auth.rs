@@ -1,0 +1,267 @@
+//! [`NatsAuth`]: Vector's `auth` options of NATS components.
+
+use crate::env::Env;
+use crate::secret::SensitiveString;
+use serde::Deserialize;
+use snafu::{OptionExt, ResultExt, Snafu};
+use std::path::PathBuf;
+
+/// Who we are to a NATS server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "AuthTable")]
+#[non_exhaustive]
+pub enum NatsAuth {
+    /// A user and a password.
+    UserPassword {
+        /// The user.
+        user: SensitiveString,
+        /// The password.
+        password: SensitiveString,
+    },
+    /// A token.
+    Token {
+        /// The token.
+        value: SensitiveString,
+    },
+    /// A credentials file, with a user's JWT and seed.
+    CredentialsFile {
+        /// Its path; it is read at each connect.
+        path: PathBuf,
+    },
+    /// An nkey.
+    Nkey {
+        /// The public key; checked against the seed's.
+        nkey: Option<String>,
+        /// The seed, which signs the server's nonce.
+        seed: SensitiveString,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthTable {
+    strategy: Strategy,
+    user_password: Option<UserPassword>,
+    token: Option<Token>,
+    credentials_file: Option<CredentialsFile>,
+    nkey: Option<Nkey>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Strategy {
+    UserPassword,
+    Token,
+    CredentialsFile,
+    Nkey,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserPassword {
+    user: SensitiveString,
+    password: SensitiveString,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    value: SensitiveString,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CredentialsFile {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nkey {
+    nkey: Option<String>,
+    seed: SensitiveString,
+}
+
+impl TryFrom<AuthTable> for NatsAuth {
+    type Error = String;
+
+    fn try_from(table: AuthTable) -> Result<NatsAuth, String> {
+        let missing = |name: &str| format!("auth.{name}: missing; auth.strategy is `{name}`, which needs it");
+        let given = [
+            ("user_password", table.user_password.is_some(), Strategy::UserPassword),
+            ("token", table.token.is_some(), Strategy::Token),
+            ("credentials_file", table.credentials_file.is_some(), Strategy::CredentialsFile),
+            ("nkey", table.nkey.is_some(), Strategy::Nkey),
+        ];
+        if let Some((name, ..)) =
+            given.iter().find(|(_, is_given, strategy)| *is_given && *strategy != table.strategy)
+        {
+            return Err(format!(
+                "auth.{name}: it is not of the chosen auth.strategy; take it out, or choose `{name}`"
+            ));
+        }
+        Ok(match table.strategy {
+            Strategy::UserPassword => {
+                let UserPassword { user, password } =
+                    table.user_password.ok_or_else(|| missing("user_password"))?;
+                NatsAuth::UserPassword { user, password }
+            }
+            Strategy::Token => NatsAuth::Token { value: table.token.ok_or_else(|| missing("token"))?.value },
+            Strategy::CredentialsFile => {
+                let CredentialsFile { path } =
+                    table.credentials_file.ok_or_else(|| missing("credentials_file"))?;
+                NatsAuth::CredentialsFile { path }
+            }
+            Strategy::Nkey => {
+                let Nkey { nkey, seed } = table.nkey.ok_or_else(|| missing("nkey"))?;
+                let auth = NatsAuth::Nkey { nkey, seed };
+                auth.check().map_err(|error| error.to_string())?;
+                auth
+            }
+        })
+    }
+}
+
+/// We cannot say who we are. No message repeats a secret.
+#[derive(Debug, Snafu)]
+pub enum AuthError {
+    /// The credentials file can't be read.
+    #[snafu(display("auth.credentials_file.path: cannot read {}: {source}", path.display()))]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// Why it can't be read.
+        source: std::io::Error,
+    },
+    /// It is not one.
+    #[snafu(display("auth.credentials_file.path: {} has no `{part}`; expected a file as `nsc generate creds` writes it", path.display()))]
+    Malformed {
+        /// The path.
+        path: PathBuf,
+        /// What it lacks.
+        part: &'static str,
+    },
+    /// The seed is none.
+    #[snafu(display("auth: the seed is not that of a user nkey; expected text that begins with SU"))]
+    Seed,
+    /// The public key is not the seed's.
+    #[snafu(display("auth.nkey.nkey: it is not the public key of auth.nkey.seed; one of them is wrong"))]
+    PublicKey,
+}
+
+impl NatsAuth {
+    fn check(&self) -> Result<(), AuthError> {
+        let NatsAuth::Nkey { nkey, seed } = self else { return Ok(()) };
+        let pair = key_pair(seed.expose())?;
+        match nkey {
+            Some(nkey) if *nkey != pair.public_key() => PublicKeySnafu.fail(),
+            _ => Ok(()),
+        }
+    }
+
+    /// What to send in CONNECT to a server that has sent this nonce. Secrets that came from files are
+    /// read anew.
+    pub(super) fn answer(&self, nonce: &[u8], env: &Env) -> Result<async_nats::Auth, AuthError> {
+        let mut auth = async_nats::Auth::new();
+        match self {
+            NatsAuth::UserPassword { user, password } => {
+                auth.username = Some(env.refresh(user).expose().to_owned());
+                auth.password = Some(env.refresh(password).expose().to_owned());
+            }
+            NatsAuth::Token { value } => auth.token = Some(env.refresh(value).expose().to_owned()),
+            NatsAuth::CredentialsFile { path } => {
+                let text = SensitiveString::from(std::fs::read_to_string(path).context(ReadSnafu { path })?);
+                let part = |name| pem_like(text.expose(), name).context(MalformedSnafu { path, part: name });
+                auth.jwt = Some(part("NATS USER JWT")?.to_owned());
+                auth.signature = Some(sign(part("USER NKEY SEED")?, nonce)?);
+            }
+            NatsAuth::Nkey { seed, .. } => {
+                let seed = env.refresh(seed);
+                auth.nkey = Some(key_pair(seed.expose())?.public_key());
+                auth.signature = Some(sign(seed.expose(), nonce)?);
+            }
+        }
+        Ok(auth)
+    }
+}
+
+fn key_pair(seed: &str) -> Result<nkeys::KeyPair, AuthError> {
+    nkeys::KeyPair::from_seed(seed.trim()).map_err(|_| AuthError::Seed)
+}
+
+fn sign(seed: &str, nonce: &[u8]) -> Result<Vec<u8>, AuthError> {
+    key_pair(seed)?.sign(nonce).map_err(|_| AuthError::Seed)
+}
+
+/// What stands between `-----BEGIN name-----` and the dashes after it.
+fn pem_like<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, after) = text.split_once(&format!("-----BEGIN {name}-----"))?;
+    let (inner, _) = after.split_once("------END")?;
+    Some(inner.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<NatsAuth, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    #[test]
+    fn reads_all_strategies() {
+        let seed = nkeys::KeyPair::new_user().seed().unwrap();
+        for text in [
+            "strategy = 'user_password'\nuser_password = {user = 'u', password = 'secret'}".to_owned(),
+            "strategy = 'token'\ntoken.value = 'secret'".to_owned(),
+            "strategy = 'credentials_file'\ncredentials_file.path = '/x/y.creds'".to_owned(),
+            format!("strategy = 'nkey'\nnkey.seed = '{seed}'"),
+        ] {
+            let auth = parse(&text).unwrap();
+            assert!(!format!("{auth:?}").contains("secret") && !format!("{auth:?}").contains(&seed));
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let pair = nkeys::KeyPair::new_user();
+        let (seed, other) = (pair.seed().unwrap(), nkeys::KeyPair::new_user().public_key());
+        for (text, words) in [
+            ("strategy = 'basic'".to_owned(), "`user_password`, `token`"),
+            ("strategy = 'token'".to_owned(), "auth.token: missing"),
+            (
+                "strategy = 'token'\ntoken.value = 't'\nnkey.seed = 's'".to_owned(),
+                "auth.nkey: it is not of the chosen",
+            ),
+            ("strategy = 'nkey'\nnkey.seed = 'nonsense'".to_owned(), "begins with SU"),
+            (
+                format!("strategy = 'nkey'\nnkey = {{seed = '{seed}', nkey = '{other}'}}"),
+                "not the public key",
+            ),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(words) && !error.contains(&seed), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_credentials_file_signs_the_nonce() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("user.creds");
+        let pair = nkeys::KeyPair::new_user();
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\neyJ0\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            pair.seed().unwrap()
+        );
+        std::fs::write(&path, text).unwrap();
+        let auth = NatsAuth::CredentialsFile { path: path.clone() };
+        let answer = auth.answer(b"nonce", &Env::default()).unwrap();
+        assert_eq!(answer.jwt.as_deref(), Some("eyJ0"));
+        pair.verify(b"nonce", &answer.signature.unwrap()).unwrap();
+
+        std::fs::write(&path, "nothing").unwrap();
+        let error = auth.answer(b"nonce", &Env::default()).err().unwrap().to_string();
+        assert!(error.contains("NATS USER JWT"), "{error}");
+    }
+}

@@ -1,0 +1,68 @@
+//! How a sink shows who it is: Vector's `auth` option of HTTP sinks.
+
+use crate::secret::SensitiveString;
+use base64::Engine;
+use http::HeaderValue;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// The `auth` table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "strategy", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Auth {
+    /// `Authorization: Basic`, with both in base64.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: SensitiveString,
+    },
+    /// `Authorization: Bearer`.
+    Bearer {
+        /// The token.
+        token: SensitiveString,
+    },
+    /// Any other `Authorization`.
+    Custom {
+        /// The whole value of the header.
+        value: SensitiveString,
+    },
+}
+
+impl Auth {
+    /// The value of the `Authorization` header.
+    ///
+    /// # Errors
+    /// If a secret has a character that no header can carry.
+    pub fn header(&self) -> Result<HeaderValue, crate::secret::HeaderError> {
+        match self {
+            Auth::Basic { user, password } => {
+                let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
+                let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
+                SensitiveString::from(encoded).to_header("Basic ")
+            }
+            Auth::Bearer { token } => token.to_header("Bearer "),
+            Auth::Custom { value } => value.to_header(""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makes_each_header() {
+        for (text, expected) in [
+            ("strategy = 'basic'\nuser = 'USER'\npassword = 'PASS'", "Basic VVNFUjpQQVNT"),
+            ("strategy = 'bearer'\ntoken = 'T \"$'", "Bearer T \"$"),
+            ("strategy = 'custom'\nvalue = 'Token x'", "Token x"),
+        ] {
+            let auth: Auth = toml::from_str(text).unwrap();
+            assert_eq!(auth.header().unwrap(), expected);
+            assert!(!format!("{auth:?}").contains("PASS"));
+        }
+        let error = toml::from_str::<Auth>("strategy = 'aws'").unwrap_err();
+        assert!(error.message().contains("`basic`, `bearer`, `custom`"), "{error}");
+    }
+}

@@ -1,0 +1,460 @@
+//! Batches: events encoded straight into the body they will be sent in.
+
+use super::codec::Framing;
+use crate::config::Seconds;
+use crate::event::LogEvent;
+use crate::topology::{Outcome, Receipts, SinkCounts};
+use bytes::Bytes;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// When a batch is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Bytes of the encoded body with its framing, before compression.
+    pub max_bytes: usize,
+    /// Events.
+    pub max_events: usize,
+    /// The age of its first event.
+    pub timeout: Duration,
+    /// Bytes of one encoded event; a larger one is rejected. Default: no limit, so that an event
+    /// larger than a batch is sent alone.
+    pub max_event_bytes: usize,
+}
+
+impl BatchLimits {
+    /// Vector's limits for most HTTP sinks: 10 MB, a second.
+    pub const DEFAULT: BatchLimits = BatchLimits {
+        max_bytes: 10_000_000,
+        max_events: usize::MAX,
+        timeout: Duration::from_secs(1),
+        max_event_bytes: usize::MAX,
+    };
+}
+
+/// The `batch` table of a sink.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchConfig {
+    /// Bytes of the encoded body, before compression.
+    pub max_bytes: Option<usize>,
+    /// Events.
+    pub max_events: Option<usize>,
+    /// Seconds after its first event at which a batch is sent, full or not.
+    pub timeout_secs: Option<Seconds>,
+}
+
+impl BatchConfig {
+    /// The sink's limits with the user's in their place.
+    ///
+    /// # Errors
+    /// If a limit is zero, or above one that the vendor sets (`vendor`: bytes and events).
+    pub fn limits(&self, default: BatchLimits, vendor: (usize, usize)) -> Result<BatchLimits, String> {
+        let limit = |name: &str, value: Option<usize>, default: usize, vendor: usize| match value {
+            None => Ok(default),
+            Some(0) => Err(format!("batch.{name}: 0 is too little; expected at least 1")),
+            Some(value) if value > vendor => Err(format!(
+                "batch.{name}: {value} is more than the destination takes; expected at most {vendor}"
+            )),
+            Some(value) => Ok(value),
+        };
+        Ok(BatchLimits {
+            max_bytes: limit("max_bytes", self.max_bytes, default.max_bytes, vendor.0)?,
+            max_events: limit("max_events", self.max_events, default.max_events, vendor.1)?,
+            timeout: self.timeout_secs.map_or(default.timeout, |seconds| seconds.0),
+            max_event_bytes: default.max_event_bytes,
+        })
+    }
+}
+
+/// What events must have in common to share a request: the rendered parts of its URI and headers.
+pub type Partition = Vec<String>;
+
+/// Encoded events on their way: a body, and where in it each entry stands.
+#[derive(Debug)]
+pub struct Batch {
+    partition: Partition,
+    framing: Arc<Framing>,
+    body: Bytes,
+    entries: Vec<Range<usize>>,
+    receipts: Receipts,
+}
+
+impl Batch {
+    /// What its events have in common.
+    pub fn partition(&self) -> &[String] {
+        &self.partition
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none (left).
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The encoded events, without their framing.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.entries.iter().map(|range| &self.body[range.clone()])
+    }
+
+    /// All of it, framed.
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    /// Answers for all its events.
+    pub(super) fn settle(mut self, outcome: Outcome) {
+        self.receipts.settle(outcome);
+    }
+
+    /// Answers for each event that `judge` has an outcome for, and keeps the others.
+    pub(super) fn settle_each(mut self, judge: impl Fn(usize) -> Option<Outcome>) -> Batch {
+        let kept: Vec<_> = (0..self.len()).filter(|index| judge(*index).is_none()).collect();
+        self.receipts.settle_each(&judge);
+        let mut rest = OpenBatch::new(self.partition.clone(), Arc::clone(&self.framing), self.body.len());
+        for index in &kept {
+            rest.add(&self.body[self.entries[*index].clone()]);
+        }
+        let (body, entries) = rest.finish_body();
+        Batch { body, entries, ..self }
+    }
+
+    /// The first and the second half; of a single event, nothing is left for the second.
+    pub(super) fn split(mut self) -> (Batch, Batch) {
+        let middle = self.len().div_ceil(2);
+        let second_receipts = self.receipts.split_off(middle);
+        let half = |entries: &[Range<usize>], receipts| {
+            let mut open =
+                OpenBatch::new(self.partition.clone(), Arc::clone(&self.framing), self.body.len() / 2);
+            entries.iter().for_each(|range| open.add(&self.body[range.clone()]));
+            let (body, entries) = open.finish_body();
+            Batch {
+                partition: self.partition.clone(),
+                framing: Arc::clone(&self.framing),
+                body,
+                entries,
+                receipts,
+            }
+        };
+        let (first, second) = self.entries.split_at(middle);
+        let second = half(second, second_receipts);
+        let first = half(first, self.receipts);
+        (first, second)
+    }
+}
+
+/// A batch that still takes events.
+#[derive(Debug)]
+struct OpenBatch {
+    partition: Partition,
+    framing: Arc<Framing>,
+    body: Vec<u8>,
+    entries: Vec<Range<usize>>,
+}
+
+impl OpenBatch {
+    fn new(partition: Partition, framing: Arc<Framing>, capacity: usize) -> OpenBatch {
+        let mut body = Vec::with_capacity(capacity);
+        body.extend_from_slice(&framing.prefix);
+        OpenBatch { partition, framing, body, entries: Vec::new() }
+    }
+
+    fn separate(&mut self) {
+        if !self.entries.is_empty() {
+            self.body.extend_from_slice(&self.framing.separator);
+        }
+    }
+
+    fn add(&mut self, entry: &[u8]) {
+        self.separate();
+        let start = self.body.len();
+        self.body.extend_from_slice(entry);
+        self.entries.push(start..self.body.len());
+    }
+
+    fn finished_len(&self) -> usize {
+        self.body.len() + self.framing.suffix.len()
+    }
+
+    fn finish_body(mut self) -> (Bytes, Vec<Range<usize>>) {
+        self.body.extend_from_slice(&self.framing.suffix);
+        (self.body.into(), self.entries)
+    }
+
+    fn finish(self, receipts: Receipts) -> Batch {
+        let (partition, framing) = (self.partition.clone(), Arc::clone(&self.framing));
+        let (body, entries) = self.finish_body();
+        Batch { partition, framing, body, entries, receipts }
+    }
+}
+
+/// Collects events into batches, one open batch for each partition.
+#[derive(Debug)]
+pub(super) struct Batcher {
+    limits: BatchLimits,
+    framing: Arc<Framing>,
+    counts: Arc<SinkCounts>,
+    open: HashMap<Partition, Opened>,
+    /// The size of the last full batch: what the next one will need.
+    usual_size: usize,
+}
+
+#[derive(Debug)]
+struct Opened {
+    batch: OpenBatch,
+    receipts: Receipts,
+    since: Instant,
+}
+
+/// An event did not get into a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum PushError {
+    /// It could not be encoded, for this reason.
+    Encode(String),
+    /// It is larger than the destination takes.
+    TooLarge { size: usize, limit: usize },
+}
+
+impl Batcher {
+    pub(super) fn new(limits: BatchLimits, framing: Framing, counts: Arc<SinkCounts>) -> Batcher {
+        Batcher { limits, framing: Arc::new(framing), counts, open: HashMap::new(), usual_size: 4 << 10 }
+    }
+
+    /// Encodes an event into the open batch of its partition, and hands every batch that is full then
+    /// to `ready`. An event that gets into none is rejected.
+    pub(super) fn push(
+        &mut self,
+        partition: Partition,
+        mut event: LogEvent,
+        encode: impl FnOnce(&LogEvent, &mut Vec<u8>) -> Result<(), String>,
+        ready: &mut impl Extend<Batch>,
+    ) -> Result<(), PushError> {
+        let limits = self.limits;
+        let opened = self.open.entry(partition).or_insert_with_key(|partition| Opened {
+            batch: OpenBatch::new(partition.clone(), Arc::clone(&self.framing), self.usual_size),
+            receipts: Receipts::new(Arc::clone(&self.counts)),
+            since: Instant::now(),
+        });
+        let mark = opened.batch.body.len();
+        opened.batch.separate();
+        let start = opened.batch.body.len();
+        let encoded = encode(&event, &mut opened.batch.body).map_err(PushError::Encode);
+        let size = opened.batch.body.len() - start;
+        let checked = encoded.and_then(|()| match size > limits.max_event_bytes {
+            true => Err(PushError::TooLarge { size, limit: limits.max_event_bytes }),
+            false => Ok(()),
+        });
+        if let Err(error) = checked {
+            opened.batch.body.truncate(mark);
+            if opened.batch.entries.is_empty() {
+                let partition = opened.batch.partition.clone();
+                self.open.remove(&partition);
+            }
+            self.counts.settle_events(vec![event], Outcome::Rejected);
+            return Err(error);
+        }
+        if opened.batch.finished_len() > limits.max_bytes && !opened.batch.entries.is_empty() {
+            // It does not fit any more: it becomes the first of the next batch.
+            let mut next = OpenBatch::new(
+                opened.batch.partition.clone(),
+                Arc::clone(&self.framing),
+                opened.batch.body.len(),
+            );
+            next.add(&opened.batch.body[start..]);
+            opened.batch.body.truncate(mark);
+            self.usual_size = opened.batch.finished_len();
+            let full = std::mem::replace(&mut opened.batch, next);
+            let receipts = std::mem::replace(&mut opened.receipts, Receipts::new(Arc::clone(&self.counts)));
+            opened.since = Instant::now();
+            ready.extend([full.finish(receipts)]);
+        } else {
+            opened.batch.entries.push(start..start + size);
+        }
+        opened.receipts.push(event.take_finalizers());
+        if opened.batch.finished_len() >= limits.max_bytes || opened.batch.entries.len() >= limits.max_events
+        {
+            let partition = opened.batch.partition.clone();
+            self.usual_size = opened.batch.finished_len();
+            ready.extend(self.close(&partition));
+        }
+        Ok(())
+    }
+
+    /// When the oldest open batch is to be sent.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.open.values().map(|opened| opened.since + self.limits.timeout).min()
+    }
+
+    /// The batches whose time has come.
+    pub(super) fn close_expired(&mut self, now: Instant) -> Vec<Batch> {
+        let expired = self.open.iter().filter(|(_, opened)| opened.since + self.limits.timeout <= now);
+        let expired: Vec<_> = expired.map(|(partition, _)| partition.clone()).collect();
+        expired.iter().filter_map(|partition| self.close(partition)).collect()
+    }
+
+    /// All open batches.
+    pub(super) fn close_all(&mut self) -> Vec<Batch> {
+        self.open.drain().map(|(_, opened)| opened.batch.finish(opened.receipts)).collect()
+    }
+
+    fn close(&mut self, partition: &Partition) -> Option<Batch> {
+        self.open.remove(partition).map(|opened| opened.batch.finish(opened.receipts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: BatchLimits = BatchLimits { max_bytes: 20, max_events: 4, ..BatchLimits::DEFAULT };
+
+    fn batcher(limits: BatchLimits, framing: Framing) -> (Batcher, Arc<SinkCounts>) {
+        let counts = Arc::new(SinkCounts::default());
+        (Batcher::new(limits, framing, Arc::clone(&counts)), counts)
+    }
+
+    /// Pushes an entry of that text.
+    fn push(
+        batcher: &mut Batcher,
+        counts: &SinkCounts,
+        partition: &str,
+        text: &str,
+        ready: &mut Vec<Batch>,
+    ) -> Result<(), PushError> {
+        counts.add_received(1);
+        let event = LogEvent::from_json("{}".into()).unwrap();
+        let encode = |_: &LogEvent, out: &mut Vec<u8>| {
+            out.extend_from_slice(text.as_bytes());
+            if text == "bad" { Err("bad".to_owned()) } else { Ok(()) }
+        };
+        batcher.push(vec![partition.to_owned()], event, encode, ready)
+    }
+
+    fn bodies(batches: &[Batch]) -> Vec<String> {
+        batches.iter().map(|batch| String::from_utf8(batch.body().to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn closes_by_bytes_and_by_count() {
+        let (mut batcher, counts) = batcher(LIMITS, Framing::JSON_ARRAY);
+        let mut ready = Vec::new();
+        for text in ["aaaaaa", "bbbbbb", "cccccc", "d", "e", "f", "g", "hhhhhhhhhhhhhhhhhhhhhhhhhh", "i"] {
+            push(&mut batcher, &counts, "p", text, &mut ready).unwrap();
+        }
+        ready.extend(batcher.close_all());
+        assert_eq!(
+            bodies(&ready),
+            ["[aaaaaa,bbbbbb]", "[cccccc,d,e,f]", "[g]", "[hhhhhhhhhhhhhhhhhhhhhhhhhh]", "[i]"]
+        );
+        ready.into_iter().for_each(|batch| batch.settle(Outcome::Delivered));
+        assert_eq!(counts.snapshot().delivered, 9);
+    }
+
+    #[test]
+    fn keeps_partitions_apart_and_closes_by_time() {
+        let (mut batcher, counts) = batcher(LIMITS, Framing::NEWLINE_DELIMITED);
+        let mut ready = Vec::new();
+        for (partition, text) in [("p", "1"), ("q", "2"), ("p", "3")] {
+            push(&mut batcher, &counts, partition, text, &mut ready).unwrap();
+        }
+        let deadline = batcher.deadline().unwrap();
+        assert!(batcher.close_expired(deadline - Duration::from_millis(1)).is_empty());
+        let mut expired = batcher.close_expired(deadline + Duration::from_secs(1));
+        expired.sort_by(|a, b| a.partition().cmp(b.partition()));
+        assert_eq!(bodies(&expired), ["1\n3\n", "2\n"]);
+        assert_eq!(batcher.deadline(), None);
+    }
+
+    #[test]
+    fn an_event_that_gets_into_no_batch_is_rejected_and_leaves_no_trace() {
+        let limits = BatchLimits { max_event_bytes: 5, ..LIMITS };
+        let (mut batcher, counts) = batcher(limits, Framing::JSON_ARRAY);
+        let mut ready = Vec::new();
+        assert_eq!(push(&mut batcher, &counts, "p", "bad", &mut ready), Err(PushError::Encode("bad".into())));
+        assert_eq!(batcher.deadline(), None);
+        push(&mut batcher, &counts, "p", "1", &mut ready).unwrap();
+        push(&mut batcher, &counts, "p", "bad", &mut ready).unwrap_err();
+        assert_eq!(
+            push(&mut batcher, &counts, "p", "toolong", &mut ready),
+            Err(PushError::TooLarge { size: 7, limit: 5 })
+        );
+        push(&mut batcher, &counts, "p", "2", &mut ready).unwrap();
+        assert_eq!(bodies(&batcher.close_all()), ["[1,2]"]);
+        assert_eq!(counts.snapshot().rejected, 3);
+    }
+
+    #[test]
+    fn splits_and_keeps_what_is_not_settled() {
+        let (mut batcher, counts) = batcher(BatchLimits::DEFAULT, Framing::JSON_ARRAY);
+        let mut ready = Vec::new();
+        for n in 0..5 {
+            push(&mut batcher, &counts, "p", &n.to_string(), &mut ready).unwrap();
+        }
+        let (first, second) = batcher.close_all().remove(0).split();
+        assert_eq!(bodies(&[first, second]), ["[0,1,2]", "[3,4]"]);
+        assert_eq!(counts.snapshot().dropped_total(), 5, "dropped without an answer");
+
+        for n in 0..5 {
+            push(&mut batcher, &counts, "p", &n.to_string(), &mut ready).unwrap();
+        }
+        let batch = batcher.close_all().remove(0);
+        let rest = batch.settle_each(|index| (index % 2 == 0).then_some(Outcome::Delivered));
+        assert_eq!(rest.entries().collect::<Vec<_>>(), [b"1", b"3"]);
+        assert_eq!(bodies(&[rest]), ["[1,3]"]);
+        assert_eq!(counts.snapshot().delivered, 3);
+    }
+
+    #[test]
+    fn the_users_limits_are_checked() {
+        let limits = |text: &str| {
+            let config: BatchConfig = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+            config.limits(LIMITS, (1000, 10))
+        };
+        assert_eq!(limits("").unwrap(), LIMITS);
+        assert_eq!(
+            limits("max_bytes = 1000\ntimeout_secs = 0.5").unwrap().timeout,
+            Duration::from_millis(500)
+        );
+        assert!(limits("max_bytes = 1001").unwrap_err().contains("at most 1000"));
+        assert!(limits("max_events = 11").unwrap_err().contains("at most 10"));
+        assert!(limits("max_events = 0").unwrap_err().contains("at least 1"));
+        assert!(limits("timeout_secs = 0").unwrap_err().contains("more than zero"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_is_in_one_batch_in_order_and_within_the_limits(
+            sizes in prop::collection::vec((0..3usize, 1..30usize), 0..60),
+            max_bytes in 4..60usize,
+            max_events in 1..8usize,
+        ) {
+            let limits = BatchLimits { max_bytes, max_events, ..BatchLimits::DEFAULT };
+            let (mut batcher, counts) = batcher(limits, Framing::JSON_ARRAY);
+            let mut ready = Vec::new();
+            let mut expected = [Vec::new(), Vec::new(), Vec::new()];
+            for (n, (partition, size)) in sizes.iter().enumerate() {
+                let text = format!("{n}").repeat(*size);
+                push(&mut batcher, &counts, &partition.to_string(), &text, &mut ready).unwrap();
+                expected[*partition].push(text);
+            }
+            ready.extend(batcher.close_all());
+            let mut seen = [Vec::new(), Vec::new(), Vec::new()];
+            for batch in &ready {
+                prop_assert!(batch.len() <= max_events && !batch.is_empty());
+                prop_assert!(batch.body().len() <= max_bytes || batch.len() == 1);
+                let partition: usize = batch.partition()[0].parse().unwrap();
+                seen[partition].extend(batch.entries().map(|entry| String::from_utf8(entry.to_vec()).unwrap()));
+            }
+            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(counts.snapshot().buffered, sizes.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `blackhole`: takes everything and keeps nothing.
+
+use crate::config::{ComponentInfo, Healthcheck, Result, SinkConfig, SinkContext, StreamSink};
+use crate::topology::{BufferReceiver, Outcome};
+use async_trait::async_trait;
+use serde::Deserialize;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// A sink that discards events and counts them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlackholeConfig {
+    /// Seconds between two reports of how much was discarded. Default: 0, no reports.
+    #[serde(default)]
+    pub print_interval_secs: u64,
+    /// The most events taken in a second. Default: no limit.
+    pub rate: Option<NonZeroU32>,
+}
+
+impl BlackholeConfig {
+    pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
+        "blackhole",
+        "Discard events; for tests and benchmarks.",
+        "print_interval_secs = 60",
+    );
+}
+
+impl SinkConfig for BlackholeConfig {
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)> {
+        let sink = Blackhole { id: cx.id.clone(), config: self.clone() };
+        Ok((Box::new(sink), None))
+    }
+}
+
+struct Blackhole {
+    id: String,
+    config: BlackholeConfig,
+}
+
+#[async_trait]
+impl StreamSink for Blackhole {
+    async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
+        let period = Duration::from_secs(self.config.print_interval_secs.max(1));
+        let mut reports = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+        loop {
+            let events = tokio::select! {
+                events = input.recv() => events,
+                _ = reports.tick(), if self.config.print_interval_secs > 0 => {
+                    tracing::info!(sink = self.id, events = input.counts().snapshot().delivered, "discarded so far");
+                    continue;
+                }
+            };
+            let Some(events) = events else { return Ok(()) };
+            if let Some(rate) = self.config.rate {
+                tokio::time::sleep(Duration::from_secs(1) * events.len() as u32 / rate.get()).await;
+            }
+            input.counts().settle_events(events, Outcome::Delivered);
+        }
+    }
+}

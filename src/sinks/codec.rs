@@ -1,0 +1,532 @@
+//! Encodings and framings: Vector's `encoding` and `framing` options.
+
+use crate::event::{Field, LogEvent, Path, Timestamp, json};
+use serde::Deserialize;
+use snafu::Snafu;
+use std::borrow::Cow;
+use std::io::Write as _;
+use vrl::value::Value;
+
+/// What of an event is sent: `only_fields`, `except_fields` and `timestamp_format`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transformer {
+    /// Only these fields. Default: all.
+    only_fields: Option<Vec<FieldPath>>,
+    /// All but these fields.
+    except_fields: Option<Vec<FieldPath>>,
+    /// How the field `timestamp` is written. Default: as it is.
+    timestamp_format: Option<TimestampFormat>,
+}
+
+/// The `encoding` table of a sink that lets one choose the codec.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "EncodingTable")]
+pub struct EncodingConfig {
+    /// How an event is written.
+    pub codec: Codec,
+    /// What of it is.
+    pub transformer: Transformer,
+}
+
+/// How one event becomes bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// The object: as it came, or over several lines.
+    Json {
+        /// Over several lines.
+        pretty: bool,
+    },
+    /// `key=value` pairs, nested keys joined by dots.
+    Logfmt,
+    /// The message alone; of an event without one, nothing.
+    Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+struct FieldPath(Path);
+
+impl TryFrom<String> for FieldPath {
+    type Error = crate::event::PathError;
+
+    fn try_from(text: String) -> Result<FieldPath, Self::Error> {
+        Path::parse(&text).map(FieldPath)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum TimestampFormat {
+    Rfc3339,
+    Unix,
+    UnixFloat,
+    UnixMs,
+    UnixNs,
+    UnixUs,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EncodingTable {
+    codec: String,
+    json: Option<JsonTable>,
+    only_fields: Option<Vec<FieldPath>>,
+    except_fields: Option<Vec<FieldPath>>,
+    timestamp_format: Option<TimestampFormat>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonTable {
+    #[serde(default)]
+    pretty: bool,
+}
+
+impl TryFrom<EncodingTable> for EncodingConfig {
+    type Error = String;
+
+    fn try_from(table: EncodingTable) -> Result<EncodingConfig, String> {
+        let codec = match table.codec.as_str() {
+            "json" => Codec::Json { pretty: table.json.is_some_and(|json| json.pretty) },
+            "logfmt" => Codec::Logfmt,
+            "text" | "raw_message" => Codec::Text,
+            other => {
+                return Err(format!(
+                    "encoding.codec: `{other}` is unknown, expected one of `json`, `logfmt`, `raw_message`, `text`"
+                ));
+            }
+        };
+        let transformer = Transformer {
+            only_fields: table.only_fields,
+            except_fields: table.except_fields,
+            timestamp_format: table.timestamp_format,
+        };
+        transformer.check()?;
+        Ok(EncodingConfig { codec, transformer })
+    }
+}
+
+impl EncodingConfig {
+    /// This codec, for all of an event.
+    pub fn new(codec: Codec) -> EncodingConfig {
+        EncodingConfig { codec, transformer: Transformer::default() }
+    }
+
+    /// Appends the event.
+    pub fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) {
+        let event = self.transformer.apply(event);
+        match self.codec {
+            Codec::Json { pretty: false } => out.extend_from_slice(event.json().as_bytes()),
+            Codec::Json { pretty: true } => {
+                let value = event.into_owned().into_value();
+                // Writing a tree into memory cannot fail.
+                let _ = serde_json::to_writer_pretty(out, &value);
+            }
+            Codec::Logfmt => write_logfmt(&event.json(), out),
+            Codec::Text => out.extend_from_slice(event.message().unwrap_or_default().as_bytes()),
+        }
+    }
+
+    /// The content type of events in this codec, one a line.
+    pub const fn is_text(&self) -> bool {
+        matches!(self.codec, Codec::Text)
+    }
+}
+
+impl Transformer {
+    /// Whether the options fit together.
+    ///
+    /// # Errors
+    /// If a field is both wanted and unwanted.
+    pub fn check(&self) -> Result<(), String> {
+        let only = self.only_fields.iter().flatten();
+        let both = only.clone().find(|path| self.except_fields.iter().flatten().any(|other| other == *path));
+        match both {
+            None => Ok(()),
+            Some(path) => Err(format!(
+                "encoding: `{}` is in only_fields and in except_fields; take it out of one",
+                path.0
+            )),
+        }
+    }
+
+    /// The event with what is to be sent of it; the event itself if that is all.
+    pub fn apply<'a>(&self, event: &'a LogEvent) -> Cow<'a, LogEvent> {
+        if *self == Transformer::default() {
+            return Cow::Borrowed(event);
+        }
+        let mut event = event.clone();
+        // The clone is for the wire only: the receipts stay with the event itself.
+        event.take_finalizers().answer(crate::finalizer::EventStatus::Delivered);
+        let time = event.get(&Path::root_field("timestamp")).is_some().then(|| event.timestamp());
+        let value = event.value_mut();
+        for path in self.except_fields.iter().flatten() {
+            value.remove(&path.0.to_vrl(), true);
+        }
+        if let Some(only) = &self.only_fields {
+            let mut kept = Value::Object(Default::default());
+            for path in only {
+                let path = path.0.to_vrl();
+                if let Some(field) = value.remove(&path, false) {
+                    kept.insert(&path, field);
+                }
+            }
+            *value = kept;
+        }
+        if let (Some(format), Some(time), Value::Object(map)) = (self.timestamp_format, time, value)
+            && let Some(field) = map.get_mut("timestamp")
+        {
+            *field = format.write(time);
+        }
+        Cow::Owned(event)
+    }
+}
+
+impl TimestampFormat {
+    fn write(self, time: Timestamp) -> Value {
+        match self {
+            TimestampFormat::Rfc3339 => Value::from(time.to_rfc3339()),
+            TimestampFormat::Unix => Value::from(time.seconds()),
+            TimestampFormat::UnixFloat => Value::from_f64_or_zero(time.nanos() as f64 / 1e9),
+            TimestampFormat::UnixMs => Value::from(time.millis()),
+            TimestampFormat::UnixUs => Value::from(time.micros()),
+            TimestampFormat::UnixNs => Value::from(time.nanos()),
+        }
+    }
+}
+
+/// Appends the object as `key=value` pairs.
+fn write_logfmt(object: &str, out: &mut Vec<u8>) {
+    let start = out.len();
+    flatten(object, ".", &mut |key, value| {
+        if out.len() > start {
+            out.push(b' ');
+        }
+        write_logfmt_text(key, out);
+        out.push(b'=');
+        write_logfmt_text(&Field::Json(value).to_text(), out);
+    });
+}
+
+fn write_logfmt_text(text: &str, out: &mut Vec<u8>) {
+    let is_plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c == '"' || c == '=');
+    if is_plain {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Calls `leaf` for everything in the object that is not an object or array itself, with its keys
+/// joined by dots; `array` stands before an array's index and decides its form: `.` for `a.0`, `[`
+/// for `a[0]`. An empty object or array is a leaf.
+pub fn flatten<'a>(object: &'a str, array: &str, leaf: &mut dyn FnMut(&str, &'a str)) {
+    flatten_below(object, array, &mut String::new(), leaf);
+}
+
+fn flatten_below<'a>(value: &'a str, array: &str, key: &mut String, leaf: &mut dyn FnMut(&str, &'a str)) {
+    let length = key.len();
+    let mut is_leaf = true;
+    match value.as_bytes().first() {
+        Some(b'{') => {
+            for (name, inner) in json::members(value) {
+                is_leaf = false;
+                if length > 0 {
+                    key.push('.');
+                }
+                key.push_str(&json::unescape(name));
+                flatten_below(inner, array, key, leaf);
+                key.truncate(length);
+            }
+        }
+        Some(b'[') => {
+            for (index, inner) in json::elements(value).enumerate() {
+                is_leaf = false;
+                key.push_str(array);
+                key.push_str(&index.to_string());
+                if array == "[" {
+                    key.push(']');
+                }
+                flatten_below(inner, array, key, leaf);
+                key.truncate(length);
+            }
+        }
+        _ => {}
+    }
+    if is_leaf && length > 0 {
+        leaf(key, value);
+    }
+}
+
+// === framing ===
+
+/// How the entries of a body are joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// Before the first entry.
+    pub prefix: Cow<'static, [u8]>,
+    /// Between two entries.
+    pub separator: Cow<'static, [u8]>,
+    /// After the last entry.
+    pub suffix: Cow<'static, [u8]>,
+}
+
+impl Framing {
+    const fn constant(prefix: &'static [u8], separator: &'static [u8], suffix: &'static [u8]) -> Framing {
+        Framing {
+            prefix: Cow::Borrowed(prefix),
+            separator: Cow::Borrowed(separator),
+            suffix: Cow::Borrowed(suffix),
+        }
+    }
+
+    /// `[a,b]`
+    pub const JSON_ARRAY: Framing = Framing::constant(b"[", b",", b"]");
+    /// One a line, each line ended.
+    pub const NEWLINE_DELIMITED: Framing = Framing::constant(b"", b"\n", b"\n");
+    /// One a line, the last line not ended: how Vector's HTTP sinks send JSON.
+    pub const NEWLINE_SEPARATED: Framing = Framing::constant(b"", b"\n", b"");
+    /// Nothing between them.
+    pub const CONCATENATED: Framing = Framing::constant(b"", b"", b"");
+
+    /// The framing with more around it.
+    #[must_use]
+    pub fn wrapped(self, prefix: &str, suffix: &str) -> Framing {
+        Framing {
+            prefix: [prefix.as_bytes(), &self.prefix].concat().into(),
+            separator: self.separator,
+            suffix: [&self.suffix, suffix.as_bytes()].concat().into(),
+        }
+    }
+}
+
+/// The `framing` table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "FramingTable")]
+pub enum FramingConfig {
+    /// Nothing between the events.
+    Bytes,
+    /// A line for each.
+    NewlineDelimited,
+    /// A character between them.
+    CharacterDelimited(u8),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FramingTable {
+    method: String,
+    character_delimited: Option<CharacterDelimited>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CharacterDelimited {
+    delimiter: String,
+}
+
+impl TryFrom<FramingTable> for FramingConfig {
+    type Error = String;
+
+    fn try_from(table: FramingTable) -> Result<FramingConfig, String> {
+        match (table.method.as_str(), table.character_delimited) {
+            ("bytes", None) => Ok(FramingConfig::Bytes),
+            ("newline_delimited", None) => Ok(FramingConfig::NewlineDelimited),
+            ("character_delimited", Some(options)) => match options.delimiter.as_bytes() {
+                [delimiter] => Ok(FramingConfig::CharacterDelimited(*delimiter)),
+                _ => Err("framing.character_delimited.delimiter: expected one ASCII character".into()),
+            },
+            ("character_delimited", None) => {
+                Err("framing.character_delimited.delimiter: missing; expected one ASCII character".into())
+            }
+            ("bytes" | "newline_delimited", Some(_)) => {
+                Err("framing.character_delimited: only for the method `character_delimited`; take it out"
+                    .into())
+            }
+            (other, _) => Err(format!(
+                "framing.method: `{other}` is unknown, expected one of `bytes`, `character_delimited`, `newline_delimited`"
+            )),
+        }
+    }
+}
+
+impl FramingConfig {
+    /// What stands after each event in a stream.
+    pub fn terminator(&self) -> &[u8] {
+        match self {
+            FramingConfig::Bytes => b"",
+            FramingConfig::NewlineDelimited => b"\n",
+            FramingConfig::CharacterDelimited(delimiter) => std::slice::from_ref(delimiter),
+        }
+    }
+}
+
+/// An event cannot be encoded.
+#[derive(Debug, Snafu)]
+#[snafu(display("{reason}"))]
+pub struct EncodeError {
+    /// Why.
+    pub reason: String,
+}
+
+/// Appends an integer in decimal digits.
+pub fn write_integer(number: i64, out: &mut Vec<u8>) {
+    // Writing into memory cannot fail.
+    let _ = write!(out, "{number}");
+}
+
+/// Appends the event with its time under `time_key` and its level under `level`, each only if it has
+/// no such field of its own.
+pub fn write_with_missing(event: &LogEvent, time_key: &str, out: &mut Vec<u8>) {
+    let text = event.json();
+    let known = event.semantics();
+    let has = |name: &str| json::members(&text).any(|(key, _)| json::key_is(key, name));
+    let time = (!has(time_key)).then(|| known.timestamp());
+    let level = known.level().filter(|_| !has("level"));
+    if time.is_none() && level.is_none() {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    let is_empty = json::members(&text).next().is_none();
+    // The object without its closing brace, and what it lacks.
+    out.extend_from_slice(text.as_bytes().strip_suffix(b"}").unwrap_or_default().trim_ascii_end());
+    let mut object = Splice { out, is_first: is_empty };
+    if let Some(time) = time {
+        object.string(time_key, &time.to_rfc3339());
+    }
+    if let Some(level) = level {
+        object.string("level", level.as_str());
+    }
+    object.close();
+}
+
+/// The object's members but for some, and then others: how a sink adds what its vendor wants without
+/// building a tree.
+pub struct Splice<'a> {
+    out: &'a mut Vec<u8>,
+    is_first: bool,
+}
+
+impl<'a> Splice<'a> {
+    /// Opens an object in `out`.
+    pub fn open(out: &'a mut Vec<u8>) -> Splice<'a> {
+        out.push(b'{');
+        Splice { out, is_first: true }
+    }
+
+    /// Adds a key, which is written as it is between quotes, and gives the place for its value.
+    pub fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        self.out.extend_from_slice(if self.is_first { b"\"" } else { b",\"" });
+        self.is_first = false;
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.out
+    }
+
+    /// Adds a string.
+    pub fn string(&mut self, key: &str, text: &str) {
+        json::write_string(text, self.key(key));
+    }
+
+    /// Closes the object.
+    pub fn close(self) {
+        self.out.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::LogEvent;
+
+    fn event(text: &str) -> LogEvent {
+        LogEvent::from_json(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    fn config(text: &str) -> Result<EncodingConfig, String> {
+        #[derive(Deserialize)]
+        struct Options {
+            encoding: EncodingConfig,
+        }
+        let text = format!("[encoding]\n{text}");
+        toml::from_str::<Options>(&text)
+            .map(|options| options.encoding)
+            .map_err(|error| error.message().to_owned())
+    }
+
+    #[track_caller]
+    fn check(options: &str, text: &str, expected: &str) {
+        let mut out = Vec::new();
+        config(options).unwrap().encode(&event(text), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn encodes() {
+        check("codec='json'", r#" {"b":1, "a":[2]} "#, r#"{"b":1, "a":[2]}"#);
+        check("codec='json'\njson.pretty=true", r#"{"a":1}"#, "{\n  \"a\": 1\n}");
+        check("codec='text'", r#"{"message":"a\nb"}"#, "a\nb");
+        check("codec='text'", r#"{"a":1}"#, "");
+        check("codec='raw_message'", r#"{"message":{"a":1}}"#, r#"{"a":1}"#);
+        check(
+            "codec='logfmt'",
+            r#"{"a":{"b":1,"c":"x y"},"l":[true,"q\"=\n"],"e":"","o":{},"n":null,"t":"no\ttab"}"#,
+            "a.b=1 a.c=\"x y\" l.0=true l.1=\"q\\\"=\\n\" e=\"\" o={} n=null t=\"no\ttab\"",
+        );
+    }
+
+    #[test]
+    fn sends_only_what_is_wanted() {
+        let text = r#"{"a":{"b":1,"c":2},"d":3,"timestamp":"2026-11-22T05:00:00.5Z"}"#;
+        check("codec='json'\nonly_fields=['a.b','d','none']", text, r#"{"a":{"b":1},"d":3}"#);
+        check("codec='json'\nexcept_fields=['a.b','a.c','timestamp']", text, r#"{"d":3}"#);
+        check(
+            "codec='json'\nonly_fields=['timestamp']\ntimestamp_format='unix_ms'",
+            text,
+            r#"{"timestamp":1795323600500}"#,
+        );
+        check(
+            "codec='json'\nonly_fields=['timestamp']\ntimestamp_format='unix_float'",
+            text,
+            r#"{"timestamp":1795323600.5}"#,
+        );
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (options, words) in [
+            ("codec='protobuf'", "`json`, `logfmt`"),
+            ("", "missing field `codec`"),
+            ("codec='json'\nonly_fields=['a']\nexcept_fields=['a']", "in only_fields and in except_fields"),
+            ("codec='json'\nonly_fields=['a b']", "not a field path"),
+            ("codec='json'\ntimestamp_format='iso'", "unix_ms"),
+            ("codec='json'\npretty=true", "unknown field `pretty`"),
+        ] {
+            let error = config(options).unwrap_err();
+            assert!(error.contains(words), "{options}: {error}");
+        }
+    }
+
+    #[test]
+    fn flattens_both_ways() {
+        let seen = |array| {
+            let mut seen = Vec::new();
+            flatten(r#"{"a":{"b":[1,{"c":2}]},"e":[]}"#, array, &mut |key, value| {
+                seen.push(format!("{key}={value}"))
+            });
+            seen.join(" ")
+        };
+        assert_eq!(seen("["), "a.b[0]=1 a.b[1].c=2 e=[]");
+        assert_eq!(seen("."), "a.b.0=1 a.b.1.c=2 e=[]");
+    }
+}

@@ -1,0 +1,180 @@
+//! `file`: events appended to files whose path is a template.
+
+use super::codec::{EncodingConfig, FramingConfig};
+use super::compression::{Algorithm, Compression};
+use super::request::{Backoff, RequestConfig};
+use crate::config::{ComponentInfo, Healthcheck, Result, Seconds, SinkConfig, SinkContext, StreamSink};
+use crate::event::LogEvent;
+use crate::log_limit::LogLimit;
+use crate::template::Template;
+use crate::topology::{BufferReceiver, Outcome};
+use async_trait::async_trait;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Component, Path};
+use std::time::Duration;
+use tokio::fs::{File, OpenOptions};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+/// A sink that appends events to files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// The path; a template, so that `{{ fly.app.name }}-%F.log` is a file for each app and day.
+    /// Directories are made. An event whose path would have a `..` is rejected.
+    path: Template,
+    /// How an event is written.
+    encoding: EncodingConfig,
+    /// How events are separated. Default: a line for each.
+    framing: Option<FramingConfig>,
+    /// `none`, `gzip` or `zstd`: each write is a member (a frame) of its own, which every
+    /// decompressor reads as one file. Default: `none`.
+    #[serde(default = "no_compression")]
+    compression: Compression,
+    /// Seconds after its last event at which a file is closed. Default: 30.
+    #[serde(default = "default_idle_timeout")]
+    idle_timeout_secs: Seconds,
+}
+
+fn no_compression() -> Compression {
+    Algorithm::None.into()
+}
+
+fn default_idle_timeout() -> Seconds {
+    Seconds(Duration::from_secs(30))
+}
+
+impl FileConfig {
+    pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
+        "file",
+        "Append events to files, by template.",
+        "path = \"/var/log/fly/{{ fly.app.name }}-%F.log\"\nencoding.codec = \"json\"",
+    );
+}
+
+impl SinkConfig for FileConfig {
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)> {
+        if matches!(self.compression.algorithm, Algorithm::Zlib | Algorithm::Snappy) {
+            return Err("compression: a file can be written with none, gzip or zstd".into());
+        }
+        let sink = FileSink {
+            id: cx.id.clone(),
+            config: self.clone(),
+            open: HashMap::new(),
+            failed_log: LogLimit::every_10_s(),
+            reject_log: LogLimit::every_10_s(),
+        };
+        Ok((Box::new(sink), None))
+    }
+}
+
+struct FileSink {
+    id: String,
+    config: FileConfig,
+    open: HashMap<String, OpenFile>,
+    failed_log: LogLimit,
+    reject_log: LogLimit,
+}
+
+struct OpenFile {
+    file: File,
+    length: u64,
+    used: Instant,
+}
+
+#[async_trait]
+impl StreamSink for FileSink {
+    async fn run(mut self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
+        let idle = self.config.idle_timeout_secs.0;
+        let mut sweep = tokio::time::interval(idle);
+        loop {
+            let events = tokio::select! {
+                events = input.recv() => events,
+                now = sweep.tick() => {
+                    self.open.retain(|_, file| now.duration_since(file.used) < idle);
+                    continue;
+                }
+            };
+            let Some(events) = events else { return Ok(()) };
+            let mut by_path: HashMap<String, Vec<LogEvent>> = HashMap::new();
+            for event in events {
+                match self.path(&event) {
+                    Ok(path) => by_path.entry(path).or_default().push(event),
+                    Err(reason) => {
+                        input.counts().settle_events(vec![event], Outcome::Rejected);
+                        if let Some(unsaid) = self.reject_log.allow() {
+                            tracing::error!(sink = self.id, unsaid, "rejected: {reason}");
+                        }
+                    }
+                }
+            }
+            for (path, events) in by_path {
+                self.append(&path, &events).await;
+                input.counts().settle_events(events, Outcome::Delivered);
+            }
+        }
+    }
+}
+
+impl FileSink {
+    fn path(&self, event: &LogEvent) -> Result<String, String> {
+        let path = self.config.path.render(event).map_err(|error| error.to_string())?;
+        let climbs = Path::new(&path).components().any(|component| component == Component::ParentDir);
+        match climbs || path.contains('\0') || path.is_empty() {
+            true => Err(format!(
+                "the path {path:?} is empty, or has a `..` or a NUL in it, which an event must not bring in"
+            )),
+            false => Ok(path),
+        }
+    }
+
+    /// Appends the events, however long it takes: a full disk may be emptied, a directory mended.
+    /// Until then the buffer fills.
+    async fn append(&mut self, path: &str, events: &[LogEvent]) {
+        let framing = self.config.framing.as_ref().unwrap_or(&FramingConfig::NewlineDelimited);
+        let mut out = Vec::new();
+        for event in events {
+            self.config.encoding.encode(event, &mut out);
+            out.extend_from_slice(framing.terminator());
+        }
+        let mut backoff = Backoff::new(&RequestConfig::default());
+        while let Err(error) = self.try_append(path, &out).await {
+            self.open.remove(path);
+            if let Some(unsaid) = self.failed_log.allow() {
+                tracing::error!(sink = self.id, unsaid, "cannot write to {path}, will try again: {error}");
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    async fn try_append(&mut self, path: &str, out: &[u8]) -> io::Result<()> {
+        let packed = self.config.compression.compress(out.to_vec().into()).map_err(io::Error::other)?;
+        let open = match self.open.remove(path) {
+            Some(open) => open,
+            None => {
+                if let Some(parent) = Path::new(path).parent() {
+                    tokio::fs::create_dir_all(parent).await?;
+                }
+                let file = OpenOptions::new().create(true).append(true).open(path).await?;
+                let length = file.metadata().await?.len();
+                OpenFile { file, length, used: Instant::now() }
+            }
+        };
+        let OpenFile { mut file, length, .. } = open;
+        let written = async {
+            file.write_all(&packed).await?;
+            file.flush().await
+        };
+        if let Err(error) = written.await {
+            // What came through before the failure would stand there twice after the next attempt.
+            // It may be that this fails too, and then a cut-off line is the lesser evil.
+            let _ = file.set_len(length).await;
+            return Err(error);
+        }
+        let length = length + packed.len() as u64;
+        self.open.insert(path.to_owned(), OpenFile { file, length, used: Instant::now() });
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! `honeycomb`: Honeycomb's batch API, events flattened to dotted keys.
+//!
+//! Source: docs.honeycomb.io (events API): at most 5 MB in a request and 1 MB in an event, both
+//! uncompressed; the answer has a status for each event, in order.
+
+use super::codec::{EncodeError, Splice, Transformer, flatten};
+use super::compression::{Algorithm, Compression};
+use super::http_sink::{EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict};
+use super::{Batch, BatchLimits, describe};
+use crate::config::Result;
+use crate::event::{Field, LogEvent, Timestamp, json};
+use crate::secret::SensitiveString;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Request, Response, Uri};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+/// Delivers events to Honeycomb.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Honeycomb {
+    /// The API key.
+    api_key: SensitiveString,
+    /// The dataset.
+    dataset: String,
+    /// The API's address. Default: `https://api.honeycomb.io`; in the EU, `https://api.eu1.honeycomb.io`.
+    #[serde(default = "default_endpoint")]
+    endpoint: String,
+    /// What of an event is sent.
+    #[serde(default)]
+    encoding: Transformer,
+}
+
+fn default_endpoint() -> String {
+    "https://api.honeycomb.io".to_owned()
+}
+
+impl Honeycomb {
+    fn post(&self) -> Result<http::request::Builder> {
+        let dataset = utf8_percent_encode(&self.dataset, NON_ALPHANUMERIC);
+        Ok(Request::post(format!("{}/1/batch/{dataset}", self.endpoint.trim_end_matches('/')))
+            .header(CONTENT_TYPE, "application/json")
+            .header("X-Honeycomb-Team", self.api_key.to_header("")?))
+    }
+}
+
+impl HttpSink for Honeycomb {
+    const NAME: &'static str = "honeycomb";
+    const SUMMARY: &'static str = "Deliver events to Honeycomb.";
+    const EXAMPLE: &'static str = "api_key = \"KEY\"\ndataset = \"DATASET\"";
+
+    fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
+        self.encoding.check()?;
+        self.api_key.to_header("")?;
+        match self.endpoint.parse::<Uri>() {
+            Ok(uri) if uri.scheme().is_some() => Ok(()),
+            _ => Err("endpoint: not a URL; expected one such as https://api.honeycomb.io".into()),
+        }
+    }
+
+    /// Vector's 100 KB for a batch.
+    fn limits(&self) -> BatchLimits {
+        BatchLimits { max_bytes: 100_000, max_event_bytes: 1_000_000, ..BatchLimits::DEFAULT }
+    }
+
+    fn vendor_limits(&self) -> (usize, usize) {
+        (5_000_000, usize::MAX)
+    }
+
+    fn compression(&self) -> Compression {
+        Algorithm::Zstd.into()
+    }
+
+    /// `time` is the event's own; Vector sends the time of sending, and loses a `timestamp` that is a
+    /// string. A `timestamp` that is no time stays among the data.
+    fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let event = self.encoding.apply(event);
+        let is_time = |value: &str| {
+            let text = Field::Json(value).to_text();
+            Timestamp::parse_rfc3339(&text).or_else(|| Timestamp::parse_epoch(&text)).is_some()
+        };
+        out.extend_from_slice(b"{\"time\":\"");
+        event.timestamp().write_rfc3339(out);
+        out.extend_from_slice(b"\",\"data\":");
+        let mut data = Splice::open(out);
+        let mut name = Vec::new();
+        flatten(&event.json(), "[", &mut |key, value| {
+            if key != "timestamp" || !is_time(value) {
+                name.clear();
+                json::write_escaped(key, &mut name);
+                data.key(&String::from_utf8_lossy(&name)).extend_from_slice(value.as_bytes());
+            }
+        });
+        data.close();
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn request(&self, _batch: &Batch) -> Result<http::request::Builder> {
+        self.post()
+    }
+
+    /// A status for each event: 202 is stored, 429 and 5xx come again, anything else never.
+    fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
+        #[derive(Deserialize)]
+        struct Status {
+            status: u16,
+            #[serde(default)]
+            error: String,
+        }
+        if !response.status().is_success() {
+            return Verdict::of_status(response);
+        }
+        match serde_json::from_slice::<Vec<Status>>(response.body()) {
+            Ok(statuses)
+                if statuses.len() == batch.len() && statuses.iter().any(|entry| entry.status >= 300) =>
+            {
+                let verdict = |entry: Status| match entry.status {
+                    200..=299 => EntryVerdict::Delivered,
+                    429 | 500..=599 => EntryVerdict::Retry,
+                    status => EntryVerdict::Rejected {
+                        reason: format!("Honeycomb answers {status}: {}", entry.error),
+                    },
+                };
+                Verdict::Partial(statuses.into_iter().map(verdict).collect())
+            }
+            _ => Verdict::Delivered,
+        }
+    }
+
+    /// An empty batch stores nothing: Honeycomb answers 400 to a key that it knows.
+    fn healthcheck(&self, _uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
+        let request = self.post()?.body(Bytes::from_static(b"[]"))?;
+        Ok(Some(HealthcheckRequest {
+            request,
+            judge: |response| match response.status().as_u16() {
+                200..=299 | 400 => Ok(()),
+                401 => Err("Honeycomb does not know the key; check HONEYCOMB_API_KEY or api_key".into()),
+                _ => Err(format!("Honeycomb answers {}", describe(response))),
+            },
+        }))
+    }
+}

@@ -1,0 +1,245 @@
+//! `http`: any HTTP server that takes log events.
+
+use super::codec::{Codec, EncodeError, EncodingConfig, Framing, FramingConfig};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink};
+use super::{Auth, Batch, Partition};
+use crate::config::Result;
+use crate::event::LogEvent;
+use crate::template::Template;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request, Response, Uri};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Delivers events to an HTTP server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Where to; a template. A user and password in it become Basic authentication.
+    uri: String,
+    /// The method. Default: `post`.
+    #[serde(default)]
+    method: HttpMethod,
+    /// How to show who we are.
+    auth: Option<Auth>,
+    /// How an event is written.
+    encoding: EncodingConfig,
+    /// How events are joined. Default: a JSON array for `json`, lines for anything else.
+    framing: Option<FramingConfig>,
+    /// Before the events; only around a JSON array.
+    #[serde(default)]
+    payload_prefix: String,
+    /// After the events; only around a JSON array.
+    #[serde(default)]
+    payload_suffix: String,
+    /// Vector's old place for `request.headers`.
+    #[serde(default)]
+    headers: BTreeMap<String, Template>,
+    #[serde(skip)]
+    template: Option<Template>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HttpMethod {
+    Get,
+    Head,
+    #[default]
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+    Trace,
+}
+
+impl From<HttpMethod> for Method {
+    fn from(method: HttpMethod) -> Method {
+        match method {
+            HttpMethod::Get => Method::GET,
+            HttpMethod::Head => Method::HEAD,
+            HttpMethod::Post => Method::POST,
+            HttpMethod::Put => Method::PUT,
+            HttpMethod::Patch => Method::PATCH,
+            HttpMethod::Delete => Method::DELETE,
+            HttpMethod::Options => Method::OPTIONS,
+            HttpMethod::Trace => Method::TRACE,
+        }
+    }
+}
+
+impl Http {
+    fn is_json(&self) -> bool {
+        matches!(self.encoding.codec, Codec::Json { .. })
+    }
+
+    fn is_array(&self) -> bool {
+        self.is_json() && matches!(self.framing, None | Some(FramingConfig::CharacterDelimited(b',')))
+    }
+
+    /// A user and password in the URI, taken out of it.
+    fn take_userinfo(&mut self) -> Result<()> {
+        let Some(scheme_end) = self.uri.find("://").map(|at| at + 3) else { return Ok(()) };
+        let authority_end =
+            self.uri[scheme_end..].find(['/', '?', '#']).map_or(self.uri.len(), |at| scheme_end + at);
+        let Some(at) = self.uri[scheme_end..authority_end].rfind('@').map(|at| scheme_end + at) else {
+            return Ok(());
+        };
+        if self.auth.is_some() {
+            return Err(
+                "uri: it has a user and password, and there is an `auth` as well; keep one of them".into()
+            );
+        }
+        let userinfo = self.uri[scheme_end..at].to_owned();
+        self.uri.replace_range(scheme_end..at + 1, "");
+        let (user, password) = userinfo.split_once(':').unwrap_or((&userinfo, ""));
+        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        self.auth = Some(Auth::Basic { user: decode(user), password: decode(password).into() });
+        Ok(())
+    }
+}
+
+impl HttpSink for Http {
+    const NAME: &'static str = "http";
+    const SUMMARY: &'static str = "Deliver events to an HTTP server.";
+    const EXAMPLE: &'static str = "uri = \"https://logs.example/in\"\nencoding.codec = \"json\"\nauth.strategy = \"bearer\"\nauth.token = \"TOKEN\"";
+
+    fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
+        self.take_userinfo()?;
+        let template = Template::parse_uri(&self.uri)?;
+        let plain: String = match template.as_static() {
+            Some(text) => text.to_owned(),
+            // What is rendered is checked for each event; here, that the rest of it looks like a URI.
+            None => template.as_str().split("{{").next().unwrap_or_default().replace('%', ""),
+        };
+        if !(plain.starts_with("http://") || plain.starts_with("https://")) {
+            return Err("uri: no scheme; expected a URI that starts with http:// or https://".into());
+        }
+        if template.as_static().is_some_and(|text| text.parse::<Uri>().is_err()) {
+            return Err("uri: not a URI; expected one such as https://logs.example/in".into());
+        }
+        self.template = Some(template);
+        if let Some(auth) = &self.auth {
+            auth.header()?;
+        }
+        for (name, value) in std::mem::take(&mut self.headers) {
+            options.request.headers.entry(name).or_insert(value);
+        }
+        let has_authorization =
+            options.request.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"));
+        if has_authorization && self.auth.is_some() {
+            return Err("auth: request.headers has an Authorization as well; keep one of them".into());
+        }
+        let is_wrapped = !self.payload_prefix.is_empty() || !self.payload_suffix.is_empty();
+        let whole = format!("{}{{}}{}", self.payload_prefix, self.payload_suffix);
+        if is_wrapped && !(self.is_array() && serde_json::from_str::<serde::de::IgnoredAny>(&whole).is_ok()) {
+            return Err("payload_prefix and payload_suffix: with the events between them they must be JSON, and the events a JSON array".into());
+        }
+        Ok(())
+    }
+
+    /// As Vector: JSON in lines has no line break at its end, text has one.
+    fn framing(&self) -> Framing {
+        let framing = match &self.framing {
+            _ if self.is_array() => Framing::JSON_ARRAY,
+            None | Some(FramingConfig::NewlineDelimited) if !self.is_json() => Framing::NEWLINE_DELIMITED,
+            None | Some(FramingConfig::NewlineDelimited) => Framing::NEWLINE_SEPARATED,
+            Some(FramingConfig::Bytes) => Framing::CONCATENATED,
+            Some(FramingConfig::CharacterDelimited(delimiter)) => {
+                Framing { separator: vec![*delimiter].into(), ..Framing::CONCATENATED }
+            }
+        };
+        framing.wrapped(&self.payload_prefix, &self.payload_suffix)
+    }
+
+    fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
+        match self.template.as_ref().filter(|template| template.as_static().is_none()) {
+            None => Ok(Partition::new()),
+            Some(template) => match template.render(event) {
+                Ok(uri) => Ok(vec![uri]),
+                Err(error) => Err(EncodeError { reason: format!("uri: {error}") }),
+            },
+        }
+    }
+
+    fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.encoding.encode(event, out);
+        Ok(())
+    }
+
+    fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
+        let is_static = self.template.as_ref().is_none_or(|template| template.as_static().is_some());
+        let uri = if is_static { &self.uri } else { batch.partition().first().unwrap_or(&self.uri) };
+        let mut builder = Request::builder().method(Method::from(self.method)).uri(uri);
+        let content_type = match (self.is_json(), &self.framing) {
+            (true, _) if self.is_array() => Some("application/json"),
+            (true, Some(FramingConfig::NewlineDelimited)) => Some("application/x-ndjson"),
+            (false, _) if self.encoding.is_text() => Some("text/plain"),
+            _ => None,
+        };
+        if let Some(content_type) = content_type {
+            builder = builder.header(CONTENT_TYPE, content_type);
+        }
+        if let Some(auth) = &self.auth {
+            builder = builder.header(AUTHORIZATION, auth.header()?);
+        }
+        Ok(builder)
+    }
+
+    fn healthcheck(&self, uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
+        let Some(uri) = uri else { return Ok(None) };
+        let mut builder = Request::head(uri);
+        if let Some(auth) = &self.auth {
+            builder = builder.header(AUTHORIZATION, auth.header()?);
+        }
+        let request = builder.body(Bytes::new())?;
+        Ok(Some(HealthcheckRequest { request, judge: judge_200 }))
+    }
+}
+
+/// As Vector: exactly 200.
+fn judge_200(response: &Response<Bytes>) -> Result<(), String> {
+    match response.status().as_u16() {
+        200 => Ok(()),
+        status => Err(format!("expected status 200, the destination answers {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(text: &str) -> Result<Http, String> {
+        let mut http: Http = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        http.configure(&mut HttpOptions::default()).map_err(|error| error.to_string())?;
+        Ok(http)
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, words) in [
+            ("uri = 'logs.example'", "http:// or https://"),
+            ("uri = 'http://h h/'", "not a URI"),
+            ("uri = '{{ host }}/x'", "http:// or https://"),
+            ("uri = 'http://u:p@h/'\nauth.strategy = 'bearer'\nauth.token = 't'", "keep one of them"),
+            ("uri = 'http://h/'\npayload_prefix = '{'", "must be JSON"),
+            (
+                "uri = 'http://h/'\nauth.strategy = 'bearer'\nauth.token = \"a\\nb\"",
+                "no HTTP header can carry",
+            ),
+            ("uri = 'http://h/'\nmethod = 'POST'", "`post`"),
+        ] {
+            let error = configured(&format!("encoding.codec = 'json'\n{text}")).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_user_in_the_uri_is_basic_authentication() {
+        let http =
+            configured("encoding.codec = 'json'\nuri = 'https://us%40er:p%3Ass@h:8/p@th?q=@'").unwrap();
+        assert_eq!(http.uri, "https://h:8/p@th?q=@");
+        assert_eq!(http.auth.unwrap().header().unwrap(), "Basic dXNAZXI6cDpzcw==");
+    }
+}

@@ -1,0 +1,547 @@
+//! `loki`: Grafana Loki's push API, as JSON or as protobuf with snappy.
+//!
+//! Source: Loki's `pkg/loghttp/push` and `pkg/validation`. An answer of 400 stores the valid entries
+//! and refuses the others; JSON may be compressed with gzip, not with zlib or zstd.
+
+use super::codec::{Codec, EncodeError, EncodingConfig, Framing};
+use super::compression::{Algorithm, Compression};
+use super::http_sink::{EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict};
+use super::{Auth, Batch, BatchLimits, Partition, describe};
+use crate::config::Result;
+use crate::event::{Field, LogEvent, Path, Timestamp, json};
+use crate::template::Template;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Request, Response, Uri};
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+/// Delivers events to Loki.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loki {
+    /// Loki's address, without the path.
+    endpoint: String,
+    /// The path of the push API.
+    #[serde(default = "default_path")]
+    path: String,
+    /// How a line is written.
+    encoding: EncodingConfig,
+    /// The labels of a stream: name and value are templates. A label whose value needs a field that
+    /// the event lacks is left out. A name that ends in `*` stands for all members of an object.
+    labels: BTreeMap<String, Template>,
+    /// The tenant (`X-Scope-OrgID`); a template.
+    tenant_id: Option<Template>,
+    /// Whether the fields that labels were made of are taken out of the line. Default: false.
+    #[serde(default)]
+    remove_label_fields: bool,
+    /// Structured metadata of an entry, like labels.
+    #[serde(default)]
+    structured_metadata: BTreeMap<String, Template>,
+    /// Whether the fields that it was made of are taken out of the line. Default: false.
+    #[serde(default)]
+    remove_structured_metadata_fields: bool,
+    /// Whether `timestamp` is taken out of the line, because it is the entry's time. Default: true.
+    #[serde(default = "yes")]
+    remove_timestamp: bool,
+    /// What to do with an entry that is older than the last of its stream.
+    #[serde(default)]
+    out_of_order_action: OutOfOrderAction,
+    /// How to show who we are.
+    auth: Option<Auth>,
+    #[serde(skip)]
+    prepared: Prepared,
+}
+
+/// What follows from the options, worked out once.
+#[derive(Debug, Default)]
+struct Prepared {
+    is_protobuf: bool,
+    labels: Pairs,
+    metadata: Pairs,
+    removed: Vec<Path>,
+    /// The time of the last entry of each stream, where the order counts.
+    last: Mutex<HashMap<Vec<u8>, Timestamp>>,
+}
+
+/// Templates of names and values, and every field that they need.
+#[derive(Debug, Default)]
+struct Pairs {
+    pairs: Vec<(Template, Template, bool)>,
+    paths: Vec<Path>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OutOfOrderAction {
+    #[default]
+    Accept,
+    RewriteTimestamp,
+    Drop,
+}
+
+fn default_path() -> String {
+    "/loki/api/v1/push".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How many streams' last times are remembered; beyond, all are forgotten, which at worst sends an
+/// entry out of order that Loki takes or refuses by itself.
+const MAX_STREAMS: usize = 100_000;
+
+impl Pairs {
+    fn new(option: &str, templates: &BTreeMap<String, Template>) -> Result<Pairs> {
+        let mut pairs = Pairs::default();
+        for (name, value) in templates {
+            let wildcard = name.strip_suffix('*');
+            let template = Template::parse(wildcard.unwrap_or(name))?;
+            let is_label = |text: &str| {
+                let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+                starts && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            };
+            if template
+                .as_static()
+                .is_some_and(|text| !is_label(text) && !(wildcard.is_some() && text.is_empty()))
+            {
+                return Err(format!("{option}: `{name}` is not a label's name; expected letters, digits and `_`, or a trailing `*`").into());
+            }
+            pairs.paths.extend(template.paths().chain(value.paths()).cloned());
+            pairs.pairs.push((template, value.clone(), wildcard.is_some()));
+        }
+        if pairs.paths.len() > 32 {
+            return Err(
+                format!("{option}: they need {} fields; expected at most 32", pairs.paths.len()).into()
+            );
+        }
+        Ok(pairs)
+    }
+
+    /// The names and values for this event, by name.
+    fn render(&self, event: &LogEvent) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
+        event.get_all(&self.paths.iter().collect::<Vec<_>>(), &mut fields);
+        let mut fields = fields.as_slice();
+        let mut plain: Vec<(String, String)> = Vec::with_capacity(self.pairs.len());
+        let mut expanded = Vec::new();
+        let time = || event.timestamp();
+        for (name, value, is_wildcard) in &self.pairs {
+            let mut render = |template: &Template| {
+                let (own, rest) = fields.split_at(template.paths().count());
+                fields = rest;
+                let mut text = String::new();
+                template.render_fields(own, &time, &mut text).ok().map(|()| text)
+            };
+            let (Some(name), Some(value)) = (render(name), render(value)) else { continue };
+            if !is_wildcard {
+                plain.push((label_name(&name), value));
+                continue;
+            }
+            for (key, inner) in json::members(&value) {
+                let inner = Field::Json(inner);
+                if !inner.is_null() {
+                    let key = format!("{name}{}", json::unescape(key)).to_lowercase();
+                    expanded.push((label_name(&key), inner.to_text().into_owned()));
+                }
+            }
+        }
+        // A label that is named wins over one that a wildcard brings.
+        expanded.retain(|(name, _)| !plain.iter().any(|(other, _)| other == name));
+        plain.extend(expanded);
+        plain.sort();
+        plain.dedup_by(|a, b| a.0 == b.0);
+        plain
+    }
+}
+
+/// The name with `_` for every character that a label can't have.
+fn label_name(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+}
+
+impl HttpSink for Loki {
+    const NAME: &'static str = "loki";
+    const SUMMARY: &'static str = "Deliver events to Grafana Loki.";
+    const EXAMPLE: &'static str =
+        "endpoint = \"https://loki.example\"\nencoding.codec = \"json\"\nlabels.app = \"{{ fly.app.name }}\"";
+
+    fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
+        if self.labels.is_empty() {
+            return Err("labels: empty; Loki needs at least one label for a stream".into());
+        }
+        if self.endpoint.parse::<Uri>().ok().is_none_or(|uri| uri.scheme().is_none()) {
+            return Err("endpoint: not a URL; expected one such as https://loki.example".into());
+        }
+        let compression = options.compression.unwrap_or_else(|| self.compression());
+        if matches!(compression.algorithm, Algorithm::Zlib | Algorithm::Zstd) {
+            return Err(
+                "compression: Loki does not read zlib or zstd; use gzip (JSON), snappy (protobuf) or none"
+                    .into(),
+            );
+        }
+        if self.out_of_order_action != OutOfOrderAction::Accept {
+            // With more than one request under way, an order could not be kept.
+            options.request.concurrency = super::request::Concurrency::Fixed(1);
+        }
+        if let Some(auth) = &self.auth {
+            auth.header()?;
+        }
+        let labels = Pairs::new("labels", &self.labels)?;
+        let metadata = Pairs::new("structured_metadata", &self.structured_metadata)?;
+        let mut removed = Vec::new();
+        if self.remove_timestamp {
+            removed.push(Path::root_field("timestamp"));
+        }
+        if self.remove_label_fields {
+            removed.extend(labels.paths.iter().cloned());
+        }
+        if self.remove_structured_metadata_fields {
+            removed.extend(metadata.paths.iter().cloned());
+        }
+        let is_protobuf = compression.algorithm == Algorithm::Snappy;
+        self.prepared = Prepared { is_protobuf, labels, metadata, removed, last: Mutex::default() };
+        Ok(())
+    }
+
+    /// As Vector.
+    fn limits(&self) -> BatchLimits {
+        BatchLimits { max_bytes: 1_000_000, max_events: 100_000, ..BatchLimits::DEFAULT }
+    }
+
+    fn compression(&self) -> Compression {
+        Algorithm::Snappy.into()
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::CONCATENATED
+    }
+
+    fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
+        match self.tenant_id.as_ref().map(|tenant| tenant.render(event)).transpose() {
+            Ok(tenant) => Ok(tenant.into_iter().collect()),
+            Err(error) => Err(EncodeError { reason: format!("tenant_id: {error}") }),
+        }
+    }
+
+    fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let mut labels = self.prepared.labels.render(event);
+        if labels.is_empty() {
+            labels.push(("agent".to_owned(), "log-shipper".to_owned()));
+        }
+        let metadata = self.prepared.metadata.render(event);
+        let mut line = Vec::new();
+        self.write_line(event, &mut line);
+        let stream = if self.prepared.is_protobuf { selector(&labels) } else { object(&labels) };
+        let time = self.in_order(event.timestamp(), &stream)?;
+        let mut text = Vec::new();
+        if !self.prepared.is_protobuf {
+            // The time and the line as the JSON of a value; the metadata, if any, stands behind them.
+            text.extend_from_slice(format!("[\"{}\",", time.nanos()).as_bytes());
+            json::write_string(&String::from_utf8_lossy(&line), &mut text);
+            if !metadata.is_empty() {
+                text.push(b',');
+                text.extend_from_slice(&object(&metadata));
+            }
+            text.push(b']');
+        } else {
+            let entry = proto::Entry::new(time, String::from_utf8_lossy(&line).into_owned(), metadata);
+            text = prost::Message::encode_to_vec(&entry);
+        }
+        Entry { time: time.nanos(), stream: &stream, text: &text }.write(out);
+        Ok(())
+    }
+
+    /// The entries by stream, each stream in the order of time.
+    fn assemble(&self, batch: &Batch) -> Option<Vec<u8>> {
+        let mut places = HashMap::new();
+        let mut streams: Vec<(&[u8], Vec<Entry<'_>>)> = Vec::new();
+        for entry in batch.entries().filter_map(Entry::read) {
+            let place = *places.entry(entry.stream).or_insert_with(|| {
+                streams.push((entry.stream, Vec::new()));
+                streams.len() - 1
+            });
+            streams[place].1.push(entry);
+        }
+        let mut out = Vec::with_capacity(batch.body().len());
+        for (_, entries) in &mut streams {
+            entries.sort_by_key(|entry| entry.time);
+        }
+        if self.prepared.is_protobuf {
+            proto::write_streams(&streams, &mut out);
+            return Some(out);
+        }
+        out.extend_from_slice(b"{\"streams\":[");
+        for (index, (stream, entries)) in streams.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"{\"stream\":" } else { b",{\"stream\":" });
+            out.extend_from_slice(stream);
+            out.extend_from_slice(b",\"values\":[");
+            for (index, entry) in entries.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(entry.text);
+            }
+            out.extend_from_slice(b"]}");
+        }
+        out.extend_from_slice(b"]}");
+        Some(out)
+    }
+
+    fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
+        let content_type =
+            if self.prepared.is_protobuf { "application/x-protobuf" } else { "application/json" };
+        let mut builder = Request::post(format!("{}{}", self.endpoint.trim_end_matches('/'), self.path))
+            .header(CONTENT_TYPE, content_type);
+        if let (Some(_), Some(tenant)) = (&self.tenant_id, batch.partition().first()) {
+            builder = builder.header("X-Scope-OrgID", tenant);
+        }
+        if let Some(auth) = &self.auth {
+            builder = builder.header(AUTHORIZATION, auth.header()?);
+        }
+        Ok(builder)
+    }
+
+    /// 400 for lines that Loki refuses: it has stored the others, and tells how many it has not, but
+    /// not in a form that names them. As many are counted as rejected, and none is sent twice. 260 is
+    /// the answer of a policy that blocks ingestion.
+    fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
+        match response.status().as_u16() {
+            260 => Verdict::Rejected { reason: describe(response) },
+            400 => match refused_lines(&String::from_utf8_lossy(response.body())) {
+                0 => Verdict::Rejected { reason: describe(response) },
+                refused => {
+                    let reason =
+                        format!("Loki refused {refused} of {} lines: {}", batch.len(), describe(response));
+                    Verdict::Partial(vec![EntryVerdict::Rejected { reason }; refused.min(batch.len())])
+                }
+            },
+            _ => Verdict::of_status(response),
+        }
+    }
+
+    /// `/ready`; a hosted Loki has none and answers 404, but it answers.
+    fn healthcheck(&self, _uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
+        let mut builder = Request::get(format!("{}/ready", self.endpoint.trim_end_matches('/')));
+        if let Some(auth) = &self.auth {
+            builder = builder.header(AUTHORIZATION, auth.header()?);
+        }
+        let judge = |response: &Response<Bytes>| match response.status().as_u16() {
+            200 | 404 => Ok(()),
+            _ => Err(format!("Loki answers {}", describe(response))),
+        };
+        Ok(Some(HealthcheckRequest { request: builder.body(Bytes::new())?, judge }))
+    }
+}
+
+impl Loki {
+    fn write_line(&self, event: &LogEvent, out: &mut Vec<u8>) {
+        let removed = &self.prepared.removed;
+        if self.encoding.codec == Codec::Text || removed.is_empty() {
+            return self.encoding.encode(event, out);
+        }
+        let mut event = event.clone();
+        event.take_finalizers().answer(crate::finalizer::EventStatus::Delivered);
+        if removed.iter().all(|path| path.as_root_field().is_some()) {
+            event.remove_root_fields(removed.iter().filter_map(Path::as_root_field));
+        } else {
+            let value = event.value_mut();
+            for path in removed {
+                value.remove(&path.to_vrl(), true);
+            }
+        }
+        self.encoding.encode(&event, out);
+    }
+
+    /// The time at which the entry is sent, by the last one of its stream.
+    fn in_order(&self, time: Timestamp, stream: &[u8]) -> Result<Timestamp, EncodeError> {
+        if self.out_of_order_action == OutOfOrderAction::Accept {
+            return Ok(time);
+        }
+        let mut last = self.prepared.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= MAX_STREAMS {
+            last.clear();
+        }
+        match last.get_mut(stream) {
+            Some(last) if time < *last && self.out_of_order_action == OutOfOrderAction::Drop => {
+                Err(EncodeError {
+                    reason: "it is older than the last of its stream, and out_of_order_action is drop".into(),
+                })
+            }
+            Some(last) => {
+                *last = time.max(*last);
+                Ok(*last)
+            }
+            None => {
+                last.insert(stream.to_vec(), time);
+                Ok(time)
+            }
+        }
+    }
+}
+
+/// How many lines an answer says were refused: `3 errors like: ...`, `total ignored: 2 out of 9`, or
+/// one that it describes.
+fn refused_lines(body: &str) -> usize {
+    let number_before =
+        |text: &str| text.split_whitespace().last().and_then(|word| word.parse::<usize>().ok());
+    let grouped = body.match_indices(" errors like:").filter_map(|(at, _)| number_before(&body[..at]));
+    let ignored = body.match_indices("total ignored: ").filter_map(|(at, found)| {
+        body[at + found.len()..].split_whitespace().next().and_then(|word| word.parse::<usize>().ok())
+    });
+    let counted = grouped.chain(ignored).sum();
+    let describes_one =
+        ["too old", "too far behind", "too new", "max entry size", "out of order", "would exceed max"];
+    if counted == 0 && describes_one.iter().any(|words| body.contains(words)) { 1 } else { counted }
+}
+
+/// Labels as JSON.
+fn object(pairs: &[(String, String)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut object = super::codec::Splice::open(&mut out);
+    for (name, value) in pairs {
+        object.string(name, value);
+    }
+    object.close();
+    out
+}
+
+/// Labels as a selector, `{a="b", c="d"}`, with the escapes of a Go string, which Vector leaves out.
+fn selector(pairs: &[(String, String)]) -> Vec<u8> {
+    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let labels: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
+    format!("{{{}}}", labels.join(", ")).into_bytes()
+}
+
+/// An entry as it stands in a batch: its time, its stream's labels, and itself as it will be sent.
+struct Entry<'a> {
+    time: i64,
+    stream: &'a [u8],
+    text: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.time.to_le_bytes());
+        out.extend_from_slice(&(self.stream.len() as u64).to_le_bytes());
+        out.extend_from_slice(self.stream);
+        out.extend_from_slice(self.text);
+    }
+
+    fn read(bytes: &'a [u8]) -> Option<Entry<'a>> {
+        let (time, rest) = bytes.split_first_chunk::<8>()?;
+        let (length, rest) = rest.split_first_chunk::<8>()?;
+        let (stream, text) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        Some(Entry { time: i64::from_le_bytes(*time), stream, text })
+    }
+}
+
+/// Loki's messages (`pkg/push/push.proto`).
+mod proto {
+    use super::Timestamp;
+    use prost::Message;
+    use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Entry {
+        #[prost(message, optional, tag = "1")]
+        timestamp: Option<Time>,
+        #[prost(string, tag = "2")]
+        line: String,
+        #[prost(message, repeated, tag = "3")]
+        structured_metadata: Vec<LabelPair>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Time {
+        #[prost(int64, tag = "1")]
+        seconds: i64,
+        #[prost(int32, tag = "2")]
+        nanos: i32,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct LabelPair {
+        #[prost(string, tag = "1")]
+        name: String,
+        #[prost(string, tag = "2")]
+        value: String,
+    }
+
+    impl Entry {
+        pub(super) fn new(time: Timestamp, line: String, metadata: Vec<(String, String)>) -> Entry {
+            let nanos = i32::try_from(time.subsecond_nanos()).unwrap_or_default();
+            let pairs = metadata.into_iter().map(|(name, value)| LabelPair { name, value });
+            let timestamp = Some(Time { seconds: time.seconds(), nanos });
+            Entry { timestamp, line, structured_metadata: pairs.collect() }
+        }
+    }
+
+    /// A push request of these streams, whose entries have been encoded already: `streams = 1`, each
+    /// with `labels = 1` and `entries = 2`.
+    pub(super) fn write_streams(streams: &[(&[u8], Vec<super::Entry<'_>>)], out: &mut Vec<u8>) {
+        let field_len = |bytes: &[u8]| key_len(1) + encoded_len_varint(bytes.len() as u64) + bytes.len();
+        let write = |tag: u32, bytes: &[u8], out: &mut Vec<u8>| {
+            encode_key(tag, WireType::LengthDelimited, out);
+            encode_varint(bytes.len() as u64, out);
+            out.extend_from_slice(bytes);
+        };
+        for (labels, entries) in streams {
+            let length = field_len(labels) + entries.iter().map(|entry| field_len(entry.text)).sum::<usize>();
+            encode_key(1, WireType::LengthDelimited, out);
+            encode_varint(length as u64, out);
+            write(1, labels, out);
+            entries.iter().for_each(|entry| write(2, entry.text, out));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_the_lines_that_loki_refuses() {
+        for (body, expected) in [
+            ("entry for stream '{a=\"b\"}' has timestamp too old: 2020-01-01T00:00:00Z", 1),
+            ("3 errors like: entry too far behind; 2 errors like: max entry size exceeded", 5),
+            (
+                "entry with timestamp x ignored, reason: 'entry too far behind',\nuser 'fake', total ignored: 2 out of 9 for stream: {}",
+                2,
+            ),
+            ("unexpected end of JSON input", 0),
+        ] {
+            assert_eq!(refused_lines(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn escapes_labels() {
+        let labels = [("a".to_owned(), "x\"y\\z\n".to_owned()), ("b".to_owned(), "é".to_owned())];
+        assert_eq!(String::from_utf8(selector(&labels)).unwrap(), r#"{a="x\"y\\z\n", b="é"}"#);
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, words) in [
+            ("labels = {}", "labels: empty"),
+            ("labels.'a-b' = 'x'", "not a label's name"),
+            ("labels.a = 'x'\ncompression", "zlib or zstd"),
+        ] {
+            let mut options = HttpOptions::default();
+            let text = match text.strip_suffix("\ncompression") {
+                None => text,
+                Some(text) => {
+                    options.compression = Some(Algorithm::Zstd.into());
+                    text
+                }
+            };
+            let text = format!("endpoint = 'http://h'\nencoding.codec = 'json'\n{text}");
+            let mut loki: Loki = toml::from_str(&text).unwrap();
+            let error = loki.configure(&mut options).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

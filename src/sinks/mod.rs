@@ -1,0 +1,59 @@
+//! Sinks: where events go. An HTTP destination is a file that implements [`HttpSink`], and a line in
+//! [`register`].
+//!
+//! The kernel of HTTP sinks:
+//! - `http_sink`: the trait, and the way of a batch
+//! - `batch`: events encoded into bodies
+//! - `codec`: encodings and framings
+//! - `compression`
+//! - `request`: retries, rate limit, concurrency
+//! - `auth`
+//!
+//! The destinations: `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki` over HTTP; `blackhole`,
+//! `console`, `file` by themselves.
+
+mod auth;
+mod axiom;
+mod batch;
+mod blackhole;
+pub mod codec;
+pub mod compression;
+mod console;
+mod datadog_logs;
+mod file;
+mod honeycomb;
+mod http;
+pub(crate) mod http_sink;
+mod loki;
+mod request;
+
+pub use auth::Auth;
+pub use batch::{Batch, BatchConfig, BatchLimits, Partition};
+pub use blackhole::BlackholeConfig;
+pub use console::ConsoleConfig;
+pub use http_sink::{
+    EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, Verdict, describe, judge_2xx,
+};
+
+use crate::config::{ComponentInfo, Registry};
+
+pub(crate) fn register(registry: &mut Registry) {
+    registry.http_sink::<axiom::Axiom>();
+    registry.sink::<BlackholeConfig>(BlackholeConfig::INFO);
+    registry.sink::<ConsoleConfig>(ConsoleConfig::INFO);
+    registry.http_sink::<datadog_logs::DatadogLogs>();
+    registry.sink::<file::FileConfig>(file::FileConfig::INFO);
+    registry.http_sink::<honeycomb::Honeycomb>();
+    registry.http_sink::<http::Http>();
+    registry.http_sink::<loki::Loki>();
+}
+
+impl ComponentInfo {
+    pub(crate) const fn new(
+        name: &'static str,
+        summary: &'static str,
+        example: &'static str,
+    ) -> ComponentInfo {
+        ComponentInfo { name, summary, example }
+    }
+}

@@ -1,0 +1,21 @@
+//! Sources: where events come from.
+//!
+//! - `demo_logs`: made-up events
+//! - `nats`: messages of NATS subjects
+//! - `stdin`: lines of standard input
+
+pub(crate) mod demo_logs;
+mod nats;
+mod stdin;
+
+pub use demo_logs::DemoLogsConfig;
+pub use nats::{Decoding, NatsConfig};
+pub use stdin::StdinConfig;
+
+use crate::config::Registry;
+
+pub(crate) fn register(registry: &mut Registry) {
+    registry.source::<DemoLogsConfig>(DemoLogsConfig::INFO);
+    registry.source::<NatsConfig>(NatsConfig::INFO);
+    registry.source::<StdinConfig>(StdinConfig::INFO);
+}

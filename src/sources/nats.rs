@@ -1,0 +1,331 @@
+//! `nats`: messages of NATS subjects, each one event.
+
+use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
+use crate::event::{LogEvent, Path, Timestamp};
+use crate::nats::{Connection, ConnectionOptions, Message, NatsAuth, Servers, SubjectFilter};
+use crate::tls::TlsConfig;
+use async_trait::async_trait;
+use bytes::BytesMut;
+use bytestring::ByteString;
+use serde::Deserialize;
+use std::fmt;
+
+/// The configuration of the `nats` source: Vector's options, and `subjects` and `exclude`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// The servers, comma-separated: `nats://host:4222`, `tls://host:4222`. A user and password in a
+    /// URL are used, if `auth` says nothing.
+    url: String,
+    /// The name that the server sees.
+    #[serde(alias = "name")]
+    connection_name: String,
+    /// The subject to subscribe to; `*` is one token, `>` all that follow.
+    subject: Option<String>,
+    /// More subjects. A message that fits several of them is one event. Ours.
+    #[serde(default)]
+    subjects: Vec<String>,
+    /// Subjects to leave out, with the same wildcards. Ours.
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// The queue group whose members share the messages. Empty is none.
+    #[serde(default)]
+    queue: String,
+    /// Who we are.
+    auth: Option<NatsAuth>,
+    /// TLS.
+    tls: Option<TlsConfig>,
+    /// What a payload is. Default: `bytes`, as in Vector.
+    #[serde(default)]
+    decoding: Decoding,
+    /// Only `bytes`: a message is one event.
+    #[expect(dead_code, reason = "it is read so that any other framing is refused")]
+    framing: Option<MessageFraming>,
+    /// The field that gets the subject, if the event has no such field. Default: `subject`; empty is
+    /// none.
+    #[serde(default = "default_subject_key")]
+    subject_key_field: String,
+    /// How many messages wait in the client before it drops the newest, which is counted. Default:
+    /// 65,536.
+    #[serde(default = "default_capacity")]
+    subscriber_capacity: usize,
+}
+
+/// What a payload is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decoding {
+    /// The codec. Default: `bytes`.
+    #[serde(default)]
+    pub codec: DecodingCodec,
+}
+
+/// How a payload becomes an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecodingCodec {
+    /// It is the message.
+    #[default]
+    Bytes,
+    /// It is the event, a JSON object; anything else becomes the message, and is counted.
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(tag = "method", rename_all = "snake_case")]
+enum MessageFraming {
+    Bytes,
+}
+
+fn default_subject_key() -> String {
+    "subject".to_owned()
+}
+
+fn default_capacity() -> usize {
+    65_536
+}
+
+/// A chunk's limits: large enough that passing it on costs next to nothing for each message.
+const CHUNK_MESSAGES: usize = 1024;
+const CHUNK_BYTES: usize = 512 << 10;
+
+impl NatsConfig {
+    pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
+        "nats",
+        "Read messages of NATS subjects.",
+        "url = \"nats://localhost:4222\"\nconnection_name = \"log-shipper\"\nsubject = \"logs.>\"\ndecoding.codec = \"json\"",
+    );
+
+    fn filters(&self, option: &str, subjects: &[&String]) -> Result<Vec<SubjectFilter>> {
+        let parse = |subject: &&String| {
+            SubjectFilter::parse(subject).map_err(|error| format!("{option}: {error}").into())
+        };
+        subjects.iter().map(parse).collect()
+    }
+}
+
+/// Without the userinfo that a URL may hold.
+impl fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls = Servers::parse(&self.url).map(|servers| servers.urls).unwrap_or_default();
+        f.debug_struct("NatsConfig")
+            .field("url", &urls)
+            .field("subject", &self.subject)
+            .field("subjects", &self.subjects)
+            .field("exclude", &self.exclude)
+            .field("queue", &self.queue)
+            .field("auth", &self.auth)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SourceConfig for NatsConfig {
+    async fn build(&self, cx: SourceContext) -> Result<Source> {
+        let subjects: Vec<_> = self.subject.iter().chain(&self.subjects).collect();
+        if subjects.is_empty() {
+            return Err("subject: missing; expected a subject such as `logs.>`".into());
+        }
+        let subjects = self.filters("subject", &subjects)?;
+        let exclude = self.filters("exclude", &self.exclude.iter().collect::<Vec<_>>())?;
+        if self.queue.contains(|c: char| c.is_whitespace()) {
+            return Err("queue: it has white space in it; expected one word".into());
+        }
+        if self.subscriber_capacity == 0 {
+            return Err("subscriber_capacity: 0 would drop everything; expected at least 1".into());
+        }
+        let tls = match &self.tls {
+            Some(tls) if tls.enabled == Some(false) => None,
+            tls => {
+                let required = tls.as_ref().is_some_and(|tls| tls.enabled == Some(true));
+                Some((tls.clone().unwrap_or_default().client_config()?, required))
+            }
+        };
+        let options = ConnectionOptions {
+            id: cx.id.clone(),
+            name: self.connection_name.clone(),
+            servers: Servers::parse(&self.url)?,
+            auth: self.auth.clone(),
+            tls,
+            subscriber_capacity: self.subscriber_capacity,
+            env: cx.env.clone(),
+        };
+        let key = self.subject_key_field.trim();
+        let subject_key = if key.is_empty() { None } else { Some(Path::parse(key)?) };
+        let decoder = Decoder { subjects, exclude, codec: self.decoding.codec, subject_key };
+        let queue = Some(self.queue.clone()).filter(|queue| !queue.is_empty());
+        Ok(Box::pin(run(cx, options, decoder, queue)))
+    }
+}
+
+async fn run(
+    cx: SourceContext,
+    options: ConnectionOptions,
+    decoder: Decoder,
+    queue: Option<String>,
+) -> Result<()> {
+    let mut connection = Connection::open(options).await?;
+    for subject in &decoder.subjects {
+        connection.subscribe(subject.as_str(), queue.as_deref()).await?;
+    }
+    let counts = cx.output.counts();
+    let mut lost = 0;
+    let mut is_draining = false;
+    loop {
+        let chunk = tokio::select! {
+            chunk = connection.next_chunk(CHUNK_MESSAGES, CHUNK_BYTES) => chunk,
+            () = cx.shutdown.cancelled(), if !is_draining => {
+                is_draining = true;
+                connection.drain().await;
+                continue;
+            }
+        };
+        let Some(chunk) = chunk else { break };
+        let decoded = decoder.decode(&chunk);
+        drop(chunk);
+        counts.add_excluded(decoded.excluded);
+        counts.add_undecodable(decoded.undecodable);
+        if !decoded.events.is_empty() {
+            cx.output.send(decoded.events).await;
+        }
+        counts.add_lost(connection.lost() - lost);
+        lost = connection.lost();
+    }
+    counts.add_lost(connection.lost_in_the_end() - lost);
+    Ok(())
+}
+
+/// Messages to events.
+#[derive(Debug)]
+struct Decoder {
+    subjects: Vec<SubjectFilter>,
+    exclude: Vec<SubjectFilter>,
+    codec: DecodingCodec,
+    subject_key: Option<Path>,
+}
+
+#[derive(Debug, Default)]
+struct Decoded {
+    events: Vec<LogEvent>,
+    excluded: usize,
+    undecodable: usize,
+}
+
+impl Decoder {
+    /// The events of a chunk. Their text is copied into one piece of memory: a message is a slice of
+    /// the client's read buffer, all of which it would keep alive.
+    fn decode(&self, messages: &[Message]) -> Decoded {
+        let received = Timestamp::now();
+        let mut decoded = Decoded::default();
+        let size = messages.iter().map(|message| message.subject.len() + message.payload.len()).sum();
+        let mut arena = BytesMut::with_capacity(size);
+        decoded.events.reserve(messages.len());
+        for Message { subscription, subject, payload } in messages {
+            let subject = subject.as_str();
+            // Subjects may overlap, and then the server sends a message once for each of them.
+            if self.subjects[..*subscription].iter().any(|earlier| earlier.matches(subject)) {
+                continue;
+            }
+            if self.exclude.iter().any(|filter| filter.matches(subject)) {
+                decoded.excluded += 1;
+                continue;
+            }
+            arena.extend_from_slice(payload);
+            let payload = arena.split().freeze();
+            arena.extend_from_slice(subject.as_bytes());
+            let subject_copy = ByteString::try_from(arena.split().freeze()).unwrap_or_default();
+            let event = match self.codec {
+                DecodingCodec::Json => LogEvent::from_json(payload).unwrap_or_else(|payload| {
+                    decoded.undecodable += 1;
+                    LogEvent::from_text(&payload, Some(subject), received)
+                }),
+                DecodingCodec::Bytes => {
+                    let mut event = LogEvent::from_message(&payload, received);
+                    event.insert_missing(&Path::root_field("source_type"), "nats");
+                    event
+                }
+            };
+            let mut event = event.with_received(received).with_subject(subject_copy);
+            if let Some(path) = &self.subject_key {
+                event.insert_missing(path, subject);
+            }
+            decoded.events.push(event);
+        }
+        decoded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(texts: &[&str]) -> Vec<SubjectFilter> {
+        texts.iter().map(|text| SubjectFilter::parse(text).unwrap()).collect()
+    }
+
+    fn message(subscription: usize, subject: &str, payload: &[u8]) -> Message {
+        Message { subscription, subject: subject.into(), payload: bytes::Bytes::copy_from_slice(payload) }
+    }
+
+    #[test]
+    fn a_message_for_two_subjects_is_one_event() {
+        let subjects = filters(&["logs.a.>", "logs.*.ord.*", ">"]);
+        let decoder = Decoder { subjects, exclude: vec![], codec: DecodingCodec::Json, subject_key: None };
+        for (subject, copies) in [("logs.a.ord.1", 3), ("logs.b.ord.1", 2), ("logs.b.ams.1", 1)] {
+            let copies = (3 - copies..3).map(|subscription| message(subscription, subject, b"{}"));
+            let events: usize = copies.map(|copy| decoder.decode(&[copy]).events.len()).sum();
+            assert_eq!(events, 1, "{subject}");
+        }
+    }
+
+    #[track_caller]
+    fn check(decoder: &Decoder, subject: &str, payload: &[u8], expected: &str) {
+        let decoded = decoder.decode(&[message(0, subject, payload)]);
+        let text = decoded.events[0].json().into_owned();
+        let at = text.find("\"timestamp\":\"").filter(|_| expected.contains("TIME"));
+        let text = match at {
+            Some(at) => format!("{}TIME{}", &text[..at + 13], &text[at + 43..]),
+            None => text,
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_object_stays_as_it_came_and_anything_else_becomes_a_message() {
+        let mut decoder = Decoder {
+            subjects: filters(&["logs.>"]),
+            exclude: vec![],
+            codec: DecodingCodec::Json,
+            subject_key: None,
+        };
+        check(&decoder, "logs.a.ord.1", br#"{ "a" : 1 }"#, r#"{ "a" : 1 }"#);
+        let fly = r#""fly":{"app":{"instance":"1","name":"a"},"region":"ord"}"#;
+        check(&decoder, "logs.a.ord.1", b"x", &format!(r#"{{"message":"x",{fly},"timestamp":"TIME"}}"#));
+        decoder.subject_key = Some(Path::parse("subject").unwrap());
+        check(&decoder, "logs.a.ord.1", br#"{"a":1}"#, r#"{"a":1,"subject":"logs.a.ord.1"}"#);
+        check(&decoder, "logs.a.ord.1", br#"{"subject":1}"#, r#"{"subject":1}"#);
+        check(&decoder, "logs.a.ord.1", br#"{}"#, r#"{"subject":"logs.a.ord.1"}"#);
+        decoder.codec = DecodingCodec::Bytes;
+        check(
+            &decoder,
+            "s",
+            br#"{"a":1}"#,
+            r#"{"message":"{\"a\":1}","timestamp":"TIME","source_type":"nats","subject":"s"}"#,
+        );
+    }
+
+    #[test]
+    fn excluded_subjects_are_counted_and_left_out() {
+        let decoder = Decoder {
+            subjects: filters(&["logs.>"]),
+            exclude: filters(&["logs.noisy.>", "logs.*.ord.*"]),
+            codec: DecodingCodec::Json,
+            subject_key: None,
+        };
+        let subjects = ["logs.a.ams.1", "logs.noisy.ams.1", "logs.a.ord.1", "logs.b.syd.2"];
+        let decoded = decoder.decode(&subjects.map(|subject| message(0, subject, b"{}")));
+        assert_eq!((decoded.events.len(), decoded.excluded), (2, 2));
+        assert_eq!(decoded.events[1].app().as_deref(), Some("b"));
+    }
+}

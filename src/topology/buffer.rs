@@ -1,0 +1,315 @@
+//! The bounded buffer in front of each sink and transform: a queue of chunks, measured in bytes or
+//! events.
+
+use super::counts::{DropReason, Outcome, SinkCounts};
+use crate::event::LogEvent;
+use serde::Deserialize;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// What happens to an event that finds the buffer full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// It waits, and so does the source behind it, and everybody whom that source feeds.
+    Block,
+    /// It is dropped.
+    DropNewest,
+    /// The oldest ones are dropped to make room for it. Ours; Vector does not have it.
+    DropOldest,
+}
+
+/// How much a buffer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capacity {
+    /// Bytes of memory, about.
+    Bytes(usize),
+    /// Events.
+    Events(usize),
+}
+
+/// The size and policy of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSettings {
+    /// How much it holds. A chunk that is larger than the whole buffer is let in when it is empty.
+    pub capacity: Capacity,
+    /// What happens when that is reached.
+    pub when_full: WhenFull,
+}
+
+/// Makes a buffer: the sending side may be cloned, and the receiving one sees its end when every
+/// sender is gone.
+pub fn buffer(settings: BufferSettings, counts: Arc<SinkCounts>) -> (BufferSender, BufferReceiver) {
+    let state = State { chunks: VecDeque::new(), size: 0, senders: 1, is_closed: false };
+    let shared = Arc::new(Shared {
+        settings,
+        counts,
+        state: Mutex::new(state),
+        not_empty: Notify::new(),
+        not_full: Notify::new(),
+    });
+    (BufferSender(Arc::clone(&shared)), BufferReceiver(shared))
+}
+
+/// The side of a buffer that events go in.
+#[derive(Debug)]
+pub struct BufferSender(Arc<Shared>);
+
+/// The side of a buffer that events come out.
+#[derive(Debug)]
+pub struct BufferReceiver(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: BufferSettings,
+    counts: Arc<SinkCounts>,
+    state: Mutex<State>,
+    not_empty: Notify,
+    not_full: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    chunks: VecDeque<(usize, Vec<LogEvent>)>,
+    /// In the unit of the capacity.
+    size: usize,
+    senders: usize,
+    /// The receiver is gone: nothing that comes in would ever go out.
+    is_closed: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn limit(&self) -> usize {
+        match self.settings.capacity {
+            Capacity::Bytes(limit) | Capacity::Events(limit) => limit,
+        }
+    }
+
+    fn measure(&self, events: &[LogEvent]) -> usize {
+        match self.settings.capacity {
+            Capacity::Bytes(_) => events.iter().map(LogEvent::size).sum(),
+            Capacity::Events(_) => events.len(),
+        }
+    }
+
+    fn drop_events(&self, events: Vec<LogEvent>, reason: DropReason) {
+        self.counts.settle_events(events, Outcome::Dropped(reason));
+    }
+}
+
+impl BufferSender {
+    /// Puts a chunk in; waits for room only if the policy is to block.
+    pub async fn send(&self, events: Vec<LogEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        let shared = &*self.0;
+        shared.counts.add_received(events.len());
+        let size = shared.measure(&events);
+        let mut waiting = Some(events);
+        while let Some(events) = waiting.take() {
+            // Registered before the look at the state, so that a wake-up in between is not missed.
+            let room = shared.not_full.notified();
+            waiting = self.try_send(events, size);
+            if waiting.is_some() {
+                room.await;
+            }
+        }
+    }
+
+    /// Gives the chunk back if it has to wait.
+    fn try_send(&self, events: Vec<LogEvent>, size: usize) -> Option<Vec<LogEvent>> {
+        let shared = &*self.0;
+        let mut pushed_out = Vec::new();
+        {
+            let mut state = shared.state();
+            if state.is_closed {
+                drop(state);
+                shared.counts.settle_events(events, shared.counts.unanswered());
+                return None;
+            }
+            let fits = |state: &State| state.size == 0 || state.size + size <= shared.limit();
+            match shared.settings.when_full {
+                WhenFull::Block if !fits(&state) => return Some(events),
+                WhenFull::DropNewest if !fits(&state) => {
+                    drop(state);
+                    shared.drop_events(events, DropReason::BufferFull);
+                    return None;
+                }
+                _ => {}
+            }
+            while !fits(&state) {
+                let Some((size, oldest)) = state.chunks.pop_front() else { break };
+                state.size -= size;
+                pushed_out.push(oldest);
+            }
+            state.size += size;
+            state.chunks.push_back((size, events));
+        }
+        shared.not_empty.notify_one();
+        // Outside the lock, because a finalizer may wake a source.
+        for oldest in pushed_out {
+            shared.drop_events(oldest, DropReason::BufferFull);
+        }
+        None
+    }
+}
+
+impl Clone for BufferSender {
+    fn clone(&self) -> BufferSender {
+        self.0.state().senders += 1;
+        BufferSender(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for BufferSender {
+    fn drop(&mut self) {
+        self.0.state().senders -= 1;
+        self.0.not_empty.notify_one();
+    }
+}
+
+impl BufferReceiver {
+    /// The next chunk, or `None` when the buffer is empty and every sender is gone. Safe to cancel.
+    pub async fn recv(&mut self) -> Option<Vec<LogEvent>> {
+        loop {
+            let more = self.0.not_empty.notified();
+            {
+                let mut state = self.0.state();
+                if let Some((size, events)) = state.chunks.pop_front() {
+                    state.size -= size;
+                    drop(state);
+                    self.0.not_full.notify_waiters();
+                    return Some(events);
+                }
+                if state.senders == 0 {
+                    return None;
+                }
+            }
+            more.await;
+        }
+    }
+
+    /// The books that this buffer's events are counted in.
+    pub fn counts(&self) -> &Arc<SinkCounts> {
+        &self.0.counts
+    }
+}
+
+/// What is left was not delivered: the shutdown's deadline ended the sink, or the sink failed.
+impl Drop for BufferReceiver {
+    fn drop(&mut self) {
+        let chunks = {
+            let mut state = self.0.state();
+            state.is_closed = true;
+            state.size = 0;
+            std::mem::take(&mut state.chunks)
+        };
+        for (_, events) in chunks {
+            self.0.counts.settle_events(events, self.0.counts.unanswered());
+        }
+        self.0.not_full.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn events(numbers: std::ops::Range<u32>) -> Vec<LogEvent> {
+        numbers.map(|n| LogEvent::from_json(format!("{{\"n\":{n}}}").into()).unwrap()).collect()
+    }
+
+    fn text(events: &[LogEvent]) -> String {
+        events.iter().map(|event| event.json().into_owned()).collect()
+    }
+
+    fn make(limit: usize, when_full: WhenFull) -> (BufferSender, BufferReceiver, Arc<SinkCounts>) {
+        let counts = Arc::new(SinkCounts::default());
+        let settings = BufferSettings { capacity: Capacity::Events(limit), when_full };
+        let (sender, receiver) = buffer(settings, Arc::clone(&counts));
+        (sender, receiver, counts)
+    }
+
+    #[tokio::test]
+    async fn blocks_until_there_is_room() {
+        let (sender, mut receiver, counts) = make(4, WhenFull::Block);
+        sender.send(events(0..3)).await;
+        let second = tokio::spawn(async move { sender.send(events(3..6)).await });
+        tokio::time::timeout(Duration::from_secs(10), async {
+            assert_eq!(text(&receiver.recv().await.unwrap()), r#"{"n":0}{"n":1}{"n":2}"#);
+            assert_eq!(text(&receiver.recv().await.unwrap()), r#"{"n":3}{"n":4}{"n":5}"#);
+            second.await.unwrap();
+            assert!(receiver.recv().await.is_none());
+        })
+        .await
+        .expect("the sender was not woken");
+        assert_eq!(counts.snapshot().dropped_total(), 0);
+    }
+
+    #[tokio::test]
+    async fn drops_the_newest_or_the_oldest_and_counts_them() {
+        for (when_full, expected) in [
+            (WhenFull::DropNewest, [r#"{"n":0}{"n":1}"#, r#"{"n":2}{"n":3}"#]),
+            (WhenFull::DropOldest, [r#"{"n":2}{"n":3}"#, r#"{"n":4}{"n":5}"#]),
+        ] {
+            let (sender, mut receiver, counts) = make(4, when_full);
+            for start in [0, 2, 4] {
+                sender.send(events(start..start + 2)).await;
+            }
+            drop(sender);
+            for chunk in expected {
+                assert_eq!(text(&receiver.recv().await.unwrap()), chunk, "{when_full:?}");
+            }
+            assert!(receiver.recv().await.is_none());
+            let books = counts.snapshot();
+            assert_eq!(
+                (books.received, books.dropped_for(DropReason::BufferFull), books.buffered),
+                (6, 2, 4)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chunk_larger_than_the_buffer_passes_alone() {
+        for when_full in [WhenFull::Block, WhenFull::DropNewest, WhenFull::DropOldest] {
+            let (sender, mut receiver, _) = make(2, when_full);
+            sender.send(events(0..5)).await;
+            assert_eq!(receiver.recv().await.unwrap().len(), 5);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_left_at_the_end_is_counted() {
+        let (sender, receiver, counts) = make(10, WhenFull::Block);
+        sender.send(events(0..3)).await;
+        drop(receiver);
+        counts.give_up();
+        sender.send(events(3..5)).await;
+        let books = counts.snapshot();
+        assert_eq!(
+            (books.dropped_for(DropReason::Unanswered), books.dropped_for(DropReason::Shutdown)),
+            (3, 2)
+        );
+        assert_eq!(books.buffered, 0);
+    }
+
+    #[tokio::test]
+    async fn bytes_bound_the_memory() {
+        let counts = Arc::new(SinkCounts::default());
+        let size = events(0..1)[0].size();
+        let settings =
+            BufferSettings { capacity: Capacity::Bytes(size * 3), when_full: WhenFull::DropOldest };
+        let (sender, _receiver) = buffer(settings, Arc::clone(&counts));
+        for n in 0..8 {
+            sender.send(events(n..n + 1)).await;
+        }
+        assert_eq!(counts.snapshot().dropped_for(DropReason::BufferFull), 5);
+    }
+}

@@ -1,0 +1,96 @@
+//! A private certificate authority, made anew for each test.
+
+use super::nats_server::TlsFiles;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// PEM files of an authority, of a server at localhost and 127.0.0.1, and of a client.
+pub struct Certificates {
+    pub ca: PathBuf,
+    pub server_cert: PathBuf,
+    pub server_key: PathBuf,
+    pub client_cert: PathBuf,
+    pub client_key: PathBuf,
+    /// The text of the file `ca`.
+    pub ca_pem: String,
+    // Holds the files for as long as this value lives.
+    directory: TempDir,
+}
+
+impl Certificates {
+    /// Makes the authority and writes all files.
+    pub fn generate() -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let (ca_pem, issuer) = authority();
+
+        let write = |name: &str, text: &str| write(directory.path(), name, text);
+        let ca = write("ca.pem", &ca_pem);
+        let (cert, key) = signed(
+            "log-shipper test server",
+            &["localhost", "127.0.0.1"],
+            ExtendedKeyUsagePurpose::ServerAuth,
+            &issuer,
+        );
+        let server_cert = write("server.pem", &cert);
+        let server_key = write("server-key.pem", &key);
+        let (cert, key) =
+            signed("log-shipper test client", &["client.test"], ExtendedKeyUsagePurpose::ClientAuth, &issuer);
+        let client_cert = write("client.pem", &cert);
+        let client_key = write("client-key.pem", &key);
+
+        Self { ca, server_cert, server_key, client_cert, client_key, ca_pem, directory }
+    }
+
+    /// What a nats-server needs to speak TLS and let any client in.
+    pub fn tls(&self) -> TlsFiles {
+        TlsFiles {
+            cert: self.server_cert.clone(),
+            key: self.server_key.clone(),
+            ca: None,
+            handshake_first: false,
+        }
+    }
+
+    /// What a nats-server needs to speak TLS and ask for a client certificate.
+    pub fn mutual_tls(&self) -> TlsFiles {
+        TlsFiles { ca: Some(self.ca.clone()), ..self.tls() }
+    }
+}
+
+fn authority() -> (String, Issuer<'static, KeyPair>) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "log-shipper test authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().expect("a key for the authority");
+    let certificate = params.self_signed(&key).expect("a certificate for the authority");
+    (certificate.pem(), Issuer::new(params, key))
+}
+
+fn signed(
+    name: &str,
+    hosts: &[&str],
+    usage: ExtendedKeyUsagePurpose,
+    issuer: &Issuer<'_, KeyPair>,
+) -> (String, String) {
+    // rcgen turns a host that reads as an address into an address entry.
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).expect("valid host names");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, issuer).expect("a certificate");
+    (certificate.pem(), key.serialize_pem())
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, text).expect("a file in the temporary directory");
+    path
+}

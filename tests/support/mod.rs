@@ -1,0 +1,16 @@
+//! What the integration tests and the benchmark share:
+//!
+//! - [`nats_server`]: the real nats-server, started, stopped and restarted at will;
+//! - [`publisher`]: a plain NATS publisher and the made-up events it sends;
+//! - [`http_server`]: a destination that answers as the test says and remembers what it got;
+//! - [`certificates`]: a private authority with certificates for TLS;
+//! - [`ports`]: ports that stay ours while nobody listens on them.
+
+// Every test binary compiles this whole module and uses only a part of it.
+#![allow(dead_code)]
+
+pub mod certificates;
+pub mod http_server;
+pub mod nats_server;
+pub mod ports;
+pub mod publisher;
