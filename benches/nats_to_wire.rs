@@ -38,6 +38,10 @@ const SUBJECT: &str = "logs.>";
 // Probes have a subject and numbers of their own, so they are never counted.
 const PROBE: &str = "logs.probe";
 const END_OF_PROBES: &str = "logs.probe.end";
+/// Events a second: more than any Fly organisation has, and less than the machine can take with the
+/// server, the publisher and the receiver on it.
+const RATE: u64 = 150_000;
+const TICK: Duration = Duration::from_millis(2);
 const FIRST_PROBE: u64 = 1 << 40;
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 
@@ -63,11 +67,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let events = option(&arguments, "--events").unwrap_or(EVENTS);
+    let rate = option(&arguments, "--rate").unwrap_or(RATE);
     let rounds =
         option(&arguments, "--rounds").map_or(ROUNDS, |n| usize::try_from(n).expect("a number of rounds"));
-    assert!(events > 0 && rounds > 0, "nothing to measure");
+    assert!(events > 0 && rounds > 0 && rate > 0, "nothing to measure");
 
-    tokio::runtime::Runtime::new().expect("a runtime").block_on(measure(events, rounds))
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(measure(events, rounds, rate))
 }
 
 /// The number after `name`; everything else is cargo's business.
@@ -77,9 +82,9 @@ fn option(arguments: &[String], name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|| panic!("{name} needs a number")))
 }
 
-async fn measure(events: u64, rounds: usize) -> ExitCode {
-    let stream = Stream::new(events);
-    println!("{events} events of {:.1} bytes on average, {rounds} rounds", stream.average);
+async fn measure(events: u64, rounds: usize, rate: u64) -> ExitCode {
+    let stream = Stream::new(events, rate);
+    println!("{events} events of {:.1} bytes on average, {rate} a second, {rounds} rounds", stream.average);
     let mut shipper = Vec::new();
     let mut baseline = Vec::new();
     for round in 1..=rounds {
@@ -115,10 +120,12 @@ struct Stream {
     // Made once and before measuring, for making them takes the processor
     // from the program measured.
     lines: Vec<u8>,
+    /// Events published in a second.
+    rate: u64,
 }
 
 impl Stream {
-    fn new(events: u64) -> Self {
+    fn new(events: u64, rate: u64) -> Self {
         let mut lines = Vec::new();
         let mut bytes = 0;
         for n in 0..events {
@@ -126,7 +133,21 @@ impl Stream {
             bytes += event.len();
             frame(&mut lines, &subject, event.as_bytes());
         }
-        Self { events, average: bytes as f64 / events as f64, lines }
+        Self { events, average: bytes as f64 / events as f64, lines, rate }
+    }
+
+    /// Publishes everything at the stream's rate, a piece in each tick; a piece may end inside an
+    /// event, which is all the same to the server.
+    async fn publish(&self, publisher: &mut Publisher) {
+        let mut ticks = interval(TICK);
+        let ticks_a_second = 1.0 / TICK.as_secs_f64();
+        let events_a_tick = self.rate as f64 / ticks_a_second;
+        let piece = (self.lines.len() as f64 / self.events as f64 * events_a_tick).ceil() as usize;
+        for piece in self.lines.chunks(piece) {
+            ticks.tick().await;
+            publisher.publish_framed(piece).await;
+        }
+        publisher.flush().await;
     }
 }
 
@@ -177,8 +198,7 @@ async fn measure_shipper(stream: &Stream) -> Result<Measurement, String> {
 
     let before = program.cpu_seconds();
     let started = Instant::now();
-    publisher.publish_framed(&stream.lines).await;
-    publisher.flush().await;
+    stream.publish(&mut publisher).await;
     // Both totals are looked at when the program has stopped.
     let arrived = receiver.wait_until(PATIENCE, || arrivals.distinct() == stream.events);
     if timeout(ROUND_WITHIN, arrived).await.is_err() {
@@ -235,8 +255,7 @@ async fn measure_baseline(stream: &Stream) -> Result<Measurement, String> {
 
     let before = program.cpu_seconds();
     let started = Instant::now();
-    publisher.publish_framed(&stream.lines).await;
-    publisher.flush().await;
+    stream.publish(&mut publisher).await;
     // The child gives up by itself, and earlier, when no event comes any more.
     let line = timeout(ROUND_WITHIN, program.line())
         .await

@@ -179,8 +179,6 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     set(&mut source, "decoding.codec", "json");
     // A Fly event says for itself where it comes from, and stays the text that it came as.
     set(&mut source, "subject_key_field", "");
-    // Some 6 MB of Fly's events: more would only be memory, because the sinks have buffers of their own.
-    set(&mut source, "subscriber_capacity", 16_384);
     Ok(source)
 }
 

@@ -127,7 +127,10 @@ impl Connection {
         let arrived = self.arrived();
         let mut is_empty = false;
         while chunk.len() < max_messages && bytes < max_bytes {
-            let Some(Some(message)) = std::future::poll_fn(|cx| self.poll_next(cx)).now_or_never() else {
+            // Unconstrained: tokio would otherwise say after 128 messages that there are no more, to let
+            // other tasks run, and what is still in the queue would look as if it had been dropped.
+            let next = tokio::task::coop::unconstrained(std::future::poll_fn(|cx| self.poll_next(cx)));
+            let Some(Some(message)) = next.now_or_never() else {
                 is_empty = true;
                 break;
             };

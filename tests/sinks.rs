@@ -1,0 +1,513 @@
+//! Every sink through the public API, against destinations that answer as the test says.
+
+mod support;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use http::{Method, StatusCode};
+use log_shipper::config::{
+    ComponentInfo, ComponentKind, Config, Registry, Result, Source, SourceConfig, SourceContext,
+};
+use log_shipper::env::Env;
+use log_shipper::event::LogEvent;
+use log_shipper::topology::{DropReason, Report, SinkSnapshot, Topology, TopologyOptions, WhenFull};
+use prost::Message;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::time::{Duration, Instant};
+use support::http_server::{HttpServer, Reply, Request};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// More than anything here takes on a busy machine.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// What `tests/golden/input.jsonl` holds was sent by Vector 0.58 too; the comments on the expected
+/// requests below say where ours differ from its, and why.
+const INPUT: &str = include_str!("golden/input.jsonl");
+
+// === feeding sinks ===
+
+/// A source of these events, chunk by chunk. It then ends, or stays until it is told to stop.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Scripted {
+    chunks: Vec<Vec<String>>,
+    stays: bool,
+}
+
+#[async_trait]
+impl SourceConfig for Scripted {
+    async fn build(&self, cx: SourceContext) -> Result<Source> {
+        let Scripted { chunks, stays } = self.clone();
+        Ok(Box::pin(async move {
+            for chunk in chunks {
+                let events = chunk.into_iter().map(|line| LogEvent::from_json(line.into()).unwrap());
+                cx.output.send(events.collect()).await;
+            }
+            if stays {
+                cx.shutdown.cancelled().await;
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// The configuration of these sinks, which take their events from `in`.
+fn load(sinks: &str) -> Result<Config, String> {
+    let mut registry = Registry::builtin();
+    registry.source::<Scripted>(ComponentInfo { name: "scripted", summary: "For tests.", example: "" });
+    let text = format!("[sources.in]\ntype = 'scripted'\n{sinks}");
+    Config::from_toml(&text, "test.toml", &registry, &Env::default()).map_err(|error| error.to_string())
+}
+
+fn sink(id: &str, kind: &str, options: &str) -> String {
+    format!("[sinks.{id}]\ninputs = ['in']\ntype = '{kind}'\n{options}\n")
+}
+
+/// A configuration that runs: without healthchecks, which would be requests that no test asked for.
+#[track_caller]
+fn scripted(sinks: &str, source: Scripted) -> Config {
+    let mut config = load(sinks).unwrap_or_else(|error| panic!("{error}\n{sinks}"));
+    config.global.healthchecks.enabled = false;
+    config.sources = vec![("in".to_owned(), Box::new(source))];
+    config
+}
+
+/// Ships the events, one chunk, until every sink has answered for all of them.
+async fn ship(sinks: &str, lines: &[String]) -> Report {
+    ship_chunks(sinks, vec![lines.to_vec()]).await
+}
+
+async fn ship_chunks(sinks: &str, chunks: Vec<Vec<String>>) -> Report {
+    let config = scripted(sinks, Scripted { chunks, stays: false });
+    let mut running = Topology::start(config, &TopologyOptions::default()).await.expect("a start");
+    timeout(WITHIN, running.finished()).await.unwrap_or_else(|_| panic!("not done: {}", running.report()));
+    running.report()
+}
+
+#[track_caller]
+fn books(report: &Report, id: &str) -> SinkSnapshot {
+    let (_, books) = report.sinks.iter().find(|(other, _)| other == id).expect("the sink's books");
+    let known = books.delivered + books.rejected + books.dropped_total() + books.buffered;
+    assert_eq!(books.received, known, "{report}");
+    assert_eq!(books.dropped_for(DropReason::Unanswered), 0, "{report}");
+    *books
+}
+
+/// The books of the sink `out` are closed, and say this.
+#[track_caller]
+fn check_books(report: &Report, delivered: u64, rejected: u64, context: &str) {
+    let books = books(report, "out");
+    assert_eq!((books.delivered, books.rejected), (delivered, rejected), "{context}: {report}");
+    assert_eq!((books.received, books.buffered), (delivered + rejected, 0), "{context}: {report}");
+}
+
+// === events ===
+
+/// The event of this number, from this app.
+fn line(n: u64, app: &str) -> String {
+    let time = format!("2026-11-22T05:00:{:02}Z", n % 60);
+    json!({"n": n, "fly": {"app": {"name": app}}, "message": format!("number {n}"), "timestamp": time})
+        .to_string()
+}
+
+fn lines(count: u64) -> Vec<String> {
+    (0..count).map(|n| line(n, "web")).collect()
+}
+
+/// The events in a request, in whatever form a sink sends them.
+fn events(request: &Request) -> Vec<Value> {
+    let parsed = |line: &str| serde_json::from_str(line).expect("a line of JSON");
+    match request.header("content-type") {
+        Some("application/x-protobuf") => {
+            let push = push_request(request);
+            let entries = push.streams.iter().flat_map(|stream| &stream.entries);
+            entries.map(|entry| parsed(&entry.line)).collect()
+        }
+        Some("application/x-ndjson") => request.json_lines(),
+        _ => match request.json() {
+            Value::Array(events) => {
+                events.into_iter().map(|event| event.get("data").cloned().unwrap_or(event)).collect()
+            }
+            push => {
+                let streams = push["streams"].as_array().expect("streams").iter();
+                let values = streams.flat_map(|stream| stream["values"].as_array().expect("values"));
+                values.map(|value| parsed(value[1].as_str().expect("a line"))).collect()
+            }
+        },
+    }
+}
+
+/// The numbers of a request's events.
+fn numbers(request: &Request) -> Vec<u64> {
+    events(request).iter().map(|event| event["n"].as_u64().expect("a number")).collect()
+}
+
+fn all_numbers(requests: &[Request]) -> Vec<Vec<u64>> {
+    requests.iter().map(numbers).collect()
+}
+
+// Loki's messages, written anew from its push.proto: the sink's own could share a mistake with it.
+
+#[derive(Clone, PartialEq, Message)]
+struct PushRequest {
+    #[prost(message, repeated, tag = "1")]
+    streams: Vec<Stream>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Stream {
+    #[prost(string, tag = "1")]
+    labels: String,
+    #[prost(message, repeated, tag = "2")]
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Entry {
+    #[prost(message, optional, tag = "1")]
+    timestamp: Option<Time>,
+    #[prost(string, tag = "2")]
+    line: String,
+    #[prost(message, repeated, tag = "3")]
+    structured_metadata: Vec<LabelPair>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Time {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LabelPair {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+fn push_request(request: &Request) -> PushRequest {
+    // Loki wants the block of snappy with or without a Content-Encoding.
+    let body = snap::raw::Decoder::new().decompress_vec(&request.raw_body).expect("a block of snappy");
+    PushRequest::decode(body.as_slice()).expect("a push request")
+}
+
+// === every sink ===
+
+/// Every sink, and the secret that its example holds.
+const SINKS: &[(&str, Option<&str>)] = &[
+    ("axiom", Some("TOKEN")),
+    ("blackhole", None),
+    ("console", None),
+    ("datadog_logs", Some("KEY")),
+    ("file", None),
+    ("honeycomb", Some("KEY")),
+    ("http", Some("TOKEN")),
+    ("loki", None),
+];
+
+/// A sink over HTTP whose destination is at URL.
+struct HttpRow {
+    name: &'static str,
+    kind: &'static str,
+    options: &'static str,
+}
+
+const HTTP_SINKS: &[HttpRow] = &[
+    HttpRow {
+        name: "axiom",
+        kind: "axiom",
+        options: "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'",
+    },
+    HttpRow {
+        name: "datadog_logs",
+        kind: "datadog_logs",
+        options: "endpoint = 'URL'\ndefault_api_key = 's3cr3t-datadog'",
+    },
+    HttpRow {
+        name: "honeycomb",
+        kind: "honeycomb",
+        options: "endpoint = 'URL'\napi_key = 's3cr3t-honeycomb'\ndataset = 'DS'",
+    },
+    HttpRow {
+        name: "http",
+        kind: "http",
+        options: "uri = 'URL/in'\nencoding.codec = 'json'\nauth = {strategy = 'bearer', token = 's3cr3t-http'}",
+    },
+    HttpRow {
+        name: "loki as JSON",
+        kind: "loki",
+        options: "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\ncompression = 'gzip'\nauth = {strategy = 'basic', user = 'u', password = 's3cr3t-loki'}",
+    },
+    HttpRow {
+        name: "loki as protobuf",
+        kind: "loki",
+        options: "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\nauth = {strategy = 'custom', value = 's3cr3t-loki'}",
+    },
+];
+
+const FAST: &str = "request.retry_initial_backoff_secs = 0.01\n";
+
+impl HttpRow {
+    fn toml(&self, server: &HttpServer, extra: &str) -> String {
+        sink("out", self.kind, &format!("{FAST}{}\n{extra}", self.options.replace("URL", &server.url(""))))
+    }
+}
+
+#[test]
+fn every_sink_has_its_rows() {
+    let infos = Registry::builtin().components(ComponentKind::Sink);
+    let registered: Vec<_> = infos.iter().map(|info| info.name).collect();
+    let rows: Vec<_> = SINKS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(registered, rows, "each sink needs a row in SINKS, and one over HTTP another in HTTP_SINKS");
+    for name in registered {
+        let is_http = HTTP_SINKS.iter().any(|row| row.kind == name);
+        // Batches are what all HTTP sinks have, and no other.
+        let has_batches = load(&sink("out", name, "batch.max_bytes = 0"))
+            .is_err_and(|error| !error.contains("unknown field `batch`"));
+        assert_eq!(is_http, has_batches, "{name} and its row in HTTP_SINKS");
+    }
+}
+
+#[test]
+fn every_example_loads_and_hides_its_secrets() {
+    for (info, (_, secret)) in Registry::builtin().components(ComponentKind::Sink).iter().zip(SINKS) {
+        let secrets = secret.map(|secret| (format!("\"{secret}\""), format!("s3cr3t-{}", info.name)));
+        let example = match &secrets {
+            None => info.example.to_owned(),
+            Some((placeholder, secret)) => info.example.replace(placeholder, &format!("\"{secret}\"")),
+        };
+        assert_eq!(example.contains("s3cr3t"), secret.is_some(), "{example}");
+        let config = load(&sink("out", info.name, &example)).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!format!("{config:?} {config:#?}").contains("s3cr3t"), "{config:?}");
+    }
+    for row in HTTP_SINKS {
+        assert!(row.options.contains("s3cr3t"), "{}", row.name);
+        let config = load(&sink("out", row.kind, &row.options.replace("URL", "http://127.0.0.1:1"))).unwrap();
+        assert!(!format!("{config:?} {config:#?}").contains("s3cr3t"), "{config:?}");
+    }
+}
+
+/// What a destination does, and what becomes of a batch of four events.
+struct Case {
+    name: &'static str,
+    script: fn(&HttpServer),
+    /// How many events each request has.
+    sizes: &'static [usize],
+    delivered: u64,
+    /// At least so much time lies between the first request and the second.
+    pause: Duration,
+}
+
+const NO_PAUSE: Duration = Duration::ZERO;
+/// Four, in two, and each half in two.
+const SPLIT: &[usize] = &[4, 2, 1, 1, 2, 1, 1];
+
+const CASES: &[Case] = &[
+    Case { name: "200", script: |_| {}, sizes: &[4], delivered: 4, pause: NO_PAUSE },
+    Case {
+        name: "202",
+        script: |server| server.push(Reply::status(202)),
+        sizes: &[4],
+        delivered: 4,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "204",
+        script: |server| server.push(Reply::status(204)),
+        sizes: &[4],
+        delivered: 4,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "400 is for good",
+        script: |server| server.default_reply(Reply::status(400)),
+        sizes: &[4],
+        delivered: 0,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "401 holds",
+        script: |server| (0..2).for_each(|_| server.push(Reply::status(401))),
+        sizes: &[4, 4, 4],
+        delivered: 4,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "403 and 404 hold",
+        script: |server| [403, 404].into_iter().for_each(|status| server.push(Reply::status(status))),
+        sizes: &[4, 4, 4],
+        delivered: 4,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "301 holds, and is not followed",
+        script: |server| server.push(Reply::status(301).header("location", &server.url("/elsewhere"))),
+        sizes: &[4, 4],
+        delivered: 4,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "413 for more than one event",
+        script: |server| {
+            server.respond_with(|request| Reply::status(if events(request).len() > 1 { 413 } else { 200 }));
+        },
+        sizes: SPLIT,
+        delivered: 4,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "413 always",
+        script: |server| server.default_reply(Reply::status(413)),
+        sizes: SPLIT,
+        delivered: 0,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "429 with Retry-After",
+        script: |server| server.push(Reply::status(429).header("retry-after", "1")),
+        sizes: &[4, 4],
+        delivered: 4,
+        pause: Duration::from_secs(1),
+    },
+    Case {
+        name: "408, 500 and 503 pass",
+        script: |server| [408, 500, 503].into_iter().for_each(|status| server.push(Reply::status(status))),
+        sizes: &[4, 4, 4, 4],
+        delivered: 4,
+        pause: NO_PAUSE,
+    },
+    Case {
+        name: "no answer",
+        script: |server| server.push(Reply::Never),
+        sizes: &[4, 4],
+        delivered: 4,
+        // The request.timeout_secs that the test sets.
+        pause: Duration::from_secs(1),
+    },
+    Case {
+        name: "the connection is reset",
+        script: |server| server.push(Reply::Reset),
+        sizes: &[4, 4],
+        delivered: 4,
+        pause: NO_PAUSE,
+    },
+];
+
+#[tokio::test]
+async fn every_http_sink_does_what_the_answers_ask_for() {
+    for case in CASES {
+        // The sinks at the same time, because some of the cases take a second.
+        join_all(HTTP_SINKS.iter().map(|row| check_case(row, case))).await;
+    }
+}
+
+async fn check_case(row: &HttpRow, case: &Case) {
+    let context = format!("{}, {}", row.name, case.name);
+    let server = HttpServer::start().await;
+    (case.script)(&server);
+    // Only a case without an answer waits so long; the others shall not on a busy machine.
+    let timeout_secs = if case.name == "no answer" { 1 } else { 60 };
+    let extra = format!("request.timeout_secs = {timeout_secs}");
+    let report = ship(&row.toml(&server, &extra), &lines(4)).await;
+    check_books(&report, case.delivered, 4 - case.delivered, &context);
+
+    let requests = server.requests();
+    let sizes: Vec<_> = requests.iter().map(|request| events(request).len()).collect();
+    assert_eq!(sizes, case.sizes, "{context}");
+    assert_eq!(server.queued(), 0, "{context}");
+    // The requests of single events after splits, or the last attempt: no event is left out or twice.
+    let accepted: Vec<_> = match case.sizes {
+        SPLIT => requests.iter().map(numbers).filter(|numbers| numbers.len() == 1).flatten().collect(),
+        _ => requests.last().map(numbers).unwrap_or_default(),
+    };
+    assert_eq!(accepted, [0, 1, 2, 3], "{context}");
+    for request in &requests {
+        assert_eq!(request.path_and_query, requests[0].path_and_query, "{context}");
+    }
+    if let [first, second, ..] = requests.as_slice() {
+        assert!(second.at - first.at >= case.pause, "{context}: {:?}", second.at - first.at);
+    }
+}
+
+#[tokio::test]
+async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
+    join_all(HTTP_SINKS.iter().map(|row| async move {
+        let mut server = HttpServer::start().await;
+        server.stop().await;
+        let source = Scripted { chunks: vec![lines(4)], stays: false };
+        let config = scripted(&row.toml(&server, ""), source);
+        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        server.start_again().await;
+        timeout(WITHIN, running.finished()).await.expect("delivered");
+        check_books(&running.report(), 4, 0, row.name);
+        assert_eq!(all_numbers(&server.requests()), [[0, 1, 2, 3]], "{}", row.name);
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn healthchecks_tell_a_good_key_from_a_bad_one() {
+    // Who, what is asked, the answers that are good, and those that are not.
+    let rows: [(&str, &str, &str, &[u16], &[u16]); 6] = [
+        ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
+        ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
+        ("honeycomb", "POST /1/batch/DS", "", &[200, 400], &[401, 500]),
+        ("http", "HEAD /health", "healthcheck.uri = 'URL/health'", &[200], &[204, 401, 404]),
+        ("loki as JSON", "GET /ready", "", &[200, 404], &[401, 503]),
+        ("loki as protobuf", "GET /ready", "", &[200, 404], &[401, 503]),
+    ];
+    let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
+    for (row, (name, asked, extra, good, bad)) in HTTP_SINKS.iter().zip(rows) {
+        assert_eq!(row.name, name);
+        for status in good.iter().chain(bad) {
+            let server = HttpServer::start().await;
+            server.default_reply(Reply::status(*status).body("s3cr3t"));
+            let mut config = scripted(
+                &row.toml(&server, &extra.replace("URL", &server.url(""))),
+                Scripted { chunks: vec![], stays: false },
+            );
+            config.global.healthchecks.enabled = true;
+            let started = timeout(WITHIN, Topology::start(config, &options)).await.expect("in time");
+            let requests = server.requests();
+            assert_eq!(requests.len(), 1, "{name}");
+            assert_eq!(format!("{} {}", requests[0].method, requests[0].path_and_query), asked, "{name}");
+            let shows_key = requests[0].headers.values().any(|value| value.is_sensitive() || {
+                let text = value.to_str().unwrap_or_default();
+                // Basic authentication has it in base64.
+                text.contains("s3cr3t") || text.starts_with("Basic ")
+            });
+            assert!(shows_key, "{name}: {:?}", requests[0].headers);
+            match started {
+                Ok(_) => assert!(good.contains(status), "{name}: {status} is no good sign"),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(bad.contains(status), "{name}, {status}: {error}");
+                    assert!(error.contains("sinks.out: healthcheck failed"), "{name}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_healthcheck_that_nobody_requires_holds_nothing_up() {
+    let row = &HTTP_SINKS[1];
+    for (extra, asks) in [("", true), ("healthcheck = false", false)] {
+        let server = HttpServer::start().await;
+        server.respond_with(|request| Reply::status(if request.method == Method::GET { 403 } else { 200 }));
+        let source = Scripted { chunks: vec![lines(1)], stays: false };
+        let mut config = scripted(&row.toml(&server, extra), source);
+        config.global.healthchecks.enabled = true;
+        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        timeout(WITHIN, running.finished()).await.unwrap();
+        check_books(&running.report(), 1, 0, extra);
+        let asked = server.requests().iter().any(|request| request.method == Method::GET);
+        assert_eq!(asked, asks, "{extra}");
+    }
+}
