@@ -4,20 +4,18 @@ mod support;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use http::{Method, StatusCode};
+use http::Method;
 use log_shipper::config::{
     ComponentInfo, ComponentKind, Config, Registry, Result, Source, SourceConfig, SourceContext,
 };
 use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
-use log_shipper::topology::{DropReason, Report, SinkSnapshot, Topology, TopologyOptions, WhenFull};
+use log_shipper::topology::{DropReason, Report, SinkSnapshot, Topology, TopologyOptions};
 use prost::Message;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::io::Read;
-use std::time::{Duration, Instant};
+use std::time::{Duration};
 use support::http_server::{HttpServer, Reply, Request};
-use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// More than anything here takes on a busy machine.
@@ -219,11 +217,7 @@ struct HttpRow {
 }
 
 const HTTP_SINKS: &[HttpRow] = &[
-    HttpRow {
-        name: "axiom",
-        kind: "axiom",
-        options: "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'",
-    },
+    HttpRow { name: "axiom", kind: "axiom", options: "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'" },
     HttpRow {
         name: "datadog_logs",
         kind: "datadog_logs",
@@ -477,10 +471,12 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
             let requests = server.requests();
             assert_eq!(requests.len(), 1, "{name}");
             assert_eq!(format!("{} {}", requests[0].method, requests[0].path_and_query), asked, "{name}");
-            let shows_key = requests[0].headers.values().any(|value| value.is_sensitive() || {
-                let text = value.to_str().unwrap_or_default();
-                // Basic authentication has it in base64.
-                text.contains("s3cr3t") || text.starts_with("Basic ")
+            let shows_key = requests[0].headers.values().any(|value| {
+                value.is_sensitive() || {
+                    let text = value.to_str().unwrap_or_default();
+                    // Basic authentication has it in base64.
+                    text.contains("s3cr3t") || text.starts_with("Basic ")
+                }
             });
             assert!(shows_key, "{name}: {:?}", requests[0].headers);
             match started {
@@ -509,5 +505,245 @@ async fn a_healthcheck_that_nobody_requires_holds_nothing_up() {
         check_books(&running.report(), 1, 0, extra);
         let asked = server.requests().iter().any(|request| request.method == Method::GET);
         assert_eq!(asked, asks, "{extra}");
+    }
+}
+
+// === one request of each, as it goes over the wire ===
+
+fn input() -> Vec<Value> {
+    INPUT.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+/// The one request that the five events of the input become; it goes to this path and has these
+/// headers, or has not.
+async fn golden(kind: &str, options: &str, path: &str, headers: &[(&str, Option<&str>)]) -> Request {
+    let server = HttpServer::start().await;
+    let lines: Vec<_> = INPUT.lines().map(str::to_owned).collect();
+    let report = ship(&sink("out", kind, &options.replace("URL", &server.url(""))), &lines).await;
+    check_books(&report, 5, 0, kind);
+    let mut requests = server.requests();
+    assert_eq!(requests.len(), 1, "{kind}");
+    let request = requests.remove(0);
+    assert_eq!((&request.method, request.path_and_query.as_str()), (&Method::POST, path), "{kind}");
+    for (name, value) in headers {
+        assert_eq!(request.header(name), *value, "{kind}: {name}");
+    }
+    assert!(request.header("user-agent").is_some_and(|agent| agent.starts_with("log-shipper/")), "{kind}");
+    request
+}
+
+// In all of them `source_type = "stdin"` is absent: Vector's stdin source adds it, not a sink.
+
+/// As Vector's, but for the parameter `timestamp-field`, without which Axiom takes the time of receipt
+/// for an event's own, and for the top-level `level`, the only one that Axiom knows.
+#[tokio::test]
+async fn golden_axiom() {
+    let headers = [
+        ("content-type", Some("application/x-ndjson")),
+        ("authorization", Some("Bearer TOKEN")),
+        ("content-encoding", Some("gzip")),
+        ("x-axiom-org-id", Some("ORG")),
+    ];
+    let options = "url = 'URL'\ntoken = 'TOKEN'\ndataset = 'DS'\norg_id = 'ORG'\ncompression = 'gzip'";
+    let request =
+        golden("axiom", options, "/v1/datasets/DS/ingest?timestamp-field=timestamp", &headers).await;
+    let mut expected = input();
+    for (event, level) in expected.iter_mut().zip(["info", "info", "info", "error"]) {
+        event["level"] = level.into();
+    }
+    assert_eq!(request.json_lines(), expected);
+}
+
+/// Vector sends the members as they are, renames `host` and loses `timestamp`. Ours has the time in
+/// the milliseconds that Datadog reads, and its reserved attributes.
+#[tokio::test]
+async fn golden_datadog_logs() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("dd-api-key", Some("KEY")),
+        ("dd-evp-origin", Some("log-shipper")),
+        ("content-encoding", Some("gzip")),
+    ];
+    let options = "endpoint = 'URL'\ndefault_api_key = 'KEY'\ncompression = 'gzip'";
+    let request = golden("datadog_logs", options, "/api/v2/logs", &headers).await;
+    let added = [
+        (1_795_323_600_000_u64, Some("info"), "sandwich", "region:syd,app:sandwich,instance:b921527403e430"),
+        (1_795_323_600_000, Some("info"), "salad-api", "region:ams,app:salad-api,instance:27bddfab1031d0"),
+        (1_795_323_600_000, Some("info"), "sandwich", "region:syd,app:sandwich,instance:ee635e506bf2ef"),
+        (1_795_323_600_999, Some("error"), "sandwich", "region:ord,app:sandwich,instance:e784079b449483"),
+        (1_795_323_601_000, None, "sandwich", "region:ord,app:sandwich,instance:e784079b449483"),
+    ];
+    let mut expected = input();
+    for (event, (millis, status, service, tags)) in expected.iter_mut().zip(added) {
+        let event = event.as_object_mut().unwrap();
+        let host = event.remove("host").unwrap();
+        event.insert("hostname".into(), host);
+        event.insert("timestamp".into(), millis.into());
+        event.insert("service".into(), service.into());
+        event.insert("ddsource".into(), "fly".into());
+        event.insert("ddtags".into(), tags.into());
+        event.extend(status.map(|status| ("status".to_owned(), status.into())));
+    }
+    assert_eq!(request.json(), Value::from(expected));
+}
+
+/// As Vector's, but for `time`, which is the event's and not that of sending, and for the
+/// `Content-Type`, which Vector leaves out.
+#[tokio::test]
+async fn golden_honeycomb() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("x-honeycomb-team", Some("KEY")),
+        ("content-encoding", Some("gzip")),
+    ];
+    let options = "endpoint = 'URL'\napi_key = 'KEY'\ndataset = 'DS'\ncompression = 'gzip'";
+    let request = golden("honeycomb", options, "/1/batch/DS", &headers).await;
+    let keys = "event.provider fly.app.instance fly.app.name fly.region host log.level message n";
+    let flat = |event: &Value| {
+        let field = |key: &str| event.pointer(&format!("/{}", key.replace('.', "/"))).cloned();
+        Value::Object(keys.split(' ').filter_map(|key| Some((key.to_owned(), field(key)?))).collect())
+    };
+    let times = ["00.000000000", "00.000137000", "00.000274000", "00.999999999", "01.000000000"];
+    let expected: Vec<_> = input()
+        .iter()
+        .zip(times)
+        .map(|(event, time)| json!({"time": format!("2026-11-22T05:00:{time}Z"), "data": flat(event)}))
+        .collect();
+    assert_eq!(request.json(), Value::from(expected));
+}
+
+/// As Vector's, but that the members of an event keep their order, which Vector sorts.
+#[tokio::test]
+async fn golden_http() {
+    let authorization = ("authorization", Some("Bearer TOKEN"));
+    let options = "uri = 'URL/in'\nencoding.codec = 'json'\nauth = {strategy = 'bearer', token = 'TOKEN'}";
+    let headers = [("content-type", Some("application/json")), authorization, ("content-encoding", None)];
+    let request = golden("http", options, "/in", &headers).await;
+    assert_eq!(request.text(), format!("[{}]", INPUT.trim_end().replace('\n', ",")));
+
+    let options = "uri = 'URL/in'\nencoding.codec = 'json'\nframing.method = 'newline_delimited'\ncompression = 'gzip'\nrequest.headers = {'X-API-Key' = 'KEY'}";
+    let headers = [
+        ("content-type", Some("application/x-ndjson")),
+        ("x-api-key", Some("KEY")),
+        ("content-encoding", Some("gzip")),
+    ];
+    let request = golden("http", options, "/in", &headers).await;
+    assert_eq!(request.text(), INPUT.trim_end(), "the last line has no end, as Vector's");
+
+    let messages: String = input().iter().map(|event| format!("{}\n", event["message"].as_str().unwrap())).collect();
+    let headers = [("content-type", Some("text/plain")), ("content-encoding", None)];
+    let request = golden("http", "uri = 'URL/in'\nencoding.codec = 'text'", "/in", &headers).await;
+    assert_eq!(request.text(), messages);
+
+    let options = "uri = 'URL/in'\nencoding.codec = 'logfmt'\nframing.method = 'newline_delimited'";
+    let request = golden("http", options, "/in", &[("content-type", None)]).await;
+    assert_eq!(request.text(), LOGFMT);
+}
+
+const LOGFMT: &str = r#"event.provider=app fly.app.instance=b921527403e430 fly.app.name=sandwich fly.region=syd host=31e2 log.level=info message="Jun 17 04:09:45 combo su(pam_unix)[29190]: session closed for user news" timestamp=2026-11-22T05:00:00.000000000Z n=0
+event.provider=app fly.app.instance=27bddfab1031d0 fly.app.name=salad-api fly.region=ams host=1332 log.level=info message="- 1131566525 2005.11.09 aadmin2 Nov 9 12:02:05 src@aadmin2 dhcpd: DHCPDISCOVER from 00:11:43:e3:ba:c3 via eth1: network A_net: no free leases" timestamp=2026-11-22T05:00:00.000137000Z n=1
+event.provider=app fly.app.instance=ee635e506bf2ef fly.app.name=sandwich fly.region=syd host=1e84 log.level=info message="Jun 18 02:08:10 combo ftpd[31273]: connection from 82.252.162.81 (lns-vlq-45-tou-82-252-162-81.adsl.proxad.net) at Sat Jun 18 02:08:10 2005 " timestamp=2026-11-22T05:00:00.000274000Z n=2
+event.provider=app fly.app.instance=e784079b449483 fly.app.name=sandwich fly.region=ord host=31e2 log.level=error message="{\"level\":\"error\",\"msg\":\"naïve café 日本語 🚀 \\\"quoted\\\"\",\"status\":500}" timestamp=2026-11-22T05:00:00.999999999Z n=3
+event.provider=runner fly.app.instance=e784079b449483 fly.app.name=sandwich fly.region=ord host=31e2 message="no log.level here	with a tab" timestamp=2026-11-22T05:00:01Z n=4
+"#;
+
+const LOKI: &str = "endpoint = 'URL'\nencoding.codec = 'json'\nauth = {strategy = 'basic', user = 'USER', password = 'PASS'}\nlabels = {event_provider = '{{ event.provider }}', fly_region = '{{ fly.region }}', fly_app_name = '{{ fly.app.name }}', fly_app_instance = '{{ fly.app.instance }}', host = '{{ host }}', level = '{{ log.level }}'}";
+
+/// Each event's labels by name, and its time in nanoseconds.
+fn loki_streams() -> Vec<(Vec<(&'static str, String)>, u64)> {
+    let names = ["event_provider", "fly_app_instance", "fly_app_name", "fly_region", "host", "level"];
+    let paths =
+        ["/event/provider", "/fly/app/instance", "/fly/app/name", "/fly/region", "/host", "/log/level"];
+    let labels = |event: &Value| {
+        let label = |(name, path)| Some((name, event.pointer(path)?.as_str()?.to_owned()));
+        names.into_iter().zip(paths).filter_map(label).collect()
+    };
+    let times = [0, 137_000, 274_000, 999_999_999, 1_000_000_000];
+    let start = 1_795_323_600_000_000_000;
+    input().iter().zip(times).map(|(event, nanos)| (labels(event), start + nanos)).collect()
+}
+
+/// An event without its `timestamp`, which is the time of the entry.
+fn loki_line(event: &Value) -> Value {
+    let mut event = event.clone();
+    event.as_object_mut().unwrap().remove("timestamp");
+    event
+}
+
+/// As Vector's, but for the time of the entries, which is the events' own and not that of sending, and
+/// the empty metadata of each, which says nothing and which old servers refuse.
+#[tokio::test]
+async fn golden_loki_as_json() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Basic VVNFUjpQQVNT")),
+        ("content-encoding", None),
+        ("x-scope-orgid", Some("TENANT")),
+    ];
+    let options = format!("{LOKI}\ncompression = 'none'\ntenant_id = 'TENANT'");
+    let request = golden("loki", &options, "/loki/api/v1/push", &headers).await;
+    let mut body = request.json();
+    // The line is JSON in a string; whether its members are those of the event is what counts.
+    for stream in body["streams"].as_array_mut().unwrap() {
+        stream["values"][0][1] = serde_json::from_str(stream["values"][0][1].as_str().unwrap()).unwrap();
+    }
+    let streams = loki_streams().into_iter().zip(input());
+    let expected: Vec<_> = streams
+        .map(|((labels, nanos), event)| {
+            let labels: Value = labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            json!({"stream": labels, "values": [[nanos.to_string(), loki_line(&event)]]})
+        })
+        .collect();
+    assert_eq!(body, json!({"streams": expected}));
+}
+
+/// Vector sends the same messages; the capture is of its JSON, whose labels and lines these are.
+#[tokio::test]
+async fn golden_loki_as_protobuf() {
+    let headers = [
+        ("content-type", Some("application/x-protobuf")),
+        ("authorization", Some("Basic VVNFUjpQQVNT")),
+        ("content-encoding", Some("snappy")),
+        ("x-scope-orgid", None),
+    ];
+    let options = format!("{LOKI}\nstructured_metadata.trace = '{{{{ n }}}}'");
+    let push = push_request(&golden("loki", &options, "/loki/api/v1/push", &headers).await);
+    assert_eq!(push.streams.len(), 5);
+    for ((stream, (labels, nanos)), event) in push.streams.iter().zip(loki_streams()).zip(input()) {
+        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        assert_eq!(stream.labels, format!("{{{}}}", labels.join(", ")));
+        let entry = &stream.entries[0];
+        assert_eq!(serde_json::from_str::<Value>(&entry.line).unwrap(), loki_line(&event));
+        let time = entry.timestamp.as_ref().unwrap();
+        assert_eq!(u64::try_from(time.seconds * 1_000_000_000 + i64::from(time.nanos)).unwrap(), nanos);
+        let pair = LabelPair { name: "trace".into(), value: event["n"].to_string() };
+        assert_eq!((stream.entries.len(), &entry.structured_metadata), (1, &vec![pair]));
+    }
+}
+
+// === answers that take a part ===
+
+#[tokio::test]
+async fn partial_answers_resend_and_reject_what_they_name() {
+    let honeycomb = r#"[{"status":202},{"status":400,"error":"bad"},{"status":429},{"status":202},{"status":500}]"#;
+    // The sink, the first answer, the events of each request, and how many are rejected.
+    let rows: [(&str, u16, &str, &[&[u64]], u64); 9] = [
+        ("honeycomb", 200, honeycomb, &[&[0, 1, 2, 3, 4], &[2, 4]], 1),
+        ("honeycomb", 200, r#"[{"status":202}]"#, &[&[0, 1, 2, 3, 4]], 0),
+        ("axiom", 200, r#"{"ingested":3,"failed":2,"failures":[{"error":"x"}]}"#, &[&[0, 1, 2, 3, 4]], 2),
+        ("axiom", 200, r#"{"ingested":0,"failed":99}"#, &[&[0, 1, 2, 3, 4]], 5),
+        ("loki as JSON", 400, "2 errors like: entry too far behind", &[&[0, 1, 2, 3, 4]], 2),
+        ("loki as JSON", 400, "entry for stream '{}' has timestamp too old", &[&[0, 1, 2, 3, 4]], 1),
+        ("loki as JSON", 400, "unexpected end of JSON input", &[&[0, 1, 2, 3, 4]], 5),
+        ("loki as protobuf", 400, "2 errors like: entry too far behind", &[&[0, 1, 2, 3, 4]], 2),
+        ("loki as protobuf", 260, "blocked", &[&[0, 1, 2, 3, 4]], 5),
+    ];
+    for (name, status, answer, sent, rejected) in rows {
+        let row = HTTP_SINKS.iter().find(|row| row.name == name).expect("a row");
+        let server = HttpServer::start().await;
+        server.push(Reply::status(status).body(answer));
+        let report = ship(&row.toml(&server, ""), &lines(5)).await;
+        check_books(&report, 5 - rejected, rejected, answer);
+        assert_eq!(all_numbers(&server.requests()), sent, "{name}: {answer}");
     }
 }

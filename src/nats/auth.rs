@@ -32,7 +32,8 @@ pub enum NatsAuth {
     Nkey {
         /// The public key; checked against the seed's.
         nkey: Option<String>,
-        /// The seed, which signs the server's nonce.
+        /// The seed, which signs the server's nonce, or the path of a file that holds it, as the NATS
+        /// CLI's `NATS_NKEY` does.
         seed: SensitiveString,
     },
 }
@@ -125,8 +126,8 @@ impl TryFrom<AuthTable> for NatsAuth {
 /// We cannot say who we are. No message repeats a secret.
 #[derive(Debug, Snafu)]
 pub enum AuthError {
-    /// The credentials file can't be read.
-    #[snafu(display("auth.credentials_file.path: cannot read {}: {source}", path.display()))]
+    /// The credentials file or the file of the seed can't be read.
+    #[snafu(display("auth: cannot read {}: {source}; expected a credentials file or a seed", path.display()))]
     Read {
         /// The path.
         path: PathBuf,
@@ -142,7 +143,9 @@ pub enum AuthError {
         part: &'static str,
     },
     /// The seed is none.
-    #[snafu(display("auth: the seed is not that of a user nkey; expected text that begins with SU"))]
+    #[snafu(display(
+        "auth: the seed is not that of a user nkey; expected text that begins with SU, or the path of a file that holds it"
+    ))]
     Seed,
     /// The public key is not the seed's.
     #[snafu(display("auth.nkey.nkey: it is not the public key of auth.nkey.seed; one of them is wrong"))]
@@ -150,11 +153,15 @@ pub enum AuthError {
 }
 
 impl NatsAuth {
+    /// A seed that is given must be the public key's; one in a file may not be there yet.
     fn check(&self) -> Result<(), AuthError> {
         let NatsAuth::Nkey { nkey, seed } = self else { return Ok(()) };
+        if seed.expose().contains('/') {
+            return Ok(());
+        }
         let pair = key_pair(seed.expose())?;
         match nkey {
-            Some(nkey) if *nkey != pair.public_key() => PublicKeySnafu.fail(),
+            Some(nkey) if !nkey.is_empty() && *nkey != pair.public_key() => PublicKeySnafu.fail(),
             _ => Ok(()),
         }
     }
@@ -176,7 +183,11 @@ impl NatsAuth {
                 auth.signature = Some(sign(part("USER NKEY SEED")?, nonce)?);
             }
             NatsAuth::Nkey { seed, .. } => {
-                let seed = env.refresh(seed);
+                let mut seed = env.refresh(seed);
+                if seed.expose().contains('/') {
+                    let path = PathBuf::from(seed.expose());
+                    seed = std::fs::read_to_string(&path).context(ReadSnafu { path })?.into();
+                }
                 auth.nkey = Some(key_pair(seed.expose())?.public_key());
                 auth.signature = Some(sign(seed.expose(), nonce)?);
             }

@@ -4,6 +4,7 @@ use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
 use crate::event::{LogEvent, Path, Timestamp};
 use crate::nats::{Connection, ConnectionOptions, Message, NatsAuth, Servers, SubjectFilter};
 use crate::tls::TlsConfig;
+use crate::topology::SourceCounts;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use bytestring::ByteString;
@@ -170,14 +171,14 @@ async fn run(
         connection.subscribe(subject.as_str(), queue.as_deref()).await?;
     }
     let counts = cx.output.counts();
-    let mut lost = 0;
+    let mut connection = CountingLosses { connection, counts, counted: 0 };
     let mut is_draining = false;
     loop {
         let chunk = tokio::select! {
-            chunk = connection.next_chunk(CHUNK_MESSAGES, CHUNK_BYTES) => chunk,
+            chunk = connection.connection.next_chunk(CHUNK_MESSAGES, CHUNK_BYTES) => chunk,
             () = cx.shutdown.cancelled(), if !is_draining => {
                 is_draining = true;
-                connection.drain().await;
+                connection.connection.drain().await;
                 continue;
             }
         };
@@ -189,11 +190,34 @@ async fn run(
         if !decoded.events.is_empty() {
             cx.output.send(decoded.events).await;
         }
-        counts.add_lost(connection.lost() - lost);
-        lost = connection.lost();
+        connection.count();
     }
-    counts.add_lost(connection.lost_in_the_end() - lost);
     Ok(())
+}
+
+/// Counts what the client drops; at the end of the source, however it ends, with what is still in the
+/// client's queues, which nobody will take.
+struct CountingLosses<'a> {
+    connection: Connection,
+    counts: &'a SourceCounts,
+    counted: u64,
+}
+
+impl CountingLosses<'_> {
+    fn count(&mut self) {
+        self.add(self.connection.lost());
+    }
+
+    fn add(&mut self, lost: u64) {
+        self.counts.add_lost(lost - self.counted);
+        self.counted = lost;
+    }
+}
+
+impl Drop for CountingLosses<'_> {
+    fn drop(&mut self) {
+        self.add(self.connection.lost_in_the_end());
+    }
 }
 
 /// Messages to events.

@@ -111,14 +111,15 @@ impl BufferSender {
         let shared = &*self.0;
         shared.counts.add_received(events.len());
         let size = shared.measure(&events);
-        let mut waiting = Some(events);
-        while let Some(events) = waiting.take() {
+        let mut waiting = Waiting { shared, events };
+        loop {
             // Registered before the look at the state, so that a wake-up in between is not missed.
             let room = shared.not_full.notified();
-            waiting = self.try_send(events, size);
-            if waiting.is_some() {
-                room.await;
+            match self.try_send(std::mem::take(&mut waiting.events), size) {
+                None => return,
+                Some(events) => waiting.events = events,
             }
+            room.await;
         }
     }
 
@@ -157,6 +158,19 @@ impl BufferSender {
             shared.drop_events(oldest, DropReason::BufferFull);
         }
         None
+    }
+}
+
+/// A chunk that waits for room. If its source is ended meanwhile, it is counted.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    events: Vec<LogEvent>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let events = std::mem::take(&mut self.events);
+        self.shared.counts.settle_events(events, self.shared.counts.unanswered());
     }
 }
 

@@ -424,6 +424,14 @@ impl RunningTopology {
                 counts.give_up();
             }
             self.tasks.shutdown().await;
+            // The requests under way are tasks of the sinks' own; the runtime drops them a moment after
+            // their sink, and with them their receipts.
+            let settled = async {
+                while self.report().sinks.iter().any(|(_, sink)| sink.buffered > 0) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(1), settled).await;
         }
         self.report()
     }

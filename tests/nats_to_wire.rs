@@ -1,0 +1,528 @@
+//! From publish to the wire, over the real nats-server and real sockets.
+
+mod support;
+
+use futures::StreamExt;
+use log_shipper::config::{Config, Registry, from_environment, generate};
+use log_shipper::env::Env;
+use log_shipper::topology::{DropReason, RunningTopology, Topology, TopologyOptions, WhenFull};
+use std::collections::HashMap;
+use std::time::Duration;
+use support::certificates::Certificates;
+use support::http_server::{HttpServer, Reply, Request};
+use support::nats_server::{NatsServer, Options};
+use support::publisher::{Publisher, fly_event};
+
+/// No test takes longer than this; a machine under load still passes.
+const LIMIT: Duration = Duration::from_secs(120);
+
+async fn in_time<T>(test: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, test).await.expect("the test takes too long")
+}
+
+/// Starts what this configuration says, with `{nats}` and `{http}` replaced by their URLs.
+async fn start(text: &str, nats: &str, http: &HttpServer, env: Env) -> RunningTopology {
+    let text = text.replace("{nats}", nats).replace("{http}", &http.url("/in"));
+    let config = Config::from_toml(&text, "test", &Registry::builtin(), &env).unwrap();
+    let options = TopologyOptions { env, ..TopologyOptions::default() };
+    Topology::start(config, &options).await.unwrap()
+}
+
+/// Events as lines, so that each arrives as the bytes it was published in.
+const LINES: &str = "
+    [sources.nats]
+    type = 'nats'
+    url = '{nats}'
+    connection_name = 'test'
+    subject = 'logs.>'
+    decoding.codec = 'json'
+    subject_key_field = ''
+    [sinks.http]
+    type = 'http'
+    inputs = ['nats']
+    uri = '{http}'
+    encoding.codec = 'json'
+    framing.method = 'newline_delimited'
+    batch.timeout_secs = 0.05
+    request.retry_initial_backoff_secs = 0.01
+";
+
+/// Starts what the environment says.
+async fn start_from_environment(pairs: &[(&str, &str)]) -> RunningTopology {
+    let env = Env::from_pairs(pairs.iter().copied());
+    let text = generate(&from_environment(&env).unwrap()).unwrap();
+    let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env).unwrap();
+    let options = TopologyOptions { when_full: WhenFull::DropOldest, env, ..TopologyOptions::default() };
+    Topology::start(config, &options).await.unwrap()
+}
+
+fn lines(requests: &[Request]) -> Vec<String> {
+    let split = |request: &Request| request.text().split('\n').map(str::to_owned).collect::<Vec<_>>();
+    requests.iter().flat_map(split).collect()
+}
+
+/// The numbers of the events in JSON arrays, sorted.
+fn numbers(requests: &[Request]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = requests
+        .iter()
+        .flat_map(|request| request.json().as_array().cloned().unwrap_or_default())
+        .filter_map(|event| event["n"].as_u64())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_thousand_messages_arrive_once_and_byte_for_byte() {
+    in_time(async {
+        const EVENTS: u64 = 200_000;
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        let running = start(LINES, &nats.url(), &http, Env::default()).await;
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        let mut published = HashMap::new();
+        for start in (0..EVENTS).step_by(20_000) {
+            for n in start..start + 20_000 {
+                let (subject, event) = fly_event(n);
+                publisher.publish(&subject, &event).await;
+                published.insert(event, 0u32);
+            }
+            publisher.flush().await;
+            // No faster than they arrive: what the client drops under pressure is another test.
+            let received = || running.report().sinks[0].1.delivered;
+            let target = start + 20_000;
+            while received() < target {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let report = running.stop(Duration::from_secs(10)).await;
+        for line in lines(&http.requests()) {
+            *published.get_mut(&line).unwrap_or_else(|| panic!("not as it was published: {line}")) += 1;
+        }
+        assert!(published.values().all(|times| *times == 1), "lost or sent twice");
+        assert_eq!(published.len() as u64, EVENTS);
+        let (source, sink) = (report.sources[0].1, report.sinks[0].1);
+        assert_eq!((source.received, source.lost, source.undecodable), (EVENTS, 0, 0));
+        assert_eq!((sink.received, sink.delivered, sink.buffered), (EVENTS, EVENTS, 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_of_one_queue_share_without_overlap() {
+    in_time(async {
+        const EVENTS: u64 = 5_000;
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        let url = http.url("/");
+        let nats_url = nats.url();
+        let pairs =
+            [("NATS_URL", nats_url.as_str()), ("QUEUE", "shippers"), ("HTTP_URL", &url), ("HTTP_TOKEN", "t")];
+        let replicas = [start_from_environment(&pairs).await, start_from_environment(&pairs).await];
+        while nats.subscriptions().await.iter().filter(|subject| *subject == "logs.>").count() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        publisher.publish_events(0..EVENTS).await;
+        publisher.flush().await;
+        http.wait_until(|requests| numbers(requests).len() as u64 >= EVENTS).await;
+        let mut shares = Vec::new();
+        for replica in replicas {
+            shares.push(replica.stop(Duration::from_secs(5)).await.sources[0].1.received);
+        }
+        assert_eq!(numbers(&http.requests()), (0..EVENTS).collect::<Vec<_>>());
+        assert_eq!(shares.iter().sum::<u64>(), EVENTS);
+        assert!(shares.iter().all(|share| *share > 0), "one of them did nothing: {shares:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_down_at_first_and_restarts_later_is_found_again() {
+    in_time(async {
+        let mut nats = NatsServer::start().await;
+        nats.stop().await;
+        let http = HttpServer::start().await;
+        let running = start(LINES, &nats.url(), &http, Env::default()).await;
+        for round in 0..3 {
+            match round {
+                0 => nats.start_again().await,
+                _ => nats.restart().await,
+            }
+            nats.wait_for_subscription("logs.>").await;
+            let mut publisher = Publisher::connect(&nats.url(), None).await;
+            publisher.publish_events(round * 100..(round + 1) * 100).await;
+            publisher.flush().await;
+            http.wait_until(|requests| lines(requests).len() as u64 >= (round + 1) * 100).await;
+        }
+        let report = running.stop(Duration::from_secs(5)).await;
+        assert_eq!(report.sinks[0].1.delivered, 300);
+        assert!(!report.has_losses());
+    })
+    .await;
+}
+
+/// One event through a server with these options, with the source's `auth` and `tls` as they are given.
+async fn signs_in(options: Options, source: &str, url: impl Fn(&NatsServer) -> String, env: Env) {
+    in_time(async {
+        let nats = NatsServer::with(options.clone()).await;
+        let http = HttpServer::start().await;
+        let text = LINES.replace("[sinks.http]", &format!("{source}\n[sinks.http]"));
+        let running = start(&text, &url(&nats), &http, env).await;
+        nats.wait_for_subscription("logs.>").await;
+        let client = client(&nats, &options).await;
+        client.publish("logs.a.ord.1", "{\"n\":1}".into()).await.unwrap();
+        client.flush().await.unwrap();
+        assert_eq!(lines(&http.wait_for(1).await), ["{\"n\":1}"]);
+        assert!(!running.stop(Duration::from_secs(5)).await.has_losses());
+    })
+    .await;
+}
+
+/// A client of the library itself, to publish where the plain publisher cannot: through TLS.
+async fn client(nats: &NatsServer, options: &Options) -> async_nats::Client {
+    let mut connect = async_nats::ConnectOptions::new();
+    if let Some((user, password)) = &options.user_password {
+        connect = connect.user_and_password(user.clone(), password.clone());
+    }
+    if let Some(token) = &options.token {
+        connect = connect.token(token.clone());
+    }
+    if let Some(tls) = &options.tls {
+        let dir = tls.cert.parent().unwrap();
+        connect = connect.add_root_certificates(dir.join("ca.pem"));
+        if tls.ca.is_some() {
+            connect = connect.add_client_certificate(dir.join("client.pem"), dir.join("client-key.pem"));
+        }
+    }
+    connect.connect(nats.url().replace("127.0.0.1", "localhost")).await.unwrap()
+}
+
+#[tokio::test]
+async fn signs_in_with_user_and_password() {
+    let options = || Options {
+        user_password: Some(("org".into(), "FlyV1 fm2_a,fm2_b\"$".into())),
+        ..Options::default()
+    };
+    let env = Env::from_pairs([("PASSWORD", "FlyV1 fm2_a,fm2_b\"$")]);
+    let auth =
+        "auth.strategy = 'user_password'\nauth.user_password = {user = 'org', password = '${PASSWORD}'}";
+    signs_in(options(), auth, NatsServer::url, env).await;
+    let with_userinfo =
+        |nats: &NatsServer| nats.url().replace("nats://", "nats://org:FlyV1%20fm2_a,fm2_b%22$$@");
+    signs_in(options(), "", with_userinfo, Env::default()).await;
+}
+
+#[tokio::test]
+async fn signs_in_with_a_token() {
+    let options = || Options { token: Some("t0ken".into()), ..Options::default() };
+    let auth = "auth.strategy = 'token'\nauth.token.value = 't0ken'";
+    signs_in(options(), auth, NatsServer::url, Env::default()).await;
+    signs_in(options(), "", |nats| nats.url().replace("nats://", "nats://t0ken@"), Env::default()).await;
+}
+
+#[tokio::test]
+async fn signs_in_with_an_nkey_given_or_in_a_file() {
+    let pair = nkeys::KeyPair::new_user();
+    let seed = pair.seed().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("user.nk");
+    std::fs::write(&path, format!("{seed}\n")).unwrap();
+    for given in [seed.as_str(), path.to_str().unwrap()] {
+        let options = Options {
+            nkey: Some(pair.public_key()),
+            user_password: Some(("publisher".into(), "p".into())),
+            ..Options::default()
+        };
+        let auth = "auth.strategy = 'nkey'\nauth.nkey.seed = '${NKEY}'";
+        signs_in(options, auth, NatsServer::url, Env::from_pairs([("NKEY", given)])).await;
+    }
+}
+
+#[tokio::test]
+async fn connects_through_tls_with_a_private_authority() {
+    let certificates = Certificates::generate();
+    let (ca, cert, key) = (&certificates.ca, &certificates.client_cert, &certificates.client_key);
+    let localhost = |nats: &NatsServer| nats.url().replace("127.0.0.1", "localhost");
+    let trust = format!("tls.ca_file = '{}'", ca.display());
+    let plain = || Options { tls: Some(certificates.tls()), ..Options::default() };
+    signs_in(plain(), &trust, localhost, Env::default()).await;
+    let identity =
+        format!("{trust}\ntls.crt_file = '{}'\ntls.key_file = '{}'", cert.display(), key.display());
+    let mutual = Options { tls: Some(certificates.mutual_tls()), ..Options::default() };
+    signs_in(mutual, &identity, localhost, Env::default()).await;
+    let unchecked = "tls.enabled = true\ntls.verify_certificate = false";
+    signs_in(plain(), unchecked, localhost, Env::default()).await;
+    let other_name = format!("{trust}\ntls.server_name = 'localhost'");
+    signs_in(plain(), &other_name, NatsServer::url, Env::default()).await;
+}
+
+#[tokio::test]
+async fn refuses_a_server_that_it_does_not_trust() {
+    in_time(async {
+        let (certificates, others) = (Certificates::generate(), Certificates::generate());
+        let options = Options { tls: Some(certificates.tls()), ..Options::default() };
+        let nats = NatsServer::with(options.clone()).await;
+        let http = HttpServer::start().await;
+        let cases = [
+            format!("tls.ca_file = '{}'", others.ca.display()),
+            format!("tls.ca_file = '{}'\ntls.server_name = 'other.example'", certificates.ca.display()),
+        ];
+        for tls in cases {
+            let text = LINES.replace("[sinks.http]", &format!("{tls}\n[sinks.http]"));
+            let running =
+                start(&text, &nats.url().replace("127.0.0.1", "localhost"), &http, Env::default()).await;
+            // The server says in its log that the handshake failed; nobody has subscribed.
+            while !nats.log().contains("TLS handshake error") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let reached = nats.subscriptions().await.iter().any(|subject| subject == "logs.>");
+            assert!(!reached, "{tls}");
+            drop(running);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_replaced_in_its_file_and_read_anew() {
+    in_time(async {
+        let options =
+            Options { user_password: Some(("personal".into(), "right".into())), ..Options::default() };
+        let nats = NatsServer::with(options).await;
+        let http = HttpServer::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "wrong\n").unwrap();
+        let (nats_url, url) = (nats.url(), http.url("/"));
+        let pairs = [
+            ("NATS_URL", nats_url.as_str()),
+            ("ACCESS_TOKEN_FILE", path.to_str().unwrap()),
+            ("HTTP_URL", &url),
+            ("HTTP_TOKEN", "t"),
+        ];
+        let running = start_from_environment(&pairs).await;
+        while !nats.log().contains("authentication error") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::fs::write(&path, "right\n").unwrap();
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), Some(("personal", "right"))).await;
+        publisher.publish_events(0..10).await;
+        publisher.flush().await;
+        http.wait_until(|requests| numbers(requests).len() == 10).await;
+        assert!(!running.stop(Duration::from_secs(5)).await.has_losses());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn subjects_and_exclusions_choose_what_is_shipped() {
+    in_time(async {
+        let all = [
+            "logs.sandwich.ord.1",
+            "logs.sandwich.ams.2",
+            "logs.soup.ord.3",
+            "logs.soup.ams.4",
+            "logs.salad.ord.5",
+            "metrics.sandwich.ord.6",
+        ];
+        let cases: [(&[(&str, &str)], &[u64]); 6] = [
+            (&[], &[1, 2, 3, 4, 5]),
+            (&[("SUBJECT", "logs.sandwich.>")], &[1, 2]),
+            (&[("SUBJECT", "logs.*.ord.*")], &[1, 3, 5]),
+            (&[("SUBJECT", "logs.sandwich.>, logs.*.ord.* logs.salad.>")], &[1, 2, 3, 5]),
+            (&[("SUBJECT_EXCLUDE", "logs.soup.>,logs.*.*.5")], &[1, 2]),
+            (&[("SUBJECT", ">"), ("SUBJECT_EXCLUDE", "logs.*.ord.*")], &[2, 4, 6]),
+        ];
+        let nats = NatsServer::start().await;
+        for (variables, expected) in cases {
+            let http = HttpServer::start().await;
+            let (nats_url, url) = (nats.url(), http.url("/"));
+            let base = [("NATS_URL", nats_url.as_str()), ("HTTP_URL", url.as_str()), ("HTTP_TOKEN", "t")];
+            let running = start_from_environment(&[&base, variables].concat()).await;
+            let subjects =
+                variables.iter().find(|(name, _)| *name == "SUBJECT").map_or("logs.>", |(_, value)| value);
+            for subject in subjects.split([',', ' ']).filter(|subject| !subject.is_empty()) {
+                nats.wait_for_subscription(subject).await;
+            }
+            let mut publisher = Publisher::connect(&nats.url(), None).await;
+            for subject in all {
+                let number = subject.rsplit('.').next().unwrap();
+                publisher.publish(subject, format!("{{\"n\":{number}}}")).await;
+            }
+            publisher.flush().await;
+            let report = running.stop(Duration::from_secs(5)).await;
+            assert_eq!(numbers(&http.requests()), expected, "{variables:?}: {report}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_published_to_a_reply_subject() {
+    in_time(async {
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        let running = start(LINES, &nats.url(), &http, Env::default()).await;
+        nats.wait_for_subscription("logs.>").await;
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let mut replies = client.subscribe("replies.>").await.unwrap();
+        client.publish_with_reply("logs.a.ord.1", "replies.1", "{}".into()).await.unwrap();
+        http.wait_for(1).await;
+        running.stop(Duration::from_secs(5)).await;
+        // What the shipper could have sent would be here before the answer to this.
+        client.publish("replies.end", "end".into()).await.unwrap();
+        assert_eq!(replies.next().await.unwrap().payload, "end");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_client_drops_is_counted() {
+    in_time(async {
+        const EVENTS: u64 = 20_000;
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        http.default_reply(Reply::Never);
+        let text = LINES
+            .replace("subject_key_field = ''", "subject_key_field = ''\nsubscriber_capacity = 100")
+            .replace(
+                "[sinks.http]",
+                "[sinks.http]\nbuffer.max_events = 1000\nbatch.max_events = 100\nrequest.concurrency = 1\nrequest.timeout_secs = 0.5",
+            );
+        let running = start(&text, &nats.url(), &http, Env::default()).await;
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        publisher.publish_events(0..EVENTS).await;
+        publisher.flush().await;
+        http.wait_for(1).await;
+        http.default_reply(Reply::status(200));
+        let report = running.stop(Duration::from_secs(30)).await;
+        let (source, sink) = (report.sources[0].1, report.sinks[0].1);
+        assert!(source.lost > 0, "nothing was dropped, so nothing is shown: {report}");
+        assert_eq!(source.received + source.lost, EVENTS, "{report}");
+        assert_eq!((sink.delivered, sink.buffered), (source.received, 0), "{report}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_books_balance_when_the_deadline_comes_first() {
+    in_time(async {
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        http.default_reply(Reply::Never);
+        let blocked =
+            "[sinks.http]\nbuffer.max_events = 1000\nbatch.max_events = 100\nrequest.concurrency = 3";
+        let running =
+            start(&LINES.replace("[sinks.http]", blocked), &nats.url(), &http, Env::default()).await;
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        publisher.publish_events(0..20_000).await;
+        publisher.flush().await;
+        http.wait_for(3).await;
+        let books = running.books();
+        let report = running.stop(Duration::from_millis(300)).await;
+        let sink = report.sinks[0].1;
+        assert!(sink.received > 1000 && report.has_losses(), "{report}");
+        assert_eq!((sink.delivered, sink.buffered), (0, 0), "{report}");
+        assert_eq!(sink.dropped_for(DropReason::Shutdown), sink.received, "{report}");
+        assert_eq!(books.snapshot(), report);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_the_payload_nothing_is_lost_and_nothing_panics() {
+    in_time(async {
+        let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        let megabyte = format!("{{\"message\":\"{}\"}}", "x".repeat(1_000_000));
+        let objects = [
+            r#"{"a":1,"a":2}"#.to_owned(),
+            r#"{"n":9007199254740993,"m":123456789012345678901234567890,"f":0.1000000000000000055}"#
+                .to_owned(),
+            r#"{"message":"nul \u0000 and \"quotes\" — naïve 日本語 🚀"}"#.to_owned(),
+            "{ \"spaced\" : [ 1 , 2 ] }".to_owned(),
+            "{}".to_owned(),
+            nested(100),
+            megabyte,
+        ];
+        let texts: [&[u8]; 12] = [
+            b"plain text",
+            b"{\"cut\":\"off",
+            b"42",
+            b"\"a string\"",
+            b"null",
+            b"[1,2]",
+            b"",
+            b"a\0b",
+            b"\xff\xfe\xfd",
+            b"{\"lone\":\"\\ud800\"}",
+            nested(1000).as_bytes().to_vec().leak(),
+            b"{\"a\":1} trailing",
+        ];
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        let running = start(LINES, &nats.url(), &http, Env::default()).await;
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        for payload in objects.iter().map(String::as_bytes).chain(texts) {
+            publisher.publish("logs.app.ord.machine", payload).await;
+        }
+        publisher.flush().await;
+        let total = objects.len() + texts.len();
+        let requests = http.wait_until(|requests| lines(requests).len() == total).await;
+        let lines = lines(&requests);
+        assert_eq!(lines[..objects.len()], objects);
+        for (line, text) in lines[objects.len()..].iter().zip(texts) {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(event["message"], String::from_utf8_lossy(text).as_ref());
+            assert_eq!(
+                event["fly"],
+                serde_json::json!({"app": {"instance": "machine", "name": "app"}, "region": "ord"})
+            );
+            assert!(event["timestamp"].is_string());
+        }
+        let report = running.stop(Duration::from_secs(5)).await;
+        assert_eq!(report.sources[0].1.undecodable, texts.len() as u64);
+        assert_eq!(report.sinks[0].1.delivered, total as u64);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_destination_does_not_hold_up_another() {
+    in_time(async {
+        const EVENTS: u64 = 20_000;
+        let nats = NatsServer::start().await;
+        let (alive, dead) = (HttpServer::start().await, HttpServer::start().await);
+        dead.default_reply(Reply::Never);
+        let (nats_url, alive_url, dead_url) = (nats.url(), alive.url("/"), dead.url(""));
+        let running = start_from_environment(&[
+            ("NATS_URL", &nats_url),
+            ("HTTP_URL", &alive_url),
+            ("HTTP_TOKEN", "t"),
+            ("LOKI_URL", &dead_url),
+            ("LOKI_USERNAME", "u"),
+            ("LOKI_PASSWORD", "p"),
+        ])
+        .await;
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        for start in (0..EVENTS).step_by(5_000) {
+            publisher.publish_events(start..start + 5_000).await;
+            publisher.flush().await;
+            alive.wait_until(|requests| numbers(requests).len() as u64 >= start + 5_000).await;
+        }
+        let report = running.stop(Duration::from_millis(200)).await;
+        for (id, sink) in report.sinks {
+            assert_eq!(sink.received, EVENTS, "{id}");
+            assert_eq!(sink.delivered + sink.rejected + sink.dropped_total(), EVENTS, "{id}: {sink}");
+            let expected = if id == "http" { EVENTS } else { 0 };
+            assert_eq!(sink.delivered, expected, "{id}");
+        }
+    })
+    .await;
+}
