@@ -56,7 +56,8 @@ impl Env {
         Env(Arc::new(Inner { variables: variables.collect(), ..Inner::default() }))
     }
 
-    /// The same environment, but [`Env::lookup`] gives this value for every variable that is not set.
+    /// The same environment, but a reference to a variable that is not set and has no default gives this
+    /// value.
     #[must_use]
     pub fn with_placeholder(&self, value: &str) -> Env {
         let variables = self.0.variables.clone();
@@ -77,7 +78,12 @@ impl Env {
     /// # Errors
     /// As [`Env::get`].
     pub fn lookup(&self, name: &str) -> Result<Option<String>, EnvError> {
-        Ok(self.read(name)?.or_else(|| self.0.placeholder.clone()))
+        self.read(name)
+    }
+
+    /// What stands for a variable that is not set and has no default; see [`Env::with_placeholder`].
+    pub(crate) fn placeholder(&self) -> Option<&str> {
+        self.0.placeholder.as_deref()
     }
 
     fn read(&self, name: &str) -> Result<Option<String>, EnvError> {

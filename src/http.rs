@@ -1,6 +1,7 @@
 //! [`HttpClient`]: the only file that names the HTTP library.
 
 use crate::env::{Env, EnvError};
+use crate::secret::SensitiveString;
 use crate::tls::{TlsConfig, TlsError};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -22,10 +23,10 @@ pub struct HttpClient(reqwest::Client);
 pub struct ProxyConfig {
     /// Whether proxies are used at all. Default: true.
     pub enabled: Option<bool>,
-    /// The proxy for `http` destinations.
-    pub http: Option<String>,
+    /// The proxy for `http` destinations; its URL may hold a password.
+    pub http: Option<SensitiveString>,
     /// The proxy for `https` destinations.
-    pub https: Option<String>,
+    pub https: Option<SensitiveString>,
     /// Hosts, domains and networks that are reached without a proxy; `*` is all.
     #[serde(default)]
     pub no_proxy: Vec<String>,
@@ -75,9 +76,6 @@ pub enum HttpError {
         /// The reasons, outermost first.
         reason: String,
     },
-    /// The answer is larger than any verdict.
-    #[snafu(display("the answer has more than {MAX_RESPONSE_BYTES} bytes"))]
-    TooLarge,
 }
 
 impl ProxyConfig {
@@ -91,8 +89,8 @@ impl ProxyConfig {
         let hosts = either("no_proxy", "NO_PROXY")?.unwrap_or_default();
         Ok(ProxyConfig {
             enabled: None,
-            http: either("http_proxy", "HTTP_PROXY")?,
-            https: either("https_proxy", "HTTPS_PROXY")?,
+            http: either("http_proxy", "HTTP_PROXY")?.map(SensitiveString::from),
+            https: either("https_proxy", "HTTPS_PROXY")?.map(SensitiveString::from),
             no_proxy: hosts
                 .split(',')
                 .map(|host| host.trim().to_owned())
@@ -131,18 +129,20 @@ impl HttpClient {
         if proxy.enabled.unwrap_or(true) {
             let except = reqwest::NoProxy::from_string(&proxy.no_proxy.join(","));
             if let Some(url) = &proxy.http {
-                let proxy = reqwest::Proxy::http(url).map_err(|_| ClientError::Proxy { option: "http" })?;
+                let proxy =
+                    reqwest::Proxy::http(url.expose()).map_err(|_| ClientError::Proxy { option: "http" })?;
                 builder = builder.proxy(proxy.no_proxy(except.clone()));
             }
             if let Some(url) = &proxy.https {
-                let proxy = reqwest::Proxy::https(url).map_err(|_| ClientError::Proxy { option: "https" })?;
+                let proxy = reqwest::Proxy::https(url.expose())
+                    .map_err(|_| ClientError::Proxy { option: "https" })?;
                 builder = builder.proxy(proxy.no_proxy(except));
             }
         }
         builder.build().context(ClientSnafu).map(HttpClient)
     }
 
-    /// Sends a request and reads the whole answer, within `limit`.
+    /// Sends a request and reads the answer, of a huge one only the beginning, within `limit`.
     ///
     /// # Errors
     /// If there is no answer. An answer of any status is not an error.
@@ -159,8 +159,9 @@ impl HttpClient {
         let mut answer = self.0.execute(request).await.map_err(failed)?;
         let mut body = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            // The status says the most; what is past the limit is not even read.
             if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-                return Err(HttpError::TooLarge);
+                break;
             }
             body.extend_from_slice(&chunk);
         }
@@ -201,12 +202,12 @@ mod tests {
             ("NO_PROXY", "localhost, .internal"),
         ]);
         let proxy = ProxyConfig::from_env(&env).unwrap();
-        assert_eq!(proxy.http.as_deref(), Some("http://a:1"));
-        assert_eq!(proxy.https.as_deref(), Some("http://b:2"));
+        assert_eq!(proxy.http.as_ref().map(SensitiveString::expose), Some("http://a:1"));
+        assert_eq!(proxy.https.as_ref().map(SensitiveString::expose), Some("http://b:2"));
         assert_eq!(proxy.no_proxy, ["localhost", ".internal"]);
         let own = ProxyConfig { http: Some("http://own:4".into()), ..ProxyConfig::default() };
-        assert_eq!(own.or(&proxy).http.as_deref(), Some("http://own:4"));
-        assert_eq!(own.or(&proxy).https.as_deref(), Some("http://b:2"));
+        assert_eq!(own.or(&proxy).http.as_ref().map(SensitiveString::expose), Some("http://own:4"));
+        assert_eq!(own.or(&proxy).https.as_ref().map(SensitiveString::expose), Some("http://b:2"));
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! let text = std::fs::read_to_string("vector.toml")?;
 //! let env = Env::from_process();
 //! let config = Config::from_toml(&text, "vector.toml", &Registry::builtin(), &env)?;
-//! let running = Topology::start(config, &TopologyOptions { env, ..Default::default() }).await?;
+//! let mut running = Topology::start(config, &TopologyOptions { env, ..Default::default() }).await?;
 //! tokio::signal::ctrl_c().await?;
 //! println!("{}", running.stop(Duration::from_secs(60)).await);
 //! # Ok(())

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 ///
 /// As in Vector, but: the time is the event's own even if it is a string, and in a URI a `%` with two
 /// hexadecimal digits is a percent-encoded byte, not a date.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Template {
     text: String,
@@ -52,10 +52,9 @@ pub enum TemplateError {
 
 /// An event lacks a field that a template needs.
 #[derive(Debug, Snafu)]
-#[snafu(display("the event has no field `{path}`, which the template `{text}` needs"))]
+#[snafu(display("the event has no field `{path}`, which a template needs"))]
 pub struct RenderError {
     path: String,
-    text: String,
 }
 
 impl Template {
@@ -143,7 +142,7 @@ impl Template {
                 Part::Field(path) => match fields.next().copied().flatten() {
                     Some(field) if field.is_null() => out.push_str("<null>"),
                     Some(field) => out.push_str(&field.to_text()),
-                    None => return Err(RenderError { path: path.to_string(), text: self.text.clone() }),
+                    None => return Err(RenderError { path: path.to_string() }),
                 },
             }
         }
@@ -186,17 +185,18 @@ fn escape_percent_encoding(part: &str) -> String {
     out
 }
 
+/// Its fields only: a secret may stand between them, as in a header or a URI.
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.paths().map(Path::to_string).collect::<Vec<_>>()).finish()
+    }
+}
+
 impl TryFrom<String> for Template {
     type Error = TemplateError;
 
     fn try_from(text: String) -> Result<Template, TemplateError> {
         Template::parse(&text)
-    }
-}
-
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 

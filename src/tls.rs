@@ -32,10 +32,11 @@ pub struct TlsConfig {
     pub crt_file: Option<String>,
     /// The private key of our own certificate.
     #[serde(alias = "key_path")]
-    pub key_file: Option<String>,
+    pub key_file: Option<SensitiveString>,
     /// The passphrase of an encrypted key file. Refused: decrypt the key instead.
     pub key_pass: Option<SensitiveString>,
-    /// The name to expect in the peer's certificate, instead of the URL's host.
+    /// The name to expect in the peer's certificate, instead of the URL's host. The name that the
+    /// handshake itself shows (SNI) stays the URL's host.
     pub server_name: Option<String>,
     /// The protocols to offer (ALPN), most wanted first.
     pub alpn_protocols: Option<Vec<String>>,
@@ -118,7 +119,7 @@ impl TlsConfig {
             (None, None) => builder.with_no_client_auth(),
             (Some(certificates), Some(key)) => {
                 let certificates = read_certificates("crt_file", certificates)?;
-                let key = PrivateKeyDer::from_pem_slice(read("key_file", key)?.as_bytes())
+                let key = PrivateKeyDer::from_pem_slice(read("key_file", key.expose())?.expose().as_bytes())
                     .ok()
                     .context(PemSnafu { option: "key_file", expected: "unencrypted private key" })?;
                 builder.with_client_auth_cert(certificates, key).context(RustlsSnafu)?
@@ -182,16 +183,18 @@ fn system_roots() -> Arc<RootCertStore> {
     Arc::clone(ROOTS.get_or_init(load))
 }
 
-fn read(option: &'static str, file: &str) -> Result<String, TlsError> {
+fn read(option: &'static str, file: &str) -> Result<SensitiveString, TlsError> {
     if file.contains("-----BEGIN ") {
-        return Ok(file.to_owned());
+        return Ok(file.into());
     }
-    std::fs::read_to_string(file).context(ReadSnafu { option, path: file })
+    // A key without its first line is no path, and must not be shown as one.
+    let shown = if file.lines().count() == 1 && file.len() < 256 { file } else { "what is given as a path" };
+    std::fs::read_to_string(file).map(SensitiveString::from).context(ReadSnafu { option, path: shown })
 }
 
 fn read_certificates(option: &'static str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(option, file)?;
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.expose().as_bytes()).collect();
     let certificates = parsed.ok().filter(|certificates| !certificates.is_empty());
     certificates.context(PemSnafu { option, expected: "certificate" })
 }

@@ -78,7 +78,7 @@ async fn two_hundred_thousand_messages_arrive_once_and_byte_for_byte() {
         const EVENTS: u64 = 200_000;
         let nats = NatsServer::start().await;
         let http = HttpServer::start().await;
-        let running = start(LINES, &nats.url(), &http, Env::default()).await;
+        let mut running = start(LINES, &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         let mut published = HashMap::new();
@@ -128,7 +128,7 @@ async fn two_replicas_of_one_queue_share_without_overlap() {
         publisher.flush().await;
         http.wait_until(|requests| numbers(requests).len() as u64 >= EVENTS).await;
         let mut shares = Vec::new();
-        for replica in replicas {
+        for mut replica in replicas {
             shares.push(replica.stop(Duration::from_secs(5)).await.sources[0].1.received);
         }
         assert_eq!(numbers(&http.requests()), (0..EVENTS).collect::<Vec<_>>());
@@ -144,7 +144,7 @@ async fn a_server_that_is_down_at_first_and_restarts_later_is_found_again() {
         let mut nats = NatsServer::start().await;
         nats.stop().await;
         let http = HttpServer::start().await;
-        let running = start(LINES, &nats.url(), &http, Env::default()).await;
+        let mut running = start(LINES, &nats.url(), &http, Env::default()).await;
         for round in 0..3 {
             match round {
                 0 => nats.start_again().await,
@@ -169,7 +169,7 @@ async fn signs_in(options: Options, source: &str, url: impl Fn(&NatsServer) -> S
         let nats = NatsServer::with(options.clone()).await;
         let http = HttpServer::start().await;
         let text = LINES.replace("[sinks.http]", &format!("{source}\n[sinks.http]"));
-        let running = start(&text, &url(&nats), &http, env).await;
+        let mut running = start(&text, &url(&nats), &http, env).await;
         nats.wait_for_subscription("logs.>").await;
         let client = client(&nats, &options).await;
         client.publish("logs.a.ord.1", "{\"n\":1}".into()).await.unwrap();
@@ -302,7 +302,7 @@ async fn a_wrong_password_is_replaced_in_its_file_and_read_anew() {
             ("HTTP_URL", &url),
             ("HTTP_TOKEN", "t"),
         ];
-        let running = start_from_environment(&pairs).await;
+        let mut running = start_from_environment(&pairs).await;
         while !nats.log().contains("authentication error") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -341,7 +341,7 @@ async fn subjects_and_exclusions_choose_what_is_shipped() {
             let http = HttpServer::start().await;
             let (nats_url, url) = (nats.url(), http.url("/"));
             let base = [("NATS_URL", nats_url.as_str()), ("HTTP_URL", url.as_str()), ("HTTP_TOKEN", "t")];
-            let running = start_from_environment(&[&base, variables].concat()).await;
+            let mut running = start_from_environment(&[&base, variables].concat()).await;
             let subjects =
                 variables.iter().find(|(name, _)| *name == "SUBJECT").map_or("logs.>", |(_, value)| value);
             for subject in subjects.split([',', ' ']).filter(|subject| !subject.is_empty()) {
@@ -361,11 +361,39 @@ async fn subjects_and_exclusions_choose_what_is_shipped() {
 }
 
 #[tokio::test]
+async fn overlapping_subjects_lose_nothing_in_a_queue_group() {
+    in_time(async {
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        let (nats_url, url) = (nats.url(), http.url("/"));
+        let mut running = start_from_environment(&[
+            ("NATS_URL", &nats_url),
+            ("SUBJECT", "logs.>, logs.*.ord.*"),
+            ("QUEUE", "shippers"),
+            ("HTTP_URL", &url),
+            ("HTTP_TOKEN", "t"),
+        ])
+        .await;
+        nats.wait_for_subscription("logs.>").await;
+        nats.wait_for_subscription("logs.*.ord.*").await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        for n in 0..200 {
+            publisher.publish("logs.a.ord.1", format!("{{\"n\":{n}}}")).await;
+        }
+        publisher.flush().await;
+        http.wait_until(|requests| numbers(requests).len() >= 200).await;
+        running.stop(Duration::from_secs(5)).await;
+        assert_eq!(numbers(&http.requests()), (0..200).collect::<Vec<_>>());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_is_published_to_a_reply_subject() {
     in_time(async {
         let nats = NatsServer::start().await;
         let http = HttpServer::start().await;
-        let running = start(LINES, &nats.url(), &http, Env::default()).await;
+        let mut running = start(LINES, &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let client = async_nats::connect(nats.url()).await.unwrap();
         let mut replies = client.subscribe("replies.>").await.unwrap();
@@ -392,7 +420,7 @@ async fn what_the_client_drops_is_counted() {
                 "[sinks.http]",
                 "[sinks.http]\nbuffer.max_events = 1000\nbatch.max_events = 100\nrequest.concurrency = 1\nrequest.timeout_secs = 0.5",
             );
-        let running = start(&text, &nats.url(), &http, Env::default()).await;
+        let mut running = start(&text, &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         publisher.publish_events(0..EVENTS).await;
@@ -416,7 +444,7 @@ async fn the_books_balance_when_the_deadline_comes_first() {
         http.default_reply(Reply::Never);
         let blocked =
             "[sinks.http]\nbuffer.max_events = 1000\nbatch.max_events = 100\nrequest.concurrency = 3";
-        let running =
+        let mut running =
             start(&LINES.replace("[sinks.http]", blocked), &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
@@ -465,7 +493,7 @@ async fn whatever_the_payload_nothing_is_lost_and_nothing_panics() {
         ];
         let nats = NatsServer::start().await;
         let http = HttpServer::start().await;
-        let running = start(LINES, &nats.url(), &http, Env::default()).await;
+        let mut running = start(LINES, &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         for payload in objects.iter().map(String::as_bytes).chain(texts) {
@@ -500,7 +528,7 @@ async fn a_dead_destination_does_not_hold_up_another() {
         let (alive, dead) = (HttpServer::start().await, HttpServer::start().await);
         dead.default_reply(Reply::Never);
         let (nats_url, alive_url, dead_url) = (nats.url(), alive.url("/"), dead.url(""));
-        let running = start_from_environment(&[
+        let mut running = start_from_environment(&[
             ("NATS_URL", &nats_url),
             ("HTTP_URL", &alive_url),
             ("HTTP_TOKEN", "t"),

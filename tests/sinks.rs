@@ -10,12 +10,15 @@ use log_shipper::config::{
 };
 use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
-use log_shipper::topology::{DropReason, Report, SinkSnapshot, Topology, TopologyOptions};
+use log_shipper::topology::{DropReason, Report, SinkSnapshot, Topology, TopologyOptions, WhenFull};
 use prost::Message;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::{Duration};
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use support::http_server::{HttpServer, Reply, Request};
+use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// More than anything here takes on a busy machine.
@@ -216,33 +219,29 @@ struct HttpRow {
     options: &'static str,
 }
 
+const fn row(name: &'static str, kind: &'static str, options: &'static str) -> HttpRow {
+    HttpRow { name, kind, options }
+}
+
 const HTTP_SINKS: &[HttpRow] = &[
-    HttpRow { name: "axiom", kind: "axiom", options: "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'" },
-    HttpRow {
-        name: "datadog_logs",
-        kind: "datadog_logs",
-        options: "endpoint = 'URL'\ndefault_api_key = 's3cr3t-datadog'",
-    },
-    HttpRow {
-        name: "honeycomb",
-        kind: "honeycomb",
-        options: "endpoint = 'URL'\napi_key = 's3cr3t-honeycomb'\ndataset = 'DS'",
-    },
-    HttpRow {
-        name: "http",
-        kind: "http",
-        options: "uri = 'URL/in'\nencoding.codec = 'json'\nauth = {strategy = 'bearer', token = 's3cr3t-http'}",
-    },
-    HttpRow {
-        name: "loki as JSON",
-        kind: "loki",
-        options: "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\ncompression = 'gzip'\nauth = {strategy = 'basic', user = 'u', password = 's3cr3t-loki'}",
-    },
-    HttpRow {
-        name: "loki as protobuf",
-        kind: "loki",
-        options: "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\nauth = {strategy = 'custom', value = 's3cr3t-loki'}",
-    },
+    row("axiom", "axiom", "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'"),
+    row("datadog_logs", "datadog_logs", "endpoint = 'URL'\ndefault_api_key = 's3cr3t-datadog'"),
+    row("honeycomb", "honeycomb", "endpoint = 'URL'\napi_key = 's3cr3t-honeycomb'\ndataset = 'DS'"),
+    row(
+        "http",
+        "http",
+        "uri = 'URL/in'\nencoding.codec = 'json'\nauth = {strategy = 'bearer', token = 's3cr3t-http'}",
+    ),
+    row(
+        "loki as JSON",
+        "loki",
+        "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\ncompression = 'gzip'\nauth = {strategy = 'basic', user = 'u', password = 's3cr3t-loki'}",
+    ),
+    row(
+        "loki as protobuf",
+        "loki",
+        "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\nauth = {strategy = 'custom', value = 's3cr3t-loki'}",
+    ),
 ];
 
 const FAST: &str = "request.retry_initial_backoff_secs = 0.01\n";
@@ -287,111 +286,46 @@ fn every_example_loads_and_hides_its_secrets() {
     }
 }
 
-/// What a destination does, and what becomes of a batch of four events.
-struct Case {
-    name: &'static str,
-    script: fn(&HttpServer),
-    /// How many events each request has.
-    sizes: &'static [usize],
-    delivered: u64,
-    /// At least so much time lies between the first request and the second.
-    pause: Duration,
-}
+/// What a destination does, how many events each request then has of a batch of four, and how many
+/// are delivered.
+type Case = (&'static str, fn(&HttpServer), &'static [usize], u64);
 
-const NO_PAUSE: Duration = Duration::ZERO;
 /// Four, in two, and each half in two.
 const SPLIT: &[usize] = &[4, 2, 1, 1, 2, 1, 1];
 
 const CASES: &[Case] = &[
-    Case { name: "200", script: |_| {}, sizes: &[4], delivered: 4, pause: NO_PAUSE },
-    Case {
-        name: "202",
-        script: |server| server.push(Reply::status(202)),
-        sizes: &[4],
-        delivered: 4,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "204",
-        script: |server| server.push(Reply::status(204)),
-        sizes: &[4],
-        delivered: 4,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "400 is for good",
-        script: |server| server.default_reply(Reply::status(400)),
-        sizes: &[4],
-        delivered: 0,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "401 holds",
-        script: |server| (0..2).for_each(|_| server.push(Reply::status(401))),
-        sizes: &[4, 4, 4],
-        delivered: 4,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "403 and 404 hold",
-        script: |server| [403, 404].into_iter().for_each(|status| server.push(Reply::status(status))),
-        sizes: &[4, 4, 4],
-        delivered: 4,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "301 holds, and is not followed",
-        script: |server| server.push(Reply::status(301).header("location", &server.url("/elsewhere"))),
-        sizes: &[4, 4],
-        delivered: 4,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "413 for more than one event",
-        script: |server| {
-            server.respond_with(|request| Reply::status(if events(request).len() > 1 { 413 } else { 200 }));
-        },
-        sizes: SPLIT,
-        delivered: 4,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "413 always",
-        script: |server| server.default_reply(Reply::status(413)),
-        sizes: SPLIT,
-        delivered: 0,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "429 with Retry-After",
-        script: |server| server.push(Reply::status(429).header("retry-after", "1")),
-        sizes: &[4, 4],
-        delivered: 4,
-        pause: Duration::from_secs(1),
-    },
-    Case {
-        name: "408, 500 and 503 pass",
-        script: |server| [408, 500, 503].into_iter().for_each(|status| server.push(Reply::status(status))),
-        sizes: &[4, 4, 4, 4],
-        delivered: 4,
-        pause: NO_PAUSE,
-    },
-    Case {
-        name: "no answer",
-        script: |server| server.push(Reply::Never),
-        sizes: &[4, 4],
-        delivered: 4,
-        // The request.timeout_secs that the test sets.
-        pause: Duration::from_secs(1),
-    },
-    Case {
-        name: "the connection is reset",
-        script: |server| server.push(Reply::Reset),
-        sizes: &[4, 4],
-        delivered: 4,
-        pause: NO_PAUSE,
-    },
+    ("200", |_| {}, &[4], 4),
+    ("202", |server| push(server, &[202]), &[4], 4),
+    ("204", |server| push(server, &[204]), &[4], 4),
+    ("400 is for good", |server| server.default_reply(Reply::status(400)), &[4], 0),
+    ("401 holds", |server| push(server, &[401, 401]), &[4, 4, 4], 4),
+    ("403 and 404 hold", |server| push(server, &[403, 404]), &[4, 4, 4], 4),
+    ("301 holds, and is not followed", |server| server.push(redirect(server)), &[4, 4], 4),
+    ("413 for more than one event", |server| server.respond_with(takes_one), SPLIT, 4),
+    ("413 always", |server| server.default_reply(Reply::status(413)), SPLIT, 0),
+    (RETRY_AFTER, |server| server.push(Reply::status(429).header("retry-after", "1")), &[4, 4], 4),
+    ("408, 500 and 503 pass", |server| push(server, &[408, 500, 503]), &[4, 4, 4, 4], 4),
+    (NO_ANSWER, |server| server.push(Reply::Never), &[4, 4], 4),
+    ("the connection is reset", |server| server.push(Reply::Reset), &[4, 4], 4),
 ];
+
+const RETRY_AFTER: &str = "429 with a Retry-After of a second";
+const NO_ANSWER: &str = "no answer";
+
+/// Queues answers of these statuses; 0 is a reset.
+fn push(server: &HttpServer, statuses: &[u16]) {
+    for status in statuses {
+        server.push(if *status == 0 { Reply::Reset } else { Reply::status(*status) });
+    }
+}
+
+fn redirect(server: &HttpServer) -> Reply {
+    Reply::status(301).header("location", &server.url("/elsewhere"))
+}
+
+fn takes_one(request: &Request) -> Reply {
+    Reply::status(if events(request).len() > 1 { 413 } else { 200 })
+}
 
 #[tokio::test]
 async fn every_http_sink_does_what_the_answers_ask_for() {
@@ -402,21 +336,22 @@ async fn every_http_sink_does_what_the_answers_ask_for() {
 }
 
 async fn check_case(row: &HttpRow, case: &Case) {
-    let context = format!("{}, {}", row.name, case.name);
+    let (name, script, expected_sizes, delivered) = *case;
+    let context = format!("{}, {name}", row.name);
     let server = HttpServer::start().await;
-    (case.script)(&server);
+    script(&server);
     // Only a case without an answer waits so long; the others shall not on a busy machine.
-    let timeout_secs = if case.name == "no answer" { 1 } else { 60 };
+    let timeout_secs = if name == NO_ANSWER { 1 } else { 60 };
     let extra = format!("request.timeout_secs = {timeout_secs}");
     let report = ship(&row.toml(&server, &extra), &lines(4)).await;
-    check_books(&report, case.delivered, 4 - case.delivered, &context);
+    check_books(&report, delivered, 4 - delivered, &context);
 
     let requests = server.requests();
     let sizes: Vec<_> = requests.iter().map(|request| events(request).len()).collect();
-    assert_eq!(sizes, case.sizes, "{context}");
+    assert_eq!(sizes, expected_sizes, "{context}");
     assert_eq!(server.queued(), 0, "{context}");
     // The requests of single events after splits, or the last attempt: no event is left out or twice.
-    let accepted: Vec<_> = match case.sizes {
+    let accepted: Vec<_> = match expected_sizes {
         SPLIT => requests.iter().map(numbers).filter(|numbers| numbers.len() == 1).flatten().collect(),
         _ => requests.last().map(numbers).unwrap_or_default(),
     };
@@ -424,8 +359,9 @@ async fn check_case(row: &HttpRow, case: &Case) {
     for request in &requests {
         assert_eq!(request.path_and_query, requests[0].path_and_query, "{context}");
     }
-    if let [first, second, ..] = requests.as_slice() {
-        assert!(second.at - first.at >= case.pause, "{context}: {:?}", second.at - first.at);
+    if name == RETRY_AFTER {
+        let pause = requests[1].at - requests[0].at;
+        assert!(pause >= Duration::from_secs(1), "{context}: {pause:?}");
     }
 }
 
@@ -630,7 +566,8 @@ async fn golden_http() {
     let request = golden("http", options, "/in", &headers).await;
     assert_eq!(request.text(), INPUT.trim_end(), "the last line has no end, as Vector's");
 
-    let messages: String = input().iter().map(|event| format!("{}\n", event["message"].as_str().unwrap())).collect();
+    let messages: String =
+        input().iter().map(|event| format!("{}\n", event["message"].as_str().unwrap())).collect();
     let headers = [("content-type", Some("text/plain")), ("content-encoding", None)];
     let request = golden("http", "uri = 'URL/in'\nencoding.codec = 'text'", "/in", &headers).await;
     assert_eq!(request.text(), messages);
@@ -725,7 +662,8 @@ async fn golden_loki_as_protobuf() {
 
 #[tokio::test]
 async fn partial_answers_resend_and_reject_what_they_name() {
-    let honeycomb = r#"[{"status":202},{"status":400,"error":"bad"},{"status":429},{"status":202},{"status":500}]"#;
+    let honeycomb =
+        r#"[{"status":202},{"status":400,"error":"bad"},{"status":429},{"status":202},{"status":500}]"#;
     // The sink, the first answer, the events of each request, and how many are rejected.
     let rows: [(&str, u16, &str, &[&[u64]], u64); 9] = [
         ("honeycomb", 200, honeycomb, &[&[0, 1, 2, 3, 4], &[2, 4]], 1),
@@ -746,4 +684,359 @@ async fn partial_answers_resend_and_reject_what_they_name() {
         check_books(&report, 5 - rejected, rejected, answer);
         assert_eq!(all_numbers(&server.requests()), sent, "{name}: {answer}");
     }
+}
+
+// === options ===
+
+/// An `http` sink to this server that sends JSON to `/in`, unless the options say otherwise.
+fn http(server: &HttpServer, options: &str) -> String {
+    let mut all = format!("{FAST}{options}");
+    for (option, default) in [("uri = ", "'URL/in'"), ("encoding.codec = ", "'json'")] {
+        if !options.contains(option) {
+            all.push_str(&format!("\n{option}{default}"));
+        }
+    }
+    sink("out", "http", &all.replace("URL", &server.url("")))
+}
+
+/// The requests of an `http` sink that delivers all these events.
+async fn http_requests(options: &str, lines: &[String]) -> Vec<Request> {
+    let server = HttpServer::start().await;
+    let report = ship(&http(&server, options), lines).await;
+    check_books(&report, lines.len() as u64, 0, options);
+    server.requests()
+}
+
+#[tokio::test]
+async fn every_compression_is_undone() {
+    let lines = lines(50);
+    let plain = format!("[{}]", lines.join(","));
+    for (compression, encoding) in [
+        ("'none'", None),
+        ("'gzip'", Some("gzip")),
+        ("{algorithm = 'gzip', level = 9}", Some("gzip")),
+        ("'zlib'", Some("deflate")),
+        ("'zstd'", Some("zstd")),
+        ("{algorithm = 'zstd', level = 'best'}", Some("zstd")),
+        ("'snappy'", Some("snappy")),
+    ] {
+        let requests = http_requests(&format!("compression = {compression}"), &lines).await;
+        assert_eq!(requests[0].header("content-encoding"), encoding, "{compression}");
+        assert_eq!(requests[0].text(), plain, "{compression}");
+        assert_eq!(requests[0].raw_body.len() < plain.len() / 2, encoding.is_some(), "{compression}");
+    }
+}
+
+#[tokio::test]
+async fn batches_are_as_large_as_allowed_and_no_larger() {
+    let requests = http_requests("batch.max_events = 2\nrequest.concurrency = 1", &lines(5)).await;
+    assert_eq!(all_numbers(&requests), [vec![0, 1], vec![2, 3], vec![4]]);
+
+    let max = 500;
+    let long = |n: usize| format!("{{\"n\":{n},\"message\":\"{}\"}}", "é\\n".repeat(n * 37 % 61));
+    let mut lines: Vec<_> = (0..60).map(long).collect();
+    // The one in the middle is larger than a batch, and is sent alone.
+    lines[30] = format!("{{\"n\":30,\"message\":\"{}\"}}", "x".repeat(max));
+    for (options, overhead) in [
+        ("", 2),
+        ("framing.method = 'newline_delimited'", 0),
+        ("payload_prefix = '{\"logs\":'\npayload_suffix = '}'", 11),
+    ] {
+        let options = format!("{options}\nbatch.max_bytes = {max}\nrequest.concurrency = 1");
+        let mut sent = 0;
+        for request in http_requests(&options, &lines).await {
+            let text = request.text();
+            let own: Vec<_> = lines[sent..].iter().take_while(|line| text.contains(*line)).collect();
+            sent += own.len();
+            // Between two of them stands a comma or a line break.
+            let length = own.iter().map(|line| line.len() + 1).sum::<usize>() - 1 + overhead;
+            assert_eq!(text.len(), length, "{options}");
+            assert!(length <= max || own.len() == 1, "{options}: {length}");
+            if let Some(next) = lines.get(sent) {
+                assert!(length + 1 + next.len() > max, "{options}: there was room for the next");
+            }
+        }
+        assert_eq!(sent, lines.len(), "{options}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_sent_when_its_time_has_come_or_its_source_ends() {
+    for (seconds, least) in [(0.3, Duration::from_millis(300)), (3600.0, Duration::ZERO)] {
+        let server = HttpServer::start().await;
+        let start = Instant::now();
+        let toml = http(&server, &format!("batch.timeout_secs = {seconds:?}"));
+        let config = scripted(&toml, Scripted { chunks: vec![lines(3)], stays: true });
+        let running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        if !least.is_zero() {
+            server.wait_for(1).await;
+        }
+        let report = timeout(WITHIN, running.stop(2 * WITHIN)).await.expect("no wait for the batch's time");
+        check_books(&report, 3, 0, &toml);
+        let requests = server.requests();
+        assert_eq!(all_numbers(&requests), [[0, 1, 2]]);
+        assert!(requests[0].at - start >= least, "{:?}", requests[0].at - start);
+    }
+}
+
+#[tokio::test]
+async fn headers_and_uris_may_differ_from_event_to_event() {
+    let mut events: Vec<_> = ["a", "b", "a", "b"].into_iter().zip(0..).map(|(app, n)| line(n, app)).collect();
+    events.push(r#"{"n":4}"#.to_owned());
+    let days = ["/in%20/a?day=2026-11-22", "/in%20/b?day=2026-11-22"];
+    for (options, expected) in [
+        ("request.headers = {X-Key = 'K 1', X-App = '{{ fly.app.name }}'}", ["/in a", "/in b"]),
+        ("headers.X-Key = 'K 1'\nheaders.X-App = '{{ fly.app.name }}'", ["/in a", "/in b"]),
+        ("uri = 'URL/in%20/{{ fly.app.name }}?day=%F'\nrequest.headers.X-Key = 'K 1'", days),
+    ] {
+        let server = HttpServer::start().await;
+        let report = ship(&http(&server, options), &events).await;
+        check_books(&report, 4, 1, "the one without an app cannot be sent anywhere");
+        let describe = |request: &Request| {
+            assert_eq!(request.header("x-key"), Some("K 1"), "{options}");
+            let to = format!("{} {}", request.path_and_query, request.header("x-app").unwrap_or_default());
+            (to.trim_end().to_owned(), numbers(request))
+        };
+        let mut sent: Vec<_> = server.requests().iter().map(describe).collect();
+        // Batches of different partitions have no order.
+        sent.sort();
+        let [a, b] = expected.map(str::to_owned);
+        assert_eq!(sent, [(a, vec![0, 2]), (b, vec![1, 3])], "{options}");
+    }
+}
+
+#[tokio::test]
+async fn every_strategy_of_authentication() {
+    for (options, expected) in [
+        ("", None),
+        ("auth = {strategy = 'basic', user = 'USER', password = 'PASS'}", Some("Basic VVNFUjpQQVNT")),
+        // Of two dollar signs one is left, because one alone would begin a reference.
+        ("auth = {strategy = 'bearer', token = 'T$$1'}", Some("Bearer T$1")),
+        ("auth = {strategy = 'custom', value = 'Token x'}", Some("Token x")),
+        ("request.headers.authorization = 'Own x'", Some("Own x")),
+    ] {
+        let requests = http_requests(options, &lines(1)).await;
+        assert_eq!(requests[0].header("authorization"), expected, "{options}");
+    }
+    let server = HttpServer::start().await;
+    let uri = format!("uri = 'http://USER:PASS@127.0.0.1:{}/in'", server.port());
+    check_books(&ship(&http(&server, &uri), &lines(1)).await, 1, 0, &uri);
+    assert_eq!(server.requests()[0].header("authorization"), Some("Basic VVNFUjpQQVNT"));
+}
+
+#[tokio::test]
+async fn what_of_an_event_is_sent_and_how() {
+    let line =
+        r#"{"a":{"b":1,"c":2},"d":"x y","message":"m","timestamp":"2026-11-22T05:00:00.5Z"}"#.to_owned();
+    let whole = serde_json::from_str::<Value>(&line).unwrap();
+    for (options, expected) in [
+        ("", json!([whole])),
+        ("encoding.only_fields = ['a.b', 'message']", json!([{"a": {"b": 1}, "message": "m"}])),
+        ("encoding.except_fields = ['a', 'message', 'timestamp']\nmethod = 'put'", json!([{"d": "x y"}])),
+        (
+            "encoding.only_fields = ['timestamp']\nencoding.timestamp_format = 'unix_ms'",
+            json!([{"timestamp": 1_795_323_600_500_u64}]),
+        ),
+        (
+            "payload_prefix = '{\"logs\":'\npayload_suffix = ',\"k\":1}'\nencoding.only_fields = ['d']",
+            json!({"logs": [{"d": "x y"}], "k": 1}),
+        ),
+    ] {
+        let requests = http_requests(options, std::slice::from_ref(&line)).await;
+        assert_eq!(requests[0].json(), expected, "{options}");
+        assert_eq!(requests[0].method == Method::PUT, options.contains("put"), "{options}");
+    }
+    for (framing, expected) in [
+        ("method = 'bytes'", "mm"),
+        ("method = 'character_delimited', character_delimited.delimiter = '|'", "m|m"),
+    ] {
+        let options = format!("encoding.codec = 'text'\nframing = {{{framing}}}");
+        let requests = http_requests(&options, &[line.clone(), line.clone()]).await;
+        assert_eq!(requests[0].text(), expected, "{framing}");
+    }
+}
+
+#[tokio::test]
+async fn as_many_requests_at_once_as_allowed() {
+    for (concurrency, expected) in
+        [("1", [[0], [0], [1], [2]]), ("'none'", [[0], [0], [1], [2]]), ("3", [[0], [1], [2], [0]])]
+    {
+        let server = HttpServer::start().await;
+        // The first event's request gets no answer: the others wait behind it, or go on beside it.
+        let never = AtomicBool::new(true);
+        server.respond_with(move |request| match numbers(request) == [0] {
+            true if never.swap(false, Ordering::Relaxed) => Reply::Never,
+            _ => Reply::status(200),
+        });
+        let options =
+            format!("request.concurrency = {concurrency}\nrequest.timeout_secs = 1\nbatch.max_events = 1");
+        check_books(&ship(&http(&server, &options), &lines(3)).await, 3, 0, concurrency);
+        let mut sent = all_numbers(&server.requests());
+        if concurrency == "3" {
+            // Those under way at once arrive in any order.
+            sent[..3].sort();
+        }
+        assert_eq!(sent, expected, "{concurrency}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_requests_than_the_rate_limit() {
+    let options = "request.rate_limit_num = 2\nrequest.rate_limit_duration_secs = 0.3\nbatch.max_events = 1";
+    let start = Instant::now();
+    let requests = http_requests(options, &lines(5)).await;
+    assert_eq!(requests.len(), 5);
+    for (request, least) in requests.iter().zip([0, 0, 300, 300, 600]) {
+        assert!(request.at - start >= Duration::from_millis(least), "{:?}", request.at - start);
+    }
+}
+
+#[tokio::test]
+async fn retries_follow_the_options() {
+    let none = "retry_strategy.type = 'none'";
+    let custom = "retry_strategy = {type = 'custom', status_codes = [418]}";
+    // The options, the statuses (0 is a reset), and how many of the two events are rejected.
+    let rows: [(&str, &[u16], u64); 11] = [
+        ("request.retry_attempts = 2", &[500, 500, 500], 2),
+        ("request.retry_attempts = 2", &[500, 0, 200], 0),
+        ("request.retry_attempts = 0", &[503], 2),
+        // A key is mended by a person, who may take his time.
+        ("request.retry_attempts = 1", &[401, 401, 401, 200], 0),
+        (none, &[500], 2),
+        (none, &[401], 2),
+        (none, &[0], 2),
+        ("retry_strategy.type = 'all'", &[400, 501, 418, 200], 0),
+        (custom, &[418, 200], 0),
+        (custom, &[503], 2),
+        ("retry_strategy.type = 'default'", &[500, 418], 2),
+    ];
+    for (options, statuses, rejected) in rows {
+        let server = HttpServer::start().await;
+        push(&server, statuses);
+        let report = ship(&http(&server, options), &lines(2)).await;
+        check_books(&report, 2 - rejected, rejected, options);
+        assert_eq!(server.requests().len(), statuses.len(), "{options}");
+    }
+}
+
+#[tokio::test]
+async fn options_that_cannot_work_are_refused() {
+    for (name, options, words) in [
+        ("http", "tls.ca_file = '/nowhere/ca.pem'", "tls.ca_file: cannot read /nowhere/ca.pem"),
+        ("loki as JSON", "tls.ca_file = '-----BEGIN NOTHING'", "tls.ca_file: no certificate"),
+        ("http", "tls.crt_file = 'x'", "set tls.key_file as well"),
+        ("loki as protobuf", "compression = 'zstd'", "compression: Loki does not read zlib or zstd"),
+        ("loki as protobuf", "compression = 'zlib'", "compression: Loki does not read zlib or zstd"),
+        ("loki as protobuf", "labels.'a-b' = 'x'", "`a-b` is not a label's name"),
+        ("datadog_logs", "batch.max_events = 1001", "batch.max_events: 1001 is more"),
+        ("datadog_logs", "batch.max_bytes = 5_000_001", "at most 5000000"),
+        ("axiom", "batch.max_events = 10_001", "at most 10000"),
+        ("axiom", "region = 'eu'", "url and region exclude each other"),
+        ("honeycomb", "batch.max_bytes = 5_000_001", "at most 5000000"),
+        ("http", "batch.timeout_secs = 0", "more than zero"),
+        ("http", "request.concurrency = 0", "at least 1"),
+        ("http", "request.headers.'a b' = 'x'", "`a b` is not the name of a header"),
+        ("http", "request.headers.Authorization = 'x'", "auth: request.headers has an Authorization"),
+        ("http", "compression = 'brotli'", "none, gzip, zlib, zstd, snappy"),
+        ("http", "payload_prefix = '{'", "must be JSON"),
+        ("http", "retry_strategy.type = 'some'", "unknown variant `some`"),
+        ("http", "buffer = {max_events = 1, max_size = 1}", "max_events and max_size exclude each other"),
+        ("honeycomb", "nonsense = 1", "unknown field `nonsense`"),
+    ] {
+        let row = HTTP_SINKS.iter().find(|row| row.name == name).expect("a row");
+        let toml = sink("out", row.kind, &format!("{}\n{options}", row.options.replace("URL", "http://h")));
+        let error = match load(&toml) {
+            Err(error) => error,
+            Ok(config) => {
+                Topology::build(config, &TopologyOptions::default()).await.expect_err(options).to_string()
+            }
+        };
+        assert!(error.contains(words) && error.contains("sinks.out"), "{name}, {options}: {error}");
+        assert!(!error.contains("s3cr3t"), "{name}, {options}: {error}");
+    }
+}
+
+// === sinks that are not HTTP ===
+
+#[tokio::test]
+async fn blackhole_counts_what_it_takes() {
+    check_books(&ship(&sink("out", "blackhole", ""), &lines(5)).await, 5, 0, "");
+}
+
+#[tokio::test]
+async fn file_writes_by_app_and_by_the_events_own_day() {
+    let directory = TempDir::new().unwrap();
+    let root = directory.path().display();
+    let path = format!("path = '{root}/{{{{ fly.app.name }}}}/%F.log'\nencoding.codec = 'json'");
+    let other_day = line(2, "a").replace("2026-11-22", "2026-11-23");
+    let chunks = vec![
+        vec![line(0, "a"), line(1, "b"), other_day.clone()],
+        vec![line(3, "a"), line(4, "../climbs"), r#"{"n":5}"#.to_owned()],
+    ];
+    let report = ship_chunks(&sink("out", "file", &path), chunks).await;
+    check_books(&report, 4, 2, "one would climb out, and one has no app");
+    let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).expect(name);
+    assert_eq!(read("a/2026-11-22.log"), format!("{}\n{}\n", line(0, "a"), line(3, "a")));
+    assert_eq!(read("b/2026-11-22.log"), format!("{}\n", line(1, "b")));
+    assert_eq!(read("a/2026-11-23.log"), format!("{other_day}\n"));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing else is there");
+}
+
+#[tokio::test]
+async fn file_appends_compressed_members_that_read_as_one() {
+    let directory = TempDir::new().unwrap();
+    for compression in ["gzip", "zstd"] {
+        let file = directory.path().join(compression);
+        let path = file.display();
+        let options = format!("path = '{path}'\nencoding.codec = 'text'\ncompression = '{compression}'");
+        for _ in 0..2 {
+            let chunks = lines(3).chunks(2).map(<[String]>::to_vec).collect();
+            check_books(&ship_chunks(&sink("out", "file", &options), chunks).await, 3, 0, compression);
+        }
+        let packed = std::fs::read(&file).unwrap();
+        let mut text = String::new();
+        match compression {
+            "gzip" => flate2::read::MultiGzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap(),
+            _ => zstd::stream::read::Decoder::new(&packed[..]).unwrap().read_to_string(&mut text).unwrap(),
+        };
+        assert_eq!(text, "number 0\nnumber 1\nnumber 2\n".repeat(2), "{compression}");
+    }
+    for compression in ["zlib", "snappy"] {
+        let options = format!("path = 'x'\nencoding.codec = 'text'\ncompression = '{compression}'");
+        let config = load(&sink("out", "file", &options)).unwrap();
+        let error = Topology::build(config, &TopologyOptions::default()).await.unwrap_err().to_string();
+        assert!(error.contains("none, gzip or zstd"), "{error}");
+    }
+}
+
+// === several sinks ===
+
+#[tokio::test]
+async fn a_dead_destination_harms_no_other() {
+    let (alive, dead) = (HttpServer::start().await, HttpServer::start().await);
+    dead.default_reply(Reply::Never);
+    // The one that is alive must not lose what it has had no time to take, so it blocks; the dead one
+    // has the topology's policy.
+    let block = "batch.max_events = 5\nbuffer = {max_events = 10, when_full = 'block'}";
+    let default = "batch.max_events = 5\nbuffer.max_events = 10";
+    let toml = http(&alive, block) + &http(&dead, default).replace("[sinks.out]", "[sinks.dead]");
+    let chunks = lines(200).chunks(5).map(<[String]>::to_vec).collect();
+    let config = scripted(&toml, Scripted { chunks, stays: true });
+    let options = TopologyOptions { when_full: WhenFull::DropOldest, ..TopologyOptions::default() };
+    let running = Topology::start(config, &options).await.unwrap();
+    let requests = alive.wait_for(40).await;
+    dead.wait_for(1).await;
+
+    let report = timeout(WITHIN, running.stop(Duration::from_millis(200))).await.expect("the deadline holds");
+    check_books(&report, 200, 0, "alive");
+    let mut delivered = all_numbers(&requests).concat();
+    delivered.sort();
+    assert_eq!(delivered, (0..200).collect::<Vec<_>>());
+    let books = books(&report, "dead");
+    assert_eq!((books.received, books.delivered, books.rejected), (200, 0, 0), "{report}");
+    assert_eq!(books.buffered, 0, "the books are closed: {report}");
+    // What was in the request, what was ready behind it, and the buffer.
+    let given_up = books.dropped_for(DropReason::Shutdown);
+    assert!((15..=20).contains(&given_up), "{report}");
+    assert_eq!(books.dropped_for(DropReason::BufferFull), 200 - given_up, "{report}");
 }

@@ -91,20 +91,24 @@ pub(super) async fn run_to_the_end(mut running: RunningTopology, deadline: Durat
         () = &mut signal => tracing::info!("stopping: delivering what is left, for at most {} s", deadline.as_secs_f64()),
     }
     let second = stop_signal().map_err(Failure::failed)?;
-    let books = running.books();
-    let report = tokio::select! {
-        report = running.stop(deadline) => report,
-        () = second => {
+    let stopped = tokio::select! {
+        report = running.stop(deadline) => Some(report),
+        () = second => None,
+    };
+    let report = match stopped {
+        Some(report) => report,
+        None => {
             tracing::warn!("second signal: stopping at once");
-            books.snapshot()
+            running.abort().await
         }
     };
     for line in report.to_string().lines() {
         tracing::info!("{line}");
     }
-    match report.has_losses() {
-        false => Ok(()),
-        true => {
+    match (running.failures(), report.has_losses()) {
+        ([first, ..], _) => Err(Failure::Failed(format!("ended, because a component failed: {first}"))),
+        ([], false) => Ok(()),
+        ([], true) => {
             Err(Failure::Failed("not everything was delivered before the end; see the counts above".into()))
         }
     }

@@ -146,11 +146,16 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     } else if is_set("NATS_TOKEN")? {
         set(&mut source, "auth.strategy", "token");
         set(&mut source, "auth.token.value", "${NATS_TOKEN}");
+    } else if is_set("NATS_USER")? && !is_set("NATS_PASSWORD")? {
+        // As the NATS CLI has it: a user alone is a token.
+        set(&mut source, "auth.strategy", "token");
+        set(&mut source, "auth.token.value", "${NATS_USER}");
     } else if is_set("NATS_USER")? {
         set(&mut source, "auth.strategy", "user_password");
         set(&mut source, "auth.user_password.user", "${NATS_USER}");
-        set(&mut source, "auth.user_password.password", "${NATS_PASSWORD:-}");
-    } else if has_access_token {
+        set(&mut source, "auth.user_password.password", "${NATS_PASSWORD}");
+    } else if has_access_token && !env.get("NATS_URL")?.is_some_and(|url| url.contains('@')) {
+        // A server whose URL says who we are must not get to see the token for another.
         set(&mut source, "auth.strategy", "user_password");
         set(&mut source, "auth.user_password.user", "${ORG:-personal}");
         set(&mut source, "auth.user_password.password", "${ACCESS_TOKEN}");
@@ -352,6 +357,8 @@ mod tests {
             (&[("NATS_CREDS", "/c")], own, "credentials_file"),
             (&[("NATS_NKEY", "SU")], own, "nkey"),
             (&[("NATS_URL", "nats://h"), ("ACCESS_TOKEN", "t")], own, "user_password"),
+            (&[("NATS_URL", "nats://u:p@h"), ("ACCESS_TOKEN", "t")], own, "none"),
+            (&[("NATS_USER", "t")], own, "token"),
         ] {
             assert_eq!(strategy(variables), (url.to_owned(), expected.to_owned()), "{variables:?}");
         }

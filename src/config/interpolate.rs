@@ -21,6 +21,11 @@ use crate::env::Env;
 /// # Errors
 /// One for each reference that has no value.
 pub fn interpolate(text: &str, env: &Env) -> Result<String, Vec<String>> {
+    interpolate_into(text, env, &mut Vec::new())
+}
+
+/// The same; `used` gets every value that came in, so that no message repeats it.
+pub(super) fn interpolate_into(text: &str, env: &Env, used: &mut Vec<String>) -> Result<String, Vec<String>> {
     let mut out = String::with_capacity(text.len());
     let mut errors = Vec::new();
     let mut rest = text;
@@ -38,7 +43,10 @@ pub fn interpolate(text: &str, env: &Env) -> Result<String, Vec<String>> {
             continue;
         };
         match reference.resolve(env) {
-            Ok(value) => out.push_str(&value),
+            Ok(value) => {
+                out.push_str(&value);
+                used.push(value);
+            }
             Err(error) => errors.push(error),
         }
         rest = after;
@@ -87,6 +95,7 @@ impl Reference<'_> {
                 Err(format!("environment variable {name} is empty: {message}"))
             }
             (Some(value), _) => Ok(value),
+            (None, _) if env.placeholder().is_some() => Ok(env.placeholder().unwrap_or_default().to_owned()),
             (None, Some((_, message))) => Err(format!("environment variable {name} is not set: {message}")),
             (None, None) => Err(format!(
                 "environment variable {name} is not set; set it, or give a default with ${{{name}:-default}}"

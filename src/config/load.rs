@@ -1,6 +1,7 @@
 //! TOML text to a [`Config`]: every mistake is found at once, with its file, line and component.
 
-use super::{Config, GlobalOptions, Registry, SinkEntry, SinkOptions, TransformEntry, interpolate};
+use super::interpolate::interpolate_into;
+use super::{Config, GlobalOptions, Registry, SinkEntry, SinkOptions, TransformEntry};
 use crate::env::Env;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -95,8 +96,14 @@ impl Config {
         registry: &Registry,
         env: &Env,
     ) -> Result<Config, Problems> {
-        let mut loader =
-            Loader { registry, env, config: Config::default(), ids: BTreeMap::new(), problems: Vec::new() };
+        let mut loader = Loader {
+            registry,
+            env,
+            config: Config::default(),
+            global: Table::new(),
+            ids: BTreeMap::new(),
+            problems: Vec::new(),
+        };
         for (file, text) in files {
             loader.load(file, text);
         }
@@ -109,6 +116,8 @@ struct Loader<'a> {
     registry: &'a Registry,
     env: &'a Env,
     config: Config,
+    /// What holds for all, of every file so far.
+    global: Table,
     /// Each component's id with its table and the place of its definition.
     ids: Ids,
     problems: Vec<Problem>,
@@ -126,7 +135,10 @@ impl Loader<'_> {
         if !errors.is_empty() {
             for error in errors {
                 let line = error.span().map(|span| line_of(text, span.start));
-                let problem = Problem::new(error.message().trim_end());
+                let has_reference =
+                    line.and_then(|line| text.lines().nth(line - 1)).is_some_and(|line| line.contains('$'));
+                let hint = if has_reference { "; a ${NAME} must stand in quotes" } else { "" };
+                let problem = Problem::new(format!("{}{hint}", error.message().trim_end()));
                 self.problems.push(Problem { file: Some(file.to_owned()), line, ..problem });
             }
             return;
@@ -169,10 +181,19 @@ impl Loader<'_> {
         if global.is_empty() {
             return;
         }
-        match deserialize::<GlobalOptions>(global) {
-            Ok(global) => self.config.global = global,
-            Err(problems) => self.report(file, lines, redact(problems, &used)),
+        // The tables of several files are taken together; a later file's key wins.
+        let mut merged = std::mem::take(&mut self.global);
+        for (key, value) in global.clone() {
+            match (merged.get_mut(&key), value) {
+                (Some(Value::Table(known)), Value::Table(more)) => known.extend(more),
+                (_, value) => drop(merged.insert(key, value)),
+            }
         }
+        match (deserialize::<GlobalOptions>(global), deserialize::<GlobalOptions>(merged.clone())) {
+            (Ok(_), Ok(all)) => self.config.global = all,
+            (Ok(_), Err(problems)) | (Err(problems), _) => self.report(file, lines, redact(problems, &used)),
+        }
+        self.global = merged;
     }
 
     fn load_component(&mut self, file: &str, lines: &Lines, kind: &'static str, id: &str, component: Value) {
@@ -243,11 +264,8 @@ impl Loader<'_> {
     fn interpolate(&self, value: &mut Value, path: &str, used: &mut Vec<String>) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         match value {
-            Value::String(text) if text.contains('$') => match interpolate(text, self.env) {
-                Ok(resolved) => {
-                    used.push(resolved.clone());
-                    *text = resolved;
-                }
+            Value::String(text) if text.contains('$') => match interpolate_into(text, self.env, used) {
+                Ok(resolved) => *text = resolved,
                 Err(errors) => problems.extend(errors.into_iter().map(|error| Problem::at(path, error))),
             },
             Value::Array(items) => {

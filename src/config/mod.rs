@@ -196,8 +196,10 @@ pub struct GlobalOptions {
     pub proxy: ProxyConfig,
     /// Whether healthchecks run at all, and whether the start waits for them.
     pub healthchecks: HealthchecksOptions,
-    /// Whether sources wait for deliveries, where a sink says nothing.
+    /// Whether sources wait for deliveries, where a sink says nothing. No source of this version waits.
     pub acknowledgements: AcknowledgementsConfig,
+    /// Where Vector keeps disk buffers; read so that its configurations load.
+    pub data_dir: Option<std::path::PathBuf>,
 }
 
 /// The global `healthchecks` table.
@@ -316,7 +318,10 @@ impl TryFrom<f64> for Seconds {
     type Error = String;
 
     fn try_from(seconds: f64) -> Result<Seconds, String> {
-        let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
+        // Ten years: what is longer is a mistake, and would overflow where times are added.
+        const MOST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+        let duration = Duration::try_from_secs_f64(seconds).ok();
+        let duration = duration.filter(|duration| !duration.is_zero() && *duration <= MOST);
         duration
             .map(Seconds)
             .ok_or_else(|| format!("`{seconds}` is not a time; expected seconds, more than zero"))

@@ -114,6 +114,16 @@ impl LogEvent {
         self
     }
 
+    /// A copy to be written somewhere, which owes no receipts: those stay with the event itself.
+    pub fn without_receipts(&self) -> LogEvent {
+        LogEvent {
+            body: self.body.clone(),
+            subject: self.subject.clone(),
+            received: self.received,
+            finalizers: EventFinalizers::default(),
+        }
+    }
+
     /// Takes the finalizers out: who does so answers them.
     pub fn take_finalizers(&mut self) -> EventFinalizers {
         std::mem::take(&mut self.finalizers)
@@ -423,7 +433,8 @@ impl<'a> Field<'a> {
         }
     }
 
-    fn timestamp(self) -> Option<Timestamp> {
+    /// The time that the field holds: RFC 3339 text, or a count since the epoch.
+    pub fn as_timestamp(self) -> Option<Timestamp> {
         if let Field::Value(Value::Timestamp(time)) = self {
             return time.timestamp_nanos_opt().map(Timestamp::from_nanos);
         }
@@ -479,7 +490,7 @@ impl<'a> Semantics<'a> {
     /// When the event happened: the first of `timestamp`, `@timestamp`, `time` and `ts` that holds
     /// RFC 3339 text or a count since the epoch; without one, the time of receipt.
     pub fn timestamp(&self) -> Timestamp {
-        self.fields[TIME].iter().flatten().find_map(|field| field.timestamp()).unwrap_or(self.received)
+        self.fields[TIME].iter().flatten().find_map(|field| field.as_timestamp()).unwrap_or(self.received)
     }
 
     /// How serious the event is: the first of `log.level`, `level` and `severity` that holds a word

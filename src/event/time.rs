@@ -100,7 +100,8 @@ impl Timestamp {
     }
 
     /// A count since the epoch whose unit its size tells: seconds, milliseconds, microseconds or
-    /// nanoseconds. A fraction is allowed. `None` if the text is no number, or is not positive.
+    /// nanoseconds. A fraction is allowed. `None` if the text is no number, or is too small to be a
+    /// time since 1973: a field called `time` may well hold a duration.
     pub fn parse_epoch(text: &str) -> Option<Timestamp> {
         let scale_of = |whole: u64| match whole {
             0..=99_999_999_999 => 1_000_000_000,
@@ -108,11 +109,13 @@ impl Timestamp {
             100_000_000_000_000..=99_999_999_999_999_999 => 1_000,
             _ => 1,
         };
+        const LEAST: u64 = 100_000_000;
         if let Ok(whole) = text.parse::<u64>() {
             let nanos = i64::try_from(whole).ok()?.checked_mul(scale_of(whole))?;
-            return (nanos > 0).then_some(Timestamp(nanos));
+            return (whole >= LEAST).then_some(Timestamp(nanos));
         }
-        let number = text.parse::<f64>().ok().filter(|number| *number > 0.0 && *number < i64::MAX as f64)?;
+        let number =
+            text.parse::<f64>().ok().filter(|number| *number >= LEAST as f64 && *number < i64::MAX as f64)?;
         let whole = number.trunc();
         let scale = scale_of(whole as u64);
         // The whole part is multiplied as an integer, because a float holds only 53 bits.
@@ -237,6 +240,8 @@ mod tests {
             ("1795323600123456789", Some(1_795_323_600_123_456_789)),
             ("1.795e9", Some(1_795_000_000_000_000_000)),
             ("0", None),
+            ("35", None),
+            ("99999999.9", None),
             ("-5", None),
             ("NaN", None),
             ("inf", None),

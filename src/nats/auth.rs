@@ -25,8 +25,8 @@ pub enum NatsAuth {
     },
     /// A credentials file, with a user's JWT and seed.
     CredentialsFile {
-        /// Its path; it is read at each connect.
-        path: PathBuf,
+        /// Its path, read at each connect; or its text.
+        path: SensitiveString,
     },
     /// An nkey.
     Nkey {
@@ -73,7 +73,7 @@ struct Token {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CredentialsFile {
-    path: PathBuf,
+    path: SensitiveString,
 }
 
 #[derive(Deserialize)]
@@ -135,10 +135,10 @@ pub enum AuthError {
         source: std::io::Error,
     },
     /// It is not one.
-    #[snafu(display("auth.credentials_file.path: {} has no `{part}`; expected a file as `nsc generate creds` writes it", path.display()))]
+    #[snafu(display(
+        "auth.credentials_file.path: the credentials have no `{part}`; expected a file as `nsc generate creds` writes it"
+    ))]
     Malformed {
-        /// The path.
-        path: PathBuf,
         /// What it lacks.
         part: &'static str,
     },
@@ -177,16 +177,16 @@ impl NatsAuth {
             }
             NatsAuth::Token { value } => auth.token = Some(env.refresh(value).expose().to_owned()),
             NatsAuth::CredentialsFile { path } => {
-                let text = SensitiveString::from(std::fs::read_to_string(path).context(ReadSnafu { path })?);
-                let part = |name| pem_like(text.expose(), name).context(MalformedSnafu { path, part: name });
+                let path = env.refresh(path);
+                let text = if path.expose().contains("-----BEGIN") { path } else { read(&path)? };
+                let part = |name| pem_like(text.expose(), name).context(MalformedSnafu { part: name });
                 auth.jwt = Some(part("NATS USER JWT")?.to_owned());
                 auth.signature = Some(sign(part("USER NKEY SEED")?, nonce)?);
             }
             NatsAuth::Nkey { seed, .. } => {
                 let mut seed = env.refresh(seed);
                 if seed.expose().contains('/') {
-                    let path = PathBuf::from(seed.expose());
-                    seed = std::fs::read_to_string(&path).context(ReadSnafu { path })?.into();
+                    seed = read(&seed)?;
                 }
                 auth.nkey = Some(key_pair(seed.expose())?.public_key());
                 auth.signature = Some(sign(seed.expose(), nonce)?);
@@ -194,6 +194,15 @@ impl NatsAuth {
         }
         Ok(auth)
     }
+}
+
+/// The text of the file, whose path is shown only if it looks like one: a secret may stand where a path
+/// should.
+fn read(path: &SensitiveString) -> Result<SensitiveString, AuthError> {
+    let path = path.expose();
+    let shown =
+        if path.lines().count() == 1 && path.contains('/') { path } else { "what is given as a path" };
+    std::fs::read_to_string(path).map(SensitiveString::from).context(ReadSnafu { path: shown })
 }
 
 fn key_pair(seed: &str) -> Result<nkeys::KeyPair, AuthError> {
@@ -266,7 +275,7 @@ mod tests {
             pair.seed().unwrap()
         );
         std::fs::write(&path, text).unwrap();
-        let auth = NatsAuth::CredentialsFile { path: path.clone() };
+        let auth = NatsAuth::CredentialsFile { path: path.to_str().unwrap().into() };
         let answer = auth.answer(b"nonce", &Env::default()).unwrap();
         assert_eq!(answer.jwt.as_deref(), Some("eyJ0"));
         pair.verify(b"nonce", &answer.signature.unwrap()).unwrap();

@@ -37,6 +37,8 @@ pub struct Connection {
     client: async_nats::Client,
     /// In the order in which they were made; one that has ended leaves an empty place.
     subscriptions: Vec<Option<async_nats::Subscriber>>,
+    /// Where to look first for the next message, so that no subscription starves another.
+    turn: usize,
     /// How many messages have been taken from the subscriptions.
     taken: u64,
     /// How many were missing at the last moments when nothing waited.
@@ -68,7 +70,7 @@ impl Connection {
                 (token, None) => NatsAuth::Token { value: token },
             })
         });
-        let log = Arc::new(ConnectionLog::new(id));
+        let log = Arc::new(ConnectionLog::new(id, servers.urls.clone()));
         let mut connect = match auth {
             None => ConnectOptions::new(),
             Some(auth) => {
@@ -90,6 +92,8 @@ impl Connection {
         let client = connect
             .name(name)
             .retry_on_initial_connect()
+            // Two unanswered ones end a connection that has died unnoticed.
+            .ping_interval(Duration::from_secs(20))
             .reconnect_delay_callback(reconnect_delay)
             .subscription_capacity(subscriber_capacity)
             .event_callback(move |event| {
@@ -99,7 +103,7 @@ impl Connection {
             .connect(addresses.map_err(|error| error.to_string())?)
             .await
             .map_err(|error| error.to_string())?;
-        Ok(Connection { client, subscriptions: Vec::new(), taken: 0, missing: [0; 4], lost: 0 })
+        Ok(Connection { client, subscriptions: Vec::new(), turn: 0, taken: 0, missing: [0; 4], lost: 0 })
     }
 
     /// Adds a subscription; the server hears of it as soon as there is a connection, and again at each
@@ -120,6 +124,7 @@ impl Connection {
     /// Waits for a message, then takes those that are there already: at most so many messages, and
     /// about so many bytes. `None` when every subscription has ended. Safe to cancel.
     pub async fn next_chunk(&mut self, max_messages: usize, max_bytes: usize) -> Option<Vec<Message>> {
+        self.turn = (self.turn + 1) % self.subscriptions.len().max(1);
         let first = std::future::poll_fn(|cx| self.poll_next(cx)).await?;
         let mut bytes = first.payload.len();
         let mut chunk = vec![first];
@@ -147,14 +152,15 @@ impl Connection {
     /// The next message of any subscription.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let mut has_ended = true;
-        for (index, place) in self.subscriptions.iter_mut().enumerate() {
-            let Some(subscription) = place else { continue };
+        let count = self.subscriptions.len();
+        for index in (self.turn..count).chain(0..self.turn) {
+            let Some(subscription) = &mut self.subscriptions[index] else { continue };
             match subscription.poll_next_unpin(cx) {
                 Poll::Ready(Some(message)) => {
                     let (subject, payload) = (message.subject, message.payload);
                     return Poll::Ready(Some(Message { subscription: index, subject, payload }));
                 }
-                Poll::Ready(None) => *place = None,
+                Poll::Ready(None) => self.subscriptions[index] = None,
                 Poll::Pending => has_ended = false,
             }
         }
@@ -200,6 +206,20 @@ impl Connection {
         }
     }
 
+    /// Waits a moment after a drain for messages that come too late: async-nats 0.51 forgets a draining
+    /// subscription as soon as it has told the server, and what is still on its way then is only
+    /// counted. With this wait, it is counted in full.
+    pub async fn wait_for_stragglers(&self) {
+        const STILL: Duration = Duration::from_millis(20);
+        for _ in 0..10 {
+            let arrived = self.arrived();
+            tokio::time::sleep(STILL).await;
+            if self.arrived() == arrived {
+                return;
+            }
+        }
+    }
+
     /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
@@ -236,6 +256,7 @@ fn reconnect_delay(attempts: usize) -> Duration {
 #[derive(Debug)]
 struct ConnectionLog {
     id: String,
+    servers: Vec<String>,
     refused: LogLimit,
     failed: LogLimit,
     slow: LogLimit,
@@ -243,9 +264,10 @@ struct ConnectionLog {
 }
 
 impl ConnectionLog {
-    fn new(id: String) -> ConnectionLog {
+    fn new(id: String, servers: Vec<String>) -> ConnectionLog {
         ConnectionLog {
             id,
+            servers,
             refused: LogLimit::every_10_s(),
             failed: LogLimit::every_10_s(),
             slow: LogLimit::every_10_s(),
@@ -283,9 +305,24 @@ impl ConnectionLog {
                 self.say_refused("authorization violation")
             }
             Event::ClientError(ClientError::Other(text)) if is_refusal(text) => self.say_refused(text),
+            Event::ServerError(ServerError::Other(text))
+                if text.to_lowercase().contains("permissions violation") =>
+            {
+                self.say_refused(text);
+            }
+            Event::ServerError(error) => {
+                if let Some(unsaid) = self.other.allow() {
+                    tracing::error!(source = id, unsaid, "NATS says: {error}");
+                }
+            }
             Event::ClientError(error) => {
                 if let Some(unsaid) = self.failed.allow() {
-                    tracing::warn!(source = id, unsaid, "cannot connect to NATS, will try again: {error}");
+                    tracing::warn!(
+                        source = id,
+                        unsaid,
+                        "cannot connect to NATS at {}, will try again: {error}",
+                        self.servers.join(", ")
+                    );
                 }
             }
             // We ask for these ourselves, at the end.
@@ -303,7 +340,7 @@ impl ConnectionLog {
             tracing::error!(
                 source = self.id,
                 unsaid,
-                "NATS refuses our credentials ({reason}); check the user and the token or password. Will try again, with the secret as it is then"
+                "NATS refuses us ({reason}); check the user, the token or password, and what they may subscribe to. Will try again, with the secret as it is then"
             );
         }
     }

@@ -5,7 +5,9 @@
 
 use super::codec::{EncodeError, Framing, write_with_missing};
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict};
+use super::http_sink::{
+    EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict, check_endpoint, shorten,
+};
 use super::{Batch, BatchLimits, judge_2xx};
 use crate::config::Result;
 use crate::event::LogEvent;
@@ -46,6 +48,16 @@ impl Axiom {
     }
 }
 
+impl Axiom {
+    fn authorized(&self, builder: http::request::Builder) -> Result<http::request::Builder> {
+        let builder = builder.header(AUTHORIZATION, self.token.to_header("Bearer ")?);
+        Ok(match &self.org_id {
+            Some(org_id) => builder.header("X-Axiom-Org-Id", org_id),
+            None => builder,
+        })
+    }
+}
+
 fn has_path(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| !matches!(uri.path(), "" | "/"))
 }
@@ -59,9 +71,7 @@ impl HttpSink for Axiom {
         if self.url.is_some() && self.region.is_some() {
             return Err("url and region exclude each other; keep one of them".into());
         }
-        if self.uri().parse::<Uri>().is_err() {
-            return Err("url: not a URL; expected one such as https://api.axiom.co".into());
-        }
+        check_endpoint(if self.region.is_some() { "region" } else { "url" }, &self.uri())?;
         self.token.to_header("Bearer ")?;
         Ok(())
     }
@@ -90,13 +100,7 @@ impl HttpSink for Axiom {
     }
 
     fn request(&self, _batch: &Batch) -> Result<http::request::Builder> {
-        let mut builder = Request::post(self.uri())
-            .header(CONTENT_TYPE, "application/x-ndjson")
-            .header(AUTHORIZATION, self.token.to_header("Bearer ")?);
-        if let Some(org_id) = &self.org_id {
-            builder = builder.header("X-Axiom-Org-Id", org_id);
-        }
-        Ok(builder)
+        self.authorized(Request::post(self.uri()).header(CONTENT_TYPE, "application/x-ndjson"))
     }
 
     /// A 200 counts the events that failed, and does not say which: as many of the batch are counted
@@ -121,6 +125,7 @@ impl HttpSink for Axiom {
             serde_json::from_slice::<Answer>(response.body()).ok().filter(|answer| answer.failed > 0);
         let Some(answer) = answer else { return Verdict::Delivered };
         let first = answer.failures.first().map_or("no reason given", |failure| failure.error.as_str());
+        let first = shorten(first);
         let reason = format!("Axiom refused {} of {} events: {first}", answer.failed, batch.len());
         Verdict::Partial(vec![EntryVerdict::Rejected { reason }; answer.failed.min(batch.len())])
     }
@@ -131,7 +136,7 @@ impl HttpSink for Axiom {
             Some(uri) => Request::head(uri),
             None => Request::post(self.uri()).header(CONTENT_TYPE, "application/x-ndjson"),
         };
-        let request = builder.header(AUTHORIZATION, self.token.to_header("Bearer ")?).body(Bytes::new())?;
+        let request = self.authorized(builder)?.body(Bytes::new())?;
         Ok(Some(HealthcheckRequest { request, judge: judge_2xx }))
     }
 }

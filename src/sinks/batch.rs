@@ -213,6 +213,10 @@ struct Opened {
     since: Instant,
 }
 
+/// How many batches are open at once; the oldest makes room for one more, so that a template that is
+/// different for every event costs requests, and not memory.
+const MAX_OPEN: usize = 1000;
+
 /// An event did not get into a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PushError {
@@ -237,8 +241,15 @@ impl Batcher {
         ready: &mut impl Extend<Batch>,
     ) -> Result<(), PushError> {
         let limits = self.limits;
+        if self.open.len() >= MAX_OPEN && !self.open.contains_key(&partition) {
+            let oldest = self.open.iter().min_by_key(|(_, opened)| opened.since);
+            let oldest = oldest.map(|(partition, _)| partition.clone()).unwrap_or_default();
+            ready.extend(self.close(&oldest));
+        }
+        // Room for a whole batch, but not for many of them at once.
+        let room = if self.open.is_empty() { self.usual_size } else { 4 << 10 };
         let opened = self.open.entry(partition).or_insert_with_key(|partition| Opened {
-            batch: OpenBatch::new(partition.clone(), Arc::clone(&self.framing), self.usual_size),
+            batch: OpenBatch::new(partition.clone(), Arc::clone(&self.framing), room),
             receipts: Receipts::new(Arc::clone(&self.counts)),
             since: Instant::now(),
         });

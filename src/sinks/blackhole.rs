@@ -1,10 +1,11 @@
 //! `blackhole`: takes everything and keeps nothing.
 
 use crate::config::{ComponentInfo, Healthcheck, Result, SinkConfig, SinkContext, StreamSink};
-use crate::topology::{BufferReceiver, Outcome};
+use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A sink that discards events and counts them.
@@ -52,10 +53,13 @@ impl StreamSink for Blackhole {
                 }
             };
             let Some(events) = events else { return Ok(()) };
+            let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+            let mut receipts = Receipts::new(Arc::clone(input.counts()));
+            events.into_iter().for_each(|mut event| receipts.push(event.take_finalizers()));
             if let Some(rate) = self.config.rate {
-                tokio::time::sleep(Duration::from_secs(1) * events.len() as u32 / rate.get()).await;
+                tokio::time::sleep(Duration::from_secs(1) * count / rate.get()).await;
             }
-            input.counts().settle_events(events, Outcome::Delivered);
+            receipts.settle(Outcome::Delivered);
         }
     }
 }

@@ -128,7 +128,7 @@ impl EncodingConfig {
         }
     }
 
-    /// The content type of events in this codec, one a line.
+    /// Whether only the message is written.
     pub const fn is_text(&self) -> bool {
         matches!(self.codec, Codec::Text)
     }
@@ -156,9 +156,7 @@ impl Transformer {
         if *self == Transformer::default() {
             return Cow::Borrowed(event);
         }
-        let mut event = event.clone();
-        // The clone is for the wire only: the receipts stay with the event itself.
-        event.take_finalizers().answer(crate::finalizer::EventStatus::Delivered);
+        let mut event = event.without_receipts();
         let time = event.get(&Path::root_field("timestamp")).is_some().then(|| event.timestamp());
         let value = event.value_mut();
         for path in self.except_fields.iter().flatten() {

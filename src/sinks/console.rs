@@ -2,9 +2,10 @@
 
 use super::codec::{EncodingConfig, FramingConfig};
 use crate::config::{ComponentInfo, Healthcheck, Result, SinkConfig, SinkContext, StreamSink};
-use crate::topology::{BufferReceiver, Outcome};
+use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
 use serde::Deserialize;
+use std::sync::Arc;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// A sink that writes events to the terminal.
@@ -60,23 +61,25 @@ impl StreamSink for Console {
         let mut out = Vec::new();
         while let Some(events) = input.recv().await {
             out.clear();
-            for event in &events {
-                self.config.encoding.encode(event, &mut out);
+            let mut receipts = Receipts::new(Arc::clone(input.counts()));
+            for mut event in events {
+                self.config.encoding.encode(&event, &mut out);
                 out.extend_from_slice(framing.terminator());
+                receipts.push(event.take_finalizers());
             }
             let written = async {
                 stream.write_all(&out).await?;
                 stream.flush().await
             };
             if let Err(error) = written.await {
-                input.counts().settle_events(events, Outcome::Rejected);
+                receipts.settle(Outcome::Rejected);
                 return Err(format!(
                     "cannot write to {:?}: {error}; is the other end of the pipe closed?",
                     self.config.target
                 )
                 .into());
             }
-            input.counts().settle_events(events, Outcome::Delivered);
+            receipts.settle(Outcome::Delivered);
         }
         Ok(())
     }

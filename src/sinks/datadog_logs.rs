@@ -5,14 +5,14 @@
 
 use super::codec::{EncodeError, Splice, Transformer, write_integer};
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::{Batch, BatchLimits, judge_2xx};
 use crate::config::Result;
-use crate::event::{Level, LogEvent, json};
+use crate::event::{Field, Level, LogEvent, json};
 use crate::secret::SensitiveString;
 use bytes::Bytes;
+use http::Request;
 use http::header::CONTENT_TYPE;
-use http::{Request, Uri};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -54,13 +54,8 @@ impl HttpSink for DatadogLogs {
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;
         self.default_api_key.to_header("")?;
-        if self.uri("http-intake.logs", "/").parse::<Uri>().is_err() {
-            return Err(
-                "site, endpoint: they make no URL; expected a site such as datadoghq.eu, or https://HOST"
-                    .into(),
-            );
-        }
-        Ok(())
+        let option = if self.endpoint.is_some() { "endpoint" } else { "site" };
+        check_endpoint(option, &self.uri("http-intake.logs", "/"))
     }
 
     /// As Vector: some room below the vendor's 5 MB, and 5 s. An event has at most 1 MB.
@@ -83,25 +78,33 @@ impl HttpSink for DatadogLogs {
 
     /// The event's own members, but for those that Datadog reserves: these get the event's time in
     /// milliseconds, its level, host, app and place. Vector loses the time of an event whose
-    /// `timestamp` is a string; a `status` that is no level is kept under Vector's name for it.
+    /// `timestamp` is a string; a `status` or `timestamp` that is none is kept
+    /// under Vector's name for it.
     fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let event = self.encoding.apply(event);
-        let text = event.json();
+        let sent = self.encoding.apply(event);
+        let text = sent.json();
+        // Of the whole event, whatever part of it is sent.
         let known = event.semantics();
         let mut object = Splice::open(out);
-        let (mut service, mut source, mut own_tags, mut level) = (None, None, None, known.level());
+        let (mut service, mut source, mut hostname, mut tags) = (None, None, None, Vec::new());
+        let mut level = known.level();
         for (key, value) in json::members(&text) {
+            let field = Field::Json(value);
             match key {
-                "timestamp" | "host" | "hostname" => {}
+                "timestamp" if field.as_timestamp().is_some() => {}
+                "timestamp" => object.key("_RESERVED_timestamp").extend_from_slice(value.as_bytes()),
+                "host" => {}
+                "hostname" => hostname = Some(field.to_text()),
                 "service" => service = Some(value),
                 "ddsource" => source = Some(value),
-                "ddtags" => own_tags = value.strip_prefix('"').and_then(|text| text.strip_suffix('"')),
-                "status" => {
-                    match value.strip_prefix('"').and_then(|text| Level::from_word(text.strip_suffix('"')?)) {
-                        Some(own) => level = level.or(Some(own)),
-                        None => object.key("_RESERVED_status").extend_from_slice(value.as_bytes()),
-                    }
+                "ddtags" if value.starts_with('[') => {
+                    tags.extend(json::elements(value).map(|tag| Field::Json(tag).to_text().into_owned()));
                 }
+                "ddtags" => tags.push(field.to_text().into_owned()),
+                "status" => match field.as_str().and_then(|word| Level::from_word(&word)) {
+                    Some(own) => level = level.or(Some(own)),
+                    None => object.key("_RESERVED_status").extend_from_slice(value.as_bytes()),
+                },
                 _ => object.key(key).extend_from_slice(value.as_bytes()),
             }
         }
@@ -109,7 +112,7 @@ impl HttpSink for DatadogLogs {
         if let Some(level) = level {
             object.string("status", level.as_str());
         }
-        if let Some(host) = known.host().or_else(|| known.instance()) {
+        if let Some(host) = known.host().or(hostname).or_else(|| known.instance()) {
             object.string("hostname", &host);
         }
         let app = known.app();
@@ -122,10 +125,9 @@ impl HttpSink for DatadogLogs {
             Some(own) => object.key("ddsource").extend_from_slice(own.as_bytes()),
             None => object.string("ddsource", if app.is_some() { "fly" } else { "log-shipper" }),
         }
-        let tags = [("region", known.region()), ("app", app), ("instance", known.instance())];
-        let mut tags: Vec<_> =
-            tags.into_iter().filter_map(|(name, value)| Some(format!("{name}:{}", value?))).collect();
-        tags.extend(own_tags.filter(|tags| !tags.is_empty()).map(|tags| json::unescape(tags).into_owned()));
+        let places = [("region", known.region()), ("app", app), ("instance", known.instance())];
+        let places = places.into_iter().filter_map(|(name, value)| Some(format!("{name}:{}", value?)));
+        let tags: Vec<_> = places.chain(tags.into_iter().filter(|tag| !tag.is_empty())).collect();
         if !tags.is_empty() {
             object.string("ddtags", &tags.join(","));
         }

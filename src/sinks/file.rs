@@ -7,12 +7,13 @@ use crate::config::{ComponentInfo, Healthcheck, Result, Seconds, SinkConfig, Sin
 use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::template::Template;
-use crate::topology::{BufferReceiver, Outcome};
+use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Component, Path};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
@@ -78,6 +79,15 @@ struct FileSink {
     reject_log: LogLimit,
 }
 
+/// How many files are open at once: fewer than any system allows.
+const MAX_OPEN: usize = 256;
+
+/// Whether no attempt can succeed, because of what the path is.
+fn is_hopeless(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
+    matches!(kind, InvalidFilename | InvalidInput | IsADirectory | NotADirectory)
+}
+
 struct OpenFile {
     file: File,
     length: u64,
@@ -111,46 +121,71 @@ impl StreamSink for FileSink {
                 }
             }
             for (path, events) in by_path {
-                self.append(&path, &events).await;
-                input.counts().settle_events(events, Outcome::Delivered);
+                let mut receipts = Receipts::new(Arc::clone(input.counts()));
+                let out = self.encode(events, &mut receipts);
+                receipts.settle(match self.append(&path, &out).await {
+                    Ok(()) => Outcome::Delivered,
+                    Err(_) => Outcome::Rejected,
+                });
             }
         }
     }
 }
 
 impl FileSink {
+    /// The path for an event. What the event brings in must not lead out of where the template says.
     fn path(&self, event: &LogEvent) -> Result<String, String> {
         let path = self.config.path.render(event).map_err(|error| error.to_string())?;
         let climbs = Path::new(&path).components().any(|component| component == Component::ParentDir);
-        match climbs || path.contains('\0') || path.is_empty() {
+        let jumps = path.starts_with('/') && !self.config.path.as_str().starts_with('/');
+        match climbs || jumps || path.contains('\0') || path.is_empty() {
             true => Err(format!(
-                "the path {path:?} is empty, or has a `..` or a NUL in it, which an event must not bring in"
+                "the path {path:?} is empty, or the event has brought in a `..`, a NUL or a `/` at its start"
             )),
             false => Ok(path),
         }
     }
 
-    /// Appends the events, however long it takes: a full disk may be emptied, a directory mended.
-    /// Until then the buffer fills.
-    async fn append(&mut self, path: &str, events: &[LogEvent]) {
+    fn encode(&self, events: Vec<LogEvent>, receipts: &mut Receipts) -> Vec<u8> {
         let framing = self.config.framing.as_ref().unwrap_or(&FramingConfig::NewlineDelimited);
         let mut out = Vec::new();
-        for event in events {
-            self.config.encoding.encode(event, &mut out);
+        for mut event in events {
+            self.config.encoding.encode(&event, &mut out);
             out.extend_from_slice(framing.terminator());
+            receipts.push(event.take_finalizers());
         }
+        out
+    }
+
+    /// Appends the text, however long it takes: a full disk may be emptied, a directory mended. Until
+    /// then the buffer fills.
+    ///
+    /// # Errors
+    /// If there can never be a file of this name.
+    async fn append(&mut self, path: &str, out: &[u8]) -> io::Result<()> {
         let mut backoff = Backoff::new(&RequestConfig::default());
-        while let Err(error) = self.try_append(path, &out).await {
-            self.open.remove(path);
+        while let Err(error) = self.try_append(path, out).await {
+            // Perhaps it is the number of open files.
+            self.open.clear();
+            if is_hopeless(error.kind()) {
+                if let Some(unsaid) = self.reject_log.allow() {
+                    tracing::error!(sink = self.id, unsaid, "rejected: cannot write to {path}: {error}");
+                }
+                return Err(error);
+            }
             if let Some(unsaid) = self.failed_log.allow() {
                 tracing::error!(sink = self.id, unsaid, "cannot write to {path}, will try again: {error}");
             }
             tokio::time::sleep(backoff.pause()).await;
         }
+        Ok(())
     }
 
     async fn try_append(&mut self, path: &str, out: &[u8]) -> io::Result<()> {
         let packed = self.config.compression.compress(out.to_vec().into()).map_err(io::Error::other)?;
+        if self.open.len() >= MAX_OPEN {
+            self.open.clear();
+        }
         let open = match self.open.remove(path) {
             Some(open) => open,
             None => {

@@ -5,14 +5,16 @@
 
 use super::codec::{EncodeError, Splice, Transformer, flatten};
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict};
+use super::http_sink::{
+    EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict, check_endpoint, shorten,
+};
 use super::{Batch, BatchLimits, describe};
 use crate::config::Result;
-use crate::event::{Field, LogEvent, Timestamp, json};
+use crate::event::{Field, LogEvent, json};
 use crate::secret::SensitiveString;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -53,10 +55,7 @@ impl HttpSink for Honeycomb {
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;
         self.api_key.to_header("")?;
-        match self.endpoint.parse::<Uri>() {
-            Ok(uri) if uri.scheme().is_some() => Ok(()),
-            _ => Err("endpoint: not a URL; expected one such as https://api.honeycomb.io".into()),
-        }
+        check_endpoint("endpoint", &self.endpoint)
     }
 
     /// Vector's 100 KB for a batch.
@@ -75,18 +74,15 @@ impl HttpSink for Honeycomb {
     /// `time` is the event's own; Vector sends the time of sending, and loses a `timestamp` that is a
     /// string. A `timestamp` that is no time stays among the data.
     fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let time = event.timestamp();
         let event = self.encoding.apply(event);
-        let is_time = |value: &str| {
-            let text = Field::Json(value).to_text();
-            Timestamp::parse_rfc3339(&text).or_else(|| Timestamp::parse_epoch(&text)).is_some()
-        };
         out.extend_from_slice(b"{\"time\":\"");
-        event.timestamp().write_rfc3339(out);
+        time.write_rfc3339(out);
         out.extend_from_slice(b"\",\"data\":");
         let mut data = Splice::open(out);
         let mut name = Vec::new();
         flatten(&event.json(), "[", &mut |key, value| {
-            if key != "timestamp" || !is_time(value) {
+            if key != "timestamp" || Field::Json(value).as_timestamp().is_none() {
                 name.clear();
                 json::write_escaped(key, &mut name);
                 data.key(&String::from_utf8_lossy(&name)).extend_from_slice(value.as_bytes());
@@ -120,7 +116,7 @@ impl HttpSink for Honeycomb {
                     200..=299 => EntryVerdict::Delivered,
                     429 | 500..=599 => EntryVerdict::Retry,
                     status => EntryVerdict::Rejected {
-                        reason: format!("Honeycomb answers {status}: {}", entry.error),
+                        reason: format!("Honeycomb answers {status}: {}", shorten(&entry.error)),
                     },
                 };
                 Verdict::Partial(statuses.into_iter().map(verdict).collect())

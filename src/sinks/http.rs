@@ -1,14 +1,14 @@
 //! `http`: any HTTP server that takes log events.
 
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing, FramingConfig};
-use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::{Auth, Batch, Partition};
 use crate::config::Result;
 use crate::event::LogEvent;
 use crate::template::Template;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub struct Http {
     /// Where to; a template. A user and password in it become Basic authentication.
-    uri: String,
+    #[serde(deserialize_with = "uri_template")]
+    uri: Template,
     /// The method. Default: `post`.
     #[serde(default)]
     method: HttpMethod,
@@ -36,8 +37,6 @@ pub struct Http {
     /// Vector's old place for `request.headers`.
     #[serde(default)]
     headers: BTreeMap<String, Template>,
-    #[serde(skip)]
-    template: Option<Template>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -80,10 +79,10 @@ impl Http {
 
     /// A user and password in the URI, taken out of it.
     fn take_userinfo(&mut self) -> Result<()> {
-        let Some(scheme_end) = self.uri.find("://").map(|at| at + 3) else { return Ok(()) };
-        let authority_end =
-            self.uri[scheme_end..].find(['/', '?', '#']).map_or(self.uri.len(), |at| scheme_end + at);
-        let Some(at) = self.uri[scheme_end..authority_end].rfind('@').map(|at| scheme_end + at) else {
+        let uri = self.uri.as_str();
+        let Some(scheme_end) = uri.find("://").map(|at| at + 3) else { return Ok(()) };
+        let authority_end = uri[scheme_end..].find(['/', '?', '#']).map_or(uri.len(), |at| scheme_end + at);
+        let Some(at) = uri[scheme_end..authority_end].rfind('@').map(|at| scheme_end + at) else {
             return Ok(());
         };
         if self.auth.is_some() {
@@ -91,13 +90,37 @@ impl Http {
                 "uri: it has a user and password, and there is an `auth` as well; keep one of them".into()
             );
         }
-        let userinfo = self.uri[scheme_end..at].to_owned();
-        self.uri.replace_range(scheme_end..at + 1, "");
-        let (user, password) = userinfo.split_once(':').unwrap_or((&userinfo, ""));
+        let (user, password) = uri[scheme_end..at].split_once(':').unwrap_or((&uri[scheme_end..at], ""));
         let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
         self.auth = Some(Auth::Basic { user: decode(user), password: decode(password).into() });
+        self.uri = Template::parse_uri(&format!("{}{}", &uri[..scheme_end], &uri[at + 1..]))?;
         Ok(())
     }
+
+    /// The URI must be one, and an event must not choose the host: a key would go wherever it says.
+    fn check_uri(&self, is_unconfined: bool) -> Result<()> {
+        if let Some(text) = self.uri.as_static() {
+            return check_endpoint("uri", text);
+        }
+        let literal = self.uri.as_str().split("{{").next().unwrap_or_default();
+        let Some((scheme, rest)) = literal.split_once("://") else {
+            return Err("uri: no scheme; expected a URI that starts with http:// or https://".into());
+        };
+        if !matches!(scheme, "http" | "https") {
+            return Err("uri: not HTTP; expected a URI that starts with http:// or https://".into());
+        }
+        if !rest.contains('/') && !is_unconfined {
+            return Err("uri: an event could choose the host; put a `/` between the host and the first field, or set \
+                        dangerously_allow_unconfined_template_resolution = true"
+                .into());
+        }
+        Ok(())
+    }
+}
+
+fn uri_template<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Template, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Template::parse_uri(&text).map_err(serde::de::Error::custom)
 }
 
 impl HttpSink for Http {
@@ -107,19 +130,7 @@ impl HttpSink for Http {
 
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         self.take_userinfo()?;
-        let template = Template::parse_uri(&self.uri)?;
-        let plain: String = match template.as_static() {
-            Some(text) => text.to_owned(),
-            // What is rendered is checked for each event; here, that the rest of it looks like a URI.
-            None => template.as_str().split("{{").next().unwrap_or_default().replace('%', ""),
-        };
-        if !(plain.starts_with("http://") || plain.starts_with("https://")) {
-            return Err("uri: no scheme; expected a URI that starts with http:// or https://".into());
-        }
-        if template.as_static().is_some_and(|text| text.parse::<Uri>().is_err()) {
-            return Err("uri: not a URI; expected one such as https://logs.example/in".into());
-        }
-        self.template = Some(template);
+        self.check_uri(options.dangerously_allow_unconfined_template_resolution)?;
         if let Some(auth) = &self.auth {
             auth.header()?;
         }
@@ -154,12 +165,12 @@ impl HttpSink for Http {
     }
 
     fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
-        match self.template.as_ref().filter(|template| template.as_static().is_none()) {
-            None => Ok(Partition::new()),
-            Some(template) => match template.render(event) {
-                Ok(uri) => Ok(vec![uri]),
-                Err(error) => Err(EncodeError { reason: format!("uri: {error}") }),
-            },
+        if self.uri.as_static().is_some() {
+            return Ok(Partition::new());
+        }
+        match self.uri.render(event) {
+            Ok(uri) => Ok(vec![uri]),
+            Err(error) => Err(EncodeError { reason: format!("uri: {error}") }),
         }
     }
 
@@ -169,8 +180,7 @@ impl HttpSink for Http {
     }
 
     fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
-        let is_static = self.template.as_ref().is_none_or(|template| template.as_static().is_some());
-        let uri = if is_static { &self.uri } else { batch.partition().first().unwrap_or(&self.uri) };
+        let uri = self.uri.as_static().or(batch.partition().first().map(String::as_str)).unwrap_or_default();
         let mut builder = Request::builder().method(Method::from(self.method)).uri(uri);
         let content_type = match (self.is_json(), &self.framing) {
             (true, _) if self.is_array() => Some("application/json"),
@@ -219,8 +229,10 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (text, words) in [
-            ("uri = 'logs.example'", "http:// or https://"),
-            ("uri = 'http://h h/'", "not a URI"),
+            ("uri = 'logs.example'", "not a URL"),
+            ("uri = 'http://h h/'", "not a URL"),
+            ("uri = 'https://h{{ a }}'", "choose the host"),
+            ("uri = 'https://h/%Q'", "begins no date"),
             ("uri = '{{ host }}/x'", "http:// or https://"),
             ("uri = 'http://u:p@h/'\nauth.strategy = 'bearer'\nauth.token = 't'", "keep one of them"),
             ("uri = 'http://h/'\npayload_prefix = '{'", "must be JSON"),
@@ -239,7 +251,7 @@ mod tests {
     fn a_user_in_the_uri_is_basic_authentication() {
         let http =
             configured("encoding.codec = 'json'\nuri = 'https://us%40er:p%3Ass@h:8/p@th?q=@'").unwrap();
-        assert_eq!(http.uri, "https://h:8/p@th?q=@");
+        assert_eq!(http.uri.as_str(), "https://h:8/p@th?q=@");
         assert_eq!(http.auth.unwrap().header().unwrap(), "Basic dXNAZXI6cDpzcw==");
     }
 }

@@ -9,7 +9,7 @@ use super::compression::{Algorithm, Compression};
 use super::request::{Backoff, Controller, RateLimit, RequestConfig};
 use crate::config::{Error, Healthcheck, Result, SinkConfig, SinkContext, StreamSink};
 use crate::event::LogEvent;
-use crate::http::{HttpClient, HttpError};
+use crate::http::HttpClient;
 use crate::log_limit::LogLimit;
 use crate::template::Template;
 use crate::tls::TlsConfig;
@@ -163,10 +163,14 @@ impl Verdict {
     }
 }
 
-/// The status and the beginning of the body, without control characters.
+/// The beginning of a destination's text, without control characters: fit for a line of the log.
+pub fn shorten(text: &str) -> String {
+    text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The status and the beginning of the body.
 pub fn describe(response: &Response<Bytes>) -> String {
-    let text = String::from_utf8_lossy(response.body());
-    let text: String = text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = shorten(&String::from_utf8_lossy(response.body()));
     if text.is_empty() {
         format!("status {}", response.status())
     } else {
@@ -192,6 +196,21 @@ pub struct HealthcheckRequest {
     pub request: Request<Bytes>,
     /// Whether the answer shows a healthy destination; if not, why.
     pub judge: fn(&Response<Bytes>) -> Result<(), String>,
+}
+
+/// The URL of an endpoint, for a sink's `configure`.
+///
+/// # Errors
+/// If it is none, is not HTTP, or has a user and password in it, which would not be sent.
+pub fn check_endpoint(option: &str, url: &str) -> Result<()> {
+    match url.parse::<http::Uri>() {
+        Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+            Err(format!("{option}: it has a user and password in it; use the sink's own options for them")
+                .into())
+        }
+        Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(()),
+        _ => Err(format!("{option}: not a URL; expected one such as https://logs.example").into()),
+    }
 }
 
 /// Any 2xx is healthy.
@@ -232,8 +251,8 @@ pub struct HttpOptions {
     pub retry_strategy: RetryStrategy,
     /// TLS.
     pub tls: TlsConfig,
-    /// Accepted for Vector, which refuses templates such as `{{ app }}` without it. We render them
-    /// either way; what an HTTP sink renders never becomes a path on this machine.
+    /// Whether a template may decide everything, even the host of `http`'s `uri`; Vector asks for this
+    /// wherever a template begins with a field. Default: false.
     pub dangerously_allow_unconfined_template_resolution: bool,
 }
 
@@ -274,6 +293,9 @@ impl<S: HttpSink> HttpSinkConfig<S> {
         sink.configure(&mut options)?;
         let limits = options.batch.limits(sink.limits(), sink.vendor_limits())?;
         let compression = options.compression.unwrap_or_else(|| sink.compression());
+        if options.tls.enabled == Some(false) {
+            return Err("tls.enabled: whether TLS is used is for the URL's scheme to say, http or https; leave it out".into());
+        }
         let mut headers = Vec::new();
         for (name, value) in &options.request.headers {
             let parsed = HeaderName::try_from(name)
@@ -318,8 +340,8 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
 fn healthcheck(client: HttpClient, check: Option<HealthcheckRequest>, timeout: Duration) -> Healthcheck {
     let check = check?;
     Some(Box::pin(async move {
-        let response = client.send(check.request, timeout).await?;
-        (check.judge)(&response).map_err(Error::from)
+        let response = client.send(check.request.clone(), timeout).await?;
+        (check.judge)(&response).map_err(|reason| Error::from(hide_secrets(reason, &check.request)))
     }))
 }
 
@@ -464,7 +486,7 @@ impl<S: HttpSink> Shared<S> {
                     return None;
                 }
                 Verdict::Partial(verdicts) => {
-                    batch = self.settle_partial(batch, &verdicts);
+                    batch = self.settle_partial(batch, &verdicts, &request);
                     if batch.is_empty() {
                         return None;
                     }
@@ -482,13 +504,12 @@ impl<S: HttpSink> Shared<S> {
                 Verdict::Unauthorized => backoff.pause(),
                 Verdict::Retry { after } => {
                     attempts += 1;
-                    match after {
-                        Some(after) => {
-                            self.pause_all(after);
-                            Duration::ZERO
-                        }
-                        None => backoff.pause(),
+                    if let Some(after) = after {
+                        self.pause_all(after);
                     }
+                    // In addition, so that `Retry-After: 0` is no busy loop, and a pause that ends for
+                    // all requests at once does not send them all at once.
+                    backoff.pause()
                 }
             };
             if self.options.request.retry_attempts.is_some_and(|most| attempts > most) {
@@ -510,7 +531,6 @@ impl<S: HttpSink> Shared<S> {
             Err(_) if self.options.retry_strategy == RetryStrategy::None => {
                 Verdict::Rejected { reason: "no answer, and retry_strategy is none".into() }
             }
-            Err(HttpError::TooLarge) => Verdict::Rejected { reason: HttpError::TooLarge.to_string() },
             Err(_) => Verdict::Retry { after: None },
         };
         let pushed_back = matches!(verdict, Verdict::Retry { .. });
@@ -591,7 +611,7 @@ impl<S: HttpSink> Shared<S> {
         Ok(builder.body(self.compression.compress(body)?)?)
     }
 
-    fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict]) -> Batch {
+    fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict], request: &Request<Bytes>) -> Batch {
         let rejected: Vec<_> = verdicts
             .iter()
             .filter_map(|verdict| match verdict {
@@ -600,7 +620,7 @@ impl<S: HttpSink> Shared<S> {
             })
             .collect();
         if let Some(first) = rejected.first() {
-            self.log_rejected(rejected.len(), first);
+            self.log_rejected(rejected.len(), &hide_secrets(shorten(first), request));
         }
         batch.settle_each(|index| match verdicts.get(index) {
             None | Some(EntryVerdict::Delivered) => Some(Outcome::Delivered),

@@ -5,14 +5,14 @@
 
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing};
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict};
+use super::http_sink::{EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict, check_endpoint};
 use super::{Auth, Batch, BatchLimits, Partition, describe};
 use crate::config::Result;
 use crate::event::{Field, LogEvent, Path, Timestamp, json};
 use crate::template::Template;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -172,9 +172,7 @@ impl HttpSink for Loki {
         if self.labels.is_empty() {
             return Err("labels: empty; Loki needs at least one label for a stream".into());
         }
-        if self.endpoint.parse::<Uri>().ok().is_none_or(|uri| uri.scheme().is_none()) {
-            return Err("endpoint: not a URL; expected one such as https://loki.example".into());
-        }
+        check_endpoint("endpoint", &self.endpoint)?;
         let compression = options.compression.unwrap_or_else(|| self.compression());
         if matches!(compression.algorithm, Algorithm::Zlib | Algorithm::Zstd) {
             return Err(
@@ -235,7 +233,7 @@ impl HttpSink for Loki {
         let mut line = Vec::new();
         self.write_line(event, &mut line);
         let stream = if self.prepared.is_protobuf { selector(&labels) } else { object(&labels) };
-        let time = self.in_order(event.timestamp(), &stream)?;
+        let time = self.in_order(event, &stream)?;
         let mut text = Vec::new();
         if !self.prepared.is_protobuf {
             // The time and the line as the JSON of a value; the metadata, if any, stands behind them.
@@ -342,8 +340,7 @@ impl Loki {
         if self.encoding.codec == Codec::Text || removed.is_empty() {
             return self.encoding.encode(event, out);
         }
-        let mut event = event.clone();
-        event.take_finalizers().answer(crate::finalizer::EventStatus::Delivered);
+        let mut event = event.without_receipts();
         if removed.iter().all(|path| path.as_root_field().is_some()) {
             event.remove_root_fields(removed.iter().filter_map(Path::as_root_field));
         } else {
@@ -356,15 +353,18 @@ impl Loki {
     }
 
     /// The time at which the entry is sent, by the last one of its stream.
-    fn in_order(&self, time: Timestamp, stream: &[u8]) -> Result<Timestamp, EncodeError> {
+    fn in_order(&self, event: &LogEvent, stream: &[u8]) -> Result<Timestamp, EncodeError> {
+        let time = event.timestamp();
         if self.out_of_order_action == OutOfOrderAction::Accept {
             return Ok(time);
         }
+        // Two tenants may have streams of the same labels.
+        let key = [self.partition(event)?.concat().as_bytes(), b"\0", stream].concat();
         let mut last = self.prepared.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= MAX_STREAMS {
             last.clear();
         }
-        match last.get_mut(stream) {
+        match last.get_mut(&key) {
             Some(last) if time < *last && self.out_of_order_action == OutOfOrderAction::Drop => {
                 Err(EncodeError {
                     reason: "it is older than the last of its stream, and out_of_order_action is drop".into(),
@@ -375,7 +375,7 @@ impl Loki {
                 Ok(*last)
             }
             None => {
-                last.insert(stream.to_vec(), time);
+                last.insert(key, time);
                 Ok(time)
             }
         }
@@ -391,10 +391,24 @@ fn refused_lines(body: &str) -> usize {
     let ignored = body.match_indices("total ignored: ").filter_map(|(at, found)| {
         body[at + found.len()..].split_whitespace().next().and_then(|word| word.parse::<usize>().ok())
     });
-    let counted = grouped.chain(ignored).sum();
-    let describes_one =
-        ["too old", "too far behind", "too new", "max entry size", "out of order", "would exceed max"];
-    if counted == 0 && describes_one.iter().any(|words| body.contains(words)) { 1 } else { counted }
+    let counted = grouped.chain(ignored).fold(0, usize::saturating_add);
+    // Loki names the stream or the label of a line that it refuses; a body that it can't read has none.
+    let describes_one = [
+        "for stream",
+        "stream '",
+        "too old",
+        "too far behind",
+        "too new",
+        "max entry size",
+        "out of order",
+        "has label",
+    ];
+    let is_unreadable = ["parse error", "error parsing", "unexpected", "invalid character"];
+    let describes_one = describes_one.iter().any(|words| body.contains(words));
+    match counted {
+        0 if describes_one && !is_unreadable.iter().any(|words| body.contains(words)) => 1,
+        counted => counted,
+    }
 }
 
 /// Labels as JSON.

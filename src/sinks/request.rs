@@ -101,7 +101,7 @@ pub enum JitterMode {
 
 /// The `request.adaptive_concurrency` table.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "AdaptiveTable")]
 pub struct AdaptiveConcurrency {
     /// Requests at once at the start. Default: 1.
     pub initial_concurrency: usize,
@@ -113,6 +113,44 @@ pub struct AdaptiveConcurrency {
     pub rtt_deviation_scale: f64,
     /// The most requests at once. Default: 200.
     pub max_concurrency_limit: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdaptiveTable {
+    initial_concurrency: Option<usize>,
+    decrease_ratio: Option<f64>,
+    ewma_alpha: Option<f64>,
+    rtt_deviation_scale: Option<f64>,
+    max_concurrency_limit: Option<usize>,
+}
+
+impl TryFrom<AdaptiveTable> for AdaptiveConcurrency {
+    type Error = String;
+
+    fn try_from(table: AdaptiveTable) -> Result<AdaptiveConcurrency, String> {
+        let default = AdaptiveConcurrency::default();
+        let adaptive = AdaptiveConcurrency {
+            initial_concurrency: table.initial_concurrency.unwrap_or(default.initial_concurrency),
+            decrease_ratio: table.decrease_ratio.unwrap_or(default.decrease_ratio),
+            ewma_alpha: table.ewma_alpha.unwrap_or(default.ewma_alpha),
+            rtt_deviation_scale: table.rtt_deviation_scale.unwrap_or(default.rtt_deviation_scale),
+            max_concurrency_limit: table.max_concurrency_limit.unwrap_or(default.max_concurrency_limit),
+        };
+        let is_share = |number: f64| number > 0.0 && number < 1.0;
+        let fits = is_share(adaptive.decrease_ratio)
+            && is_share(adaptive.ewma_alpha)
+            && adaptive.rtt_deviation_scale.is_finite()
+            && adaptive.rtt_deviation_scale >= 0.0
+            && adaptive.initial_concurrency >= 1
+            && adaptive.max_concurrency_limit >= adaptive.initial_concurrency;
+        match fits {
+            true => Ok(adaptive),
+            false => Err("request.adaptive_concurrency: expected decrease_ratio and ewma_alpha between 0 and 1, \
+                          rtt_deviation_scale of at least 0, and 1 <= initial_concurrency <= max_concurrency_limit"
+                .into()),
+        }
+    }
 }
 
 impl Default for AdaptiveConcurrency {
@@ -220,7 +258,7 @@ impl Controller {
         let (options, limit) = match config.concurrency {
             Concurrency::Fixed(limit) => (None, limit),
             Concurrency::Adaptive => {
-                (Some(config.adaptive_concurrency), config.adaptive_concurrency.initial_concurrency.max(1))
+                (Some(config.adaptive_concurrency), config.adaptive_concurrency.initial_concurrency)
             }
         };
         let state = ControllerState {
@@ -315,6 +353,7 @@ mod tests {
             ("retry_initial_backoff_secs = 0", "more than zero"),
             ("rate_limit_num = 0", "nonzero"),
             ("retry_jitter_mode = 'full'", "`Full`"),
+            ("adaptive_concurrency.decrease_ratio = 2.0", "between 0 and 1"),
             ("retries = 3", "unknown field"),
         ] {
             let error = config(text).unwrap_err();

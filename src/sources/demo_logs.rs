@@ -98,6 +98,8 @@ impl DemoLogsConfig {
             let events = (made..made + chunk).map(|number| self.event(number));
             cx.output.send(events.collect()).await;
             made += chunk;
+            // Without a pause and with buffers that never block, nothing else would get its turn.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use serde::Deserialize;
 use std::fmt;
+use std::time::Duration;
 
 /// The configuration of the `nats` source: Vector's options, and `subjects` and `exclude`.
 #[derive(Clone, Deserialize)]
@@ -154,8 +155,9 @@ impl SourceConfig for NatsConfig {
         };
         let key = self.subject_key_field.trim();
         let subject_key = if key.is_empty() { None } else { Some(Path::parse(key)?) };
-        let decoder = Decoder { subjects, exclude, codec: self.decoding.codec, subject_key };
         let queue = Some(self.queue.clone()).filter(|queue| !queue.is_empty());
+        let has_queue = queue.is_some();
+        let decoder = Decoder { subjects, has_queue, exclude, codec: self.decoding.codec, subject_key };
         Ok(Box::pin(run(cx, options, decoder, queue)))
     }
 }
@@ -176,6 +178,8 @@ async fn run(
     loop {
         let chunk = tokio::select! {
             chunk = connection.connection.next_chunk(CHUNK_MESSAGES, CHUNK_BYTES) => chunk,
+            // On a connection that has died unnoticed, the end of a drain never comes.
+            () = tokio::time::sleep(DRAIN_PATIENCE), if is_draining => None,
             () = cx.shutdown.cancelled(), if !is_draining => {
                 is_draining = true;
                 connection.connection.drain().await;
@@ -183,8 +187,7 @@ async fn run(
             }
         };
         let Some(chunk) = chunk else { break };
-        let decoded = decoder.decode(&chunk);
-        drop(chunk);
+        let decoded = decoder.decode(chunk);
         counts.add_excluded(decoded.excluded);
         counts.add_undecodable(decoded.undecodable);
         if !decoded.events.is_empty() {
@@ -192,8 +195,15 @@ async fn run(
         }
         connection.count();
     }
+    if !is_draining {
+        return Err("the NATS client has ended by itself".into());
+    }
+    connection.connection.wait_for_stragglers().await;
     Ok(())
 }
+
+/// How long a drain waits for the next message.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Counts what the client drops; at the end of the source, however it ends, with what is still in the
 /// client's queues, which nobody will take.
@@ -224,6 +234,7 @@ impl Drop for CountingLosses<'_> {
 #[derive(Debug)]
 struct Decoder {
     subjects: Vec<SubjectFilter>,
+    has_queue: bool,
     exclude: Vec<SubjectFilter>,
     codec: DecodingCodec,
     subject_key: Option<Path>,
@@ -237,24 +248,31 @@ struct Decoded {
 }
 
 impl Decoder {
-    /// The events of a chunk. Their text is copied into one piece of memory: a message is a slice of
-    /// the client's read buffer, all of which it would keep alive.
-    fn decode(&self, messages: &[Message]) -> Decoded {
+    /// Whether a message on this subscription is one that we want; one that is excluded is counted.
+    fn wants(&self, message: &Message, decoded: &mut Decoded) -> bool {
+        let subject = message.subject.as_str();
+        // Subjects may overlap, and then the server sends a message once for each of them. In a queue
+        // group it sends it once in all, on any of them.
+        let earlier = if self.has_queue { &[] } else { &self.subjects[..message.subscription] };
+        if earlier.iter().any(|earlier| earlier.matches(subject)) {
+            return false;
+        }
+        let is_excluded = self.exclude.iter().any(|filter| filter.matches(subject));
+        decoded.excluded += usize::from(is_excluded);
+        !is_excluded
+    }
+
+    /// The events of a chunk. Their text is copied into one piece of memory, just as large: a message
+    /// is a slice of the client's read buffer, all of which it would keep alive.
+    fn decode(&self, mut messages: Vec<Message>) -> Decoded {
         let received = Timestamp::now();
         let mut decoded = Decoded::default();
+        messages.retain(|message| self.wants(message, &mut decoded));
         let size = messages.iter().map(|message| message.subject.len() + message.payload.len()).sum();
         let mut arena = BytesMut::with_capacity(size);
-        decoded.events.reserve(messages.len());
-        for Message { subscription, subject, payload } in messages {
+        decoded.events.reserve_exact(messages.len());
+        for Message { subject, payload, .. } in &messages {
             let subject = subject.as_str();
-            // Subjects may overlap, and then the server sends a message once for each of them.
-            if self.subjects[..*subscription].iter().any(|earlier| earlier.matches(subject)) {
-                continue;
-            }
-            if self.exclude.iter().any(|filter| filter.matches(subject)) {
-                decoded.excluded += 1;
-                continue;
-            }
             arena.extend_from_slice(payload);
             let payload = arena.split().freeze();
             arena.extend_from_slice(subject.as_bytes());
@@ -295,17 +313,23 @@ mod tests {
     #[test]
     fn a_message_for_two_subjects_is_one_event() {
         let subjects = filters(&["logs.a.>", "logs.*.ord.*", ">"]);
-        let decoder = Decoder { subjects, exclude: vec![], codec: DecodingCodec::Json, subject_key: None };
+        let decoder = Decoder {
+            subjects,
+            has_queue: false,
+            exclude: vec![],
+            codec: DecodingCodec::Json,
+            subject_key: None,
+        };
         for (subject, copies) in [("logs.a.ord.1", 3), ("logs.b.ord.1", 2), ("logs.b.ams.1", 1)] {
             let copies = (3 - copies..3).map(|subscription| message(subscription, subject, b"{}"));
-            let events: usize = copies.map(|copy| decoder.decode(&[copy]).events.len()).sum();
+            let events: usize = copies.map(|copy| decoder.decode(vec![copy]).events.len()).sum();
             assert_eq!(events, 1, "{subject}");
         }
     }
 
     #[track_caller]
     fn check(decoder: &Decoder, subject: &str, payload: &[u8], expected: &str) {
-        let decoded = decoder.decode(&[message(0, subject, payload)]);
+        let decoded = decoder.decode(vec![message(0, subject, payload)]);
         let text = decoded.events[0].json().into_owned();
         let at = text.find("\"timestamp\":\"").filter(|_| expected.contains("TIME"));
         let text = match at {
@@ -319,6 +343,7 @@ mod tests {
     fn an_object_stays_as_it_came_and_anything_else_becomes_a_message() {
         let mut decoder = Decoder {
             subjects: filters(&["logs.>"]),
+            has_queue: false,
             exclude: vec![],
             codec: DecodingCodec::Json,
             subject_key: None,
@@ -343,12 +368,13 @@ mod tests {
     fn excluded_subjects_are_counted_and_left_out() {
         let decoder = Decoder {
             subjects: filters(&["logs.>"]),
+            has_queue: false,
             exclude: filters(&["logs.noisy.>", "logs.*.ord.*"]),
             codec: DecodingCodec::Json,
             subject_key: None,
         };
         let subjects = ["logs.a.ams.1", "logs.noisy.ams.1", "logs.a.ord.1", "logs.b.syd.2"];
-        let decoded = decoder.decode(&subjects.map(|subject| message(0, subject, b"{}")));
+        let decoded = decoder.decode(subjects.map(|subject| message(0, subject, b"{}")).into());
         assert_eq!((decoded.events.len(), decoded.excluded), (2, 2));
         assert_eq!(decoded.events[1].app().as_deref(), Some("b"));
     }

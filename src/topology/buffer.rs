@@ -90,11 +90,28 @@ impl Shared {
         }
     }
 
-    fn measure(&self, events: &[LogEvent]) -> usize {
+    fn weight(&self, event: &LogEvent) -> usize {
         match self.settings.capacity {
-            Capacity::Bytes(_) => events.iter().map(LogEvent::size).sum(),
-            Capacity::Events(_) => events.len(),
+            Capacity::Bytes(_) => event.size(),
+            Capacity::Events(_) => 1,
         }
+    }
+
+    fn measure(&self, events: &[LogEvent]) -> usize {
+        events.iter().map(|event| self.weight(event)).sum()
+    }
+
+    /// How many events from the start of these weigh at least so much: all, if they don't.
+    fn count_of(&self, weight: usize, events: &[LogEvent]) -> usize {
+        let mut sum = 0;
+        events
+            .iter()
+            .take_while(|event| {
+                let is_short = sum < weight;
+                sum += self.weight(event);
+                is_short
+            })
+            .count()
     }
 
     fn drop_events(&self, events: Vec<LogEvent>, reason: DropReason) {
@@ -126,7 +143,9 @@ impl BufferSender {
     /// Gives the chunk back if it has to wait.
     fn try_send(&self, events: Vec<LogEvent>, size: usize) -> Option<Vec<LogEvent>> {
         let shared = &*self.0;
-        let mut pushed_out = Vec::new();
+        let mut events = events;
+        let mut size = size;
+        let mut dropped = Vec::new();
         {
             let mut state = shared.state();
             if state.is_closed {
@@ -134,28 +153,53 @@ impl BufferSender {
                 shared.counts.settle_events(events, shared.counts.unanswered());
                 return None;
             }
-            let fits = |state: &State| state.size == 0 || state.size + size <= shared.limit();
+            // How much is too much. What is larger than the whole buffer may come in when that is empty,
+            // if it waits for its turn; otherwise only a single event may.
+            let excess = (state.size + size).saturating_sub(shared.limit());
             match shared.settings.when_full {
-                WhenFull::Block if !fits(&state) => return Some(events),
-                WhenFull::DropNewest if !fits(&state) => {
-                    drop(state);
-                    shared.drop_events(events, DropReason::BufferFull);
-                    return None;
+                _ if excess == 0 => {}
+                WhenFull::Block if state.size > 0 => return Some(events),
+                WhenFull::Block => {}
+                WhenFull::DropNewest => {
+                    events.reverse();
+                    let keep = usize::from(state.size == 0);
+                    let count = shared.count_of(excess, &events).min(events.len() - keep);
+                    dropped.push(events.drain(..count).collect());
+                    events.reverse();
                 }
-                _ => {}
+                WhenFull::DropOldest => {
+                    let mut excess = excess;
+                    while excess > 0
+                        && let Some((front_size, front)) = state.chunks.front_mut()
+                    {
+                        let count = shared.count_of(excess, front);
+                        let oldest: Vec<_> = front.drain(..count).collect();
+                        let weight = shared.measure(&oldest);
+                        *front_size -= weight;
+                        let is_empty = front.is_empty();
+                        if is_empty {
+                            state.chunks.pop_front();
+                        }
+                        state.size -= weight;
+                        excess = excess.saturating_sub(weight);
+                        dropped.push(oldest);
+                    }
+                    let count = shared.count_of(excess, &events).min(events.len() - 1);
+                    dropped.push(events.drain(..count).collect());
+                }
             }
-            while !fits(&state) {
-                let Some((size, oldest)) = state.chunks.pop_front() else { break };
-                state.size -= size;
-                pushed_out.push(oldest);
+            if dropped.iter().any(|events: &Vec<LogEvent>| !events.is_empty()) {
+                size = shared.measure(&events);
             }
-            state.size += size;
-            state.chunks.push_back((size, events));
+            if !events.is_empty() {
+                state.size += size;
+                state.chunks.push_back((size, events));
+            }
         }
         shared.not_empty.notify_one();
         // Outside the lock, because a finalizer may wake a source.
-        for oldest in pushed_out {
-            shared.drop_events(oldest, DropReason::BufferFull);
+        for events in dropped {
+            shared.drop_events(events, DropReason::BufferFull);
         }
         None
     }
@@ -291,11 +335,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_larger_than_the_buffer_passes_alone() {
+    async fn of_a_chunk_that_does_not_fit_whole_a_part_is_kept() {
+        for (when_full, expected, dropped) in [
+            (WhenFull::Block, vec![3, 5], 0),
+            (WhenFull::DropNewest, vec![3, 1], 4),
+            (WhenFull::DropOldest, vec![4], 4),
+        ] {
+            let (sender, mut receiver, counts) = make(4, when_full);
+            sender.send(events(0..3)).await;
+            let mut seen = Vec::new();
+            if when_full == WhenFull::Block {
+                seen.push(receiver.recv().await.unwrap().len());
+            }
+            sender.send(events(3..8)).await;
+            drop(sender);
+            while let Some(chunk) = receiver.recv().await {
+                seen.push(chunk.len());
+            }
+            assert_eq!(seen, expected, "{when_full:?}");
+            assert_eq!(counts.snapshot().dropped_for(DropReason::BufferFull), dropped);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_larger_than_the_buffer_passes_alone() {
         for when_full in [WhenFull::Block, WhenFull::DropNewest, WhenFull::DropOldest] {
-            let (sender, mut receiver, _) = make(2, when_full);
-            sender.send(events(0..5)).await;
-            assert_eq!(receiver.recv().await.unwrap().len(), 5);
+            let settings = BufferSettings { capacity: Capacity::Bytes(1), when_full };
+            let (sender, mut receiver) = buffer(settings, Arc::default());
+            sender.send(events(0..1)).await;
+            assert_eq!(receiver.recv().await.unwrap().len(), 1);
         }
     }
 

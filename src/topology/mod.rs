@@ -101,7 +101,11 @@ impl fmt::Debug for BuiltSource {
 /// [`RunningTopology::stop`].
 #[derive(Debug)]
 pub struct RunningTopology {
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Option<String>>,
+    /// Apart from the others, because nobody waits for them at the end.
+    healthchecks: JoinSet<Result<(), Problem>>,
+    /// The components that ended before their time.
+    failures: Vec<String>,
     shutdown: CancellationToken,
     books: Books,
 }
@@ -326,23 +330,25 @@ impl Topology {
     pub async fn start(config: Config, options: &TopologyOptions) -> Result<RunningTopology, StartError> {
         let topology = Topology::build(config, options).await?;
         let Topology { shutdown, books, mut sinks, sources, require_healthy } = topology;
-        let mut running = RunningTopology { tasks: JoinSet::new(), shutdown, books };
+        let mut running = RunningTopology {
+            tasks: JoinSet::new(),
+            healthchecks: JoinSet::new(),
+            failures: Vec::new(),
+            shutdown,
+            books,
+        };
         let healthchecks =
             sinks.iter_mut().filter_map(|sink| Some((sink.id.clone(), sink.healthcheck.take()?)));
         running.check(healthchecks.collect(), require_healthy).await?;
         for BuiltSink { id, sink, input, .. } in sinks {
-            running.tasks.spawn(async move {
-                if let Err(error) = sink.run(input).await {
-                    tracing::error!(sink = id, "the sink has ended: {error}");
-                }
-            });
+            running
+                .tasks
+                .spawn(async move { sink.run(input).await.err().map(|error| format!("sink {id}: {error}")) });
         }
         for BuiltSource { id, source } in sources {
-            running.tasks.spawn(async move {
-                if let Err(error) = source.await {
-                    tracing::error!(source = id, "the source has ended: {error}");
-                }
-            });
+            running
+                .tasks
+                .spawn(async move { source.await.err().map(|error| format!("source {id}: {error}")) });
         }
         Ok(running)
     }
@@ -366,9 +372,8 @@ impl Consumers {
 
 impl RunningTopology {
     async fn check(&mut self, healthchecks: Vec<(String, Check)>, require: bool) -> Result<(), StartError> {
-        let mut checks = JoinSet::new();
         for (id, check) in healthchecks {
-            checks.spawn(async move {
+            self.healthchecks.spawn(async move {
                 let result = match check.await {
                     Ok(Ok(())) => Ok(()),
                     Ok(Err(error)) => Err(error.to_string()),
@@ -384,11 +389,10 @@ impl RunningTopology {
             });
         }
         if !require {
-            self.tasks.spawn(async move { while checks.join_next().await.is_some() {} });
             return Ok(());
         }
         let mut problems = Vec::new();
-        while let Some(result) = checks.join_next().await {
+        while let Some(result) = self.healthchecks.join_next().await {
             problems.extend(result.ok().and_then(Result::err));
         }
         if problems.is_empty() { Ok(()) } else { Err(StartError::Unhealthy { problems: Problems(problems) }) }
@@ -410,29 +414,52 @@ impl RunningTopology {
         self.books.snapshot()
     }
 
-    /// Waits until every source has ended by itself and every sink has delivered what it had.
+    /// Waits until every source has ended by itself and every sink has delivered what it had. A
+    /// component that fails stops the sources: half a topology would look as if all were well.
     pub async fn finished(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
+        while let Some(ended) = self.tasks.join_next().await {
+            let failure = ended.unwrap_or_else(|error| Some(format!("a component has panicked: {error}")));
+            if let Some(failure) = failure {
+                tracing::error!("{failure}");
+                self.failures.push(failure);
+                self.shutdown.cancel();
+            }
+        }
+    }
+
+    /// What has failed so far; see [`RunningTopology::finished`].
+    pub fn failures(&self) -> &[String] {
+        &self.failures
     }
 
     /// Stops the sources, lets the sinks deliver what there is for at most `deadline`, and gives up
     /// the rest. Returns the closed books.
-    pub async fn stop(mut self, deadline: Duration) -> Report {
+    pub async fn stop(&mut self, deadline: Duration) -> Report {
         self.shutdown.cancel();
         if tokio::time::timeout(deadline, self.finished()).await.is_err() {
-            for (_, counts) in &self.books.sinks {
-                counts.give_up();
-            }
-            self.tasks.shutdown().await;
-            // The requests under way are tasks of the sinks' own; the runtime drops them a moment after
-            // their sink, and with them their receipts.
-            let settled = async {
-                while self.report().sinks.iter().any(|(_, sink)| sink.buffered > 0) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            };
-            let _ = tokio::time::timeout(Duration::from_secs(1), settled).await;
+            self.give_up().await;
         }
         self.report()
+    }
+
+    /// Ends everything at once. Returns the closed books.
+    pub async fn abort(&mut self) -> Report {
+        self.give_up().await;
+        self.report()
+    }
+
+    async fn give_up(&mut self) {
+        for (_, counts) in &self.books.sinks {
+            counts.give_up();
+        }
+        self.tasks.shutdown().await;
+        // The requests under way are tasks of the sinks' own; the runtime drops them a moment after their
+        // sink, and with them their receipts.
+        let settled = async {
+            while self.report().sinks.iter().any(|(_, sink)| sink.buffered > 0) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), settled).await;
     }
 }
