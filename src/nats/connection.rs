@@ -192,7 +192,13 @@ impl Connection {
     /// Tells the server to send nothing more. What it has sent is still to be taken;
     /// [`Connection::next_chunk`] then ends. Without a connection there is nothing to wait for, and
     /// what is here already is all there is.
+    ///
+    /// async-nats 0.51 forgets a draining subscription as soon as it has told the server so, and with it
+    /// what is on its way at that moment. So this waits first, for at most a tenth of a second, until
+    /// nothing has come for a while; on a stream that never pauses, what is on its way is lost, and
+    /// counted.
     pub async fn drain(&mut self) {
+        self.wait_until_still(5).await;
         if self.client.connection_state() == State::Connected {
             for subscription in self.subscriptions.iter_mut().flatten() {
                 // Fails only if the client has ended, and then the subscriptions have as well.
@@ -206,14 +212,11 @@ impl Connection {
         }
     }
 
-    /// Waits a moment after a drain for messages that come too late: async-nats 0.51 forgets a draining
-    /// subscription as soon as it has told the server, and what is still on its way then is only
-    /// counted. With this wait, it is counted in full.
-    pub async fn wait_for_stragglers(&self) {
-        const STILL: Duration = Duration::from_millis(20);
-        for _ in 0..10 {
+    /// Waits until nothing has arrived for 20 ms, so many times at most.
+    pub async fn wait_until_still(&self, times: usize) {
+        for _ in 0..times {
             let arrived = self.arrived();
-            tokio::time::sleep(STILL).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             if self.arrived() == arrived {
                 return;
             }

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 pub enum Auth {
     /// `Authorization: Basic`, with both in base64.
     Basic {
-        /// The user.
-        user: String,
+        /// The user, which may be half of a key.
+        user: SensitiveString,
         /// The password.
         password: SensitiveString,
     },
@@ -37,7 +37,7 @@ impl Auth {
     pub fn header(&self) -> Result<HeaderValue, crate::secret::HeaderError> {
         match self {
             Auth::Basic { user, password } => {
-                let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
+                let pair = Zeroizing::new(format!("{}:{}", user.expose(), password.expose()));
                 let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
                 SensitiveString::from(encoded).to_header("Basic ")
             }

@@ -92,7 +92,7 @@ impl Http {
         }
         let (user, password) = uri[scheme_end..at].split_once(':').unwrap_or((&uri[scheme_end..at], ""));
         let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-        self.auth = Some(Auth::Basic { user: decode(user), password: decode(password).into() });
+        self.auth = Some(Auth::Basic { user: decode(user).into(), password: decode(password).into() });
         self.uri = Template::parse_uri(&format!("{}{}", &uri[..scheme_end], &uri[at + 1..]))?;
         Ok(())
     }

@@ -1,0 +1,41 @@
+//! A destination of one's own: what differs, a line in the registry, and the whole command line.
+//!
+//! ```text
+//! cargo run --example custom_sink -- list sinks
+//! ```
+
+use log_shipper::cli;
+use log_shipper::config::{Registry, Result};
+use log_shipper::event::LogEvent;
+use log_shipper::secret::SensitiveString;
+use log_shipper::sinks::codec::EncodeError;
+use log_shipper::sinks::{Batch, HttpSink};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acme {
+    /// The API token.
+    token: SensitiveString,
+}
+
+impl HttpSink for Acme {
+    const NAME: &'static str = "acme";
+    const SUMMARY: &'static str = "Deliver events to Acme.";
+    const EXAMPLE: &'static str = "token = \"${ACME_TOKEN}\"";
+
+    fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(event.json().as_bytes());
+        Ok(())
+    }
+
+    fn request(&self, _batch: &Batch) -> Result<http::request::Builder> {
+        Ok(http::Request::post("https://logs.acme.example/v1").header("X-Token", self.token.to_header("")?))
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    let mut registry = Registry::builtin();
+    registry.http_sink::<Acme>();
+    cli::main(registry)
+}

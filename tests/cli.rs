@@ -1,0 +1,347 @@
+//! The command line as its users see it: what goes to which stream, and the exit codes.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+use support::http_server::{HttpServer, Reply};
+use support::nats_server::NatsServer;
+use support::publisher::Publisher;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_log-shipper"));
+    command.args(args).env_clear().envs(env.iter().copied()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
+    let output = command(args, env).output();
+    tokio::time::timeout(LIMIT, output).await.expect("the command takes too long").unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn check(output: &Output, code: i32, out: &str, err: &str) {
+    assert_eq!(output.status.code(), Some(code), "{}{}", stdout(output), stderr(output));
+    assert!(stdout(output).contains(out), "{out:?} should be in {}", stdout(output));
+    assert!(stderr(output).contains(err), "{err:?} should be in {}", stderr(output));
+}
+
+#[tokio::test]
+async fn help_and_version_are_data_and_bad_usage_is_64() {
+    check(&run(&["--version"], &[]).await, 0, env!("CARGO_PKG_VERSION"), "");
+    for name in ["run", "demo", "generate", "validate", "providers", "list", "completion"] {
+        let output = run(&[name, "--help"], &[]).await;
+        check(&output, 0, "Usage:", "");
+        assert!(stdout(&output).contains("Example"), "{name}");
+    }
+    for args in [&["no-such"][..], &["run", "--no-such"], &["demo", "--rate", "x"], &["completion", "csh"]] {
+        check(&run(args, &[]).await, 64, "", "error: ");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_78_with_every_mistake() {
+    check(&run(&[], &[]).await, 78, "", "ACCESS_TOKEN is not set");
+    let typo = [("ACCESS_TOKEN", "t"), ("AXIOM_TOKN", "x")];
+    check(&run(&["run"], &typo).await, 78, "", "did you mean AXIOM_TOKEN?");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.toml");
+    std::fs::write(&path, "[sources.a]\ntype = 'nope'\n[sinks.b]\ntype = 'http'\ninputs = ['c']\n").unwrap();
+    let output = run(&["run", "-c", path.to_str().unwrap()], &[]).await;
+    check(&output, 78, "", "bad.toml:2: sources.a.type: unknown type `nope`");
+    assert!(stderr(&output).contains("bad.toml:3: sinks.b: missing field"), "{}", stderr(&output));
+    check(&run(&["run", "-c", "/nowhere.toml"], &[]).await, 78, "", "/nowhere.toml: cannot be read");
+    check(&run(&["providers", "nope"], &[]).await, 78, "", "expected one of axiom");
+    check(&run(&["demo", "--rate", "0"], &[]).await, 78, "", "--rate");
+    check(&run(&["list"], &[("LOG_SHIPPER_LOG_FORMAT", "xml")]).await, 78, "", "expected text or json");
+}
+
+#[tokio::test]
+async fn validate_needs_no_secrets_if_it_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = "[sources.nats]\ntype='nats'\nurl='${NATS}'\nconnection_name='x'\nsubject='logs.>'\n\
+                [sinks.loki]\ntype='loki'\ninputs=['nats']\nendpoint='${LOKI_URL}'\nencoding.codec='json'\nlabels.a='b'\n\
+                auth={strategy='basic',user='u',password='${PASSWORD}'}\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let output = run(&["validate", "-c", path], &[]).await;
+    for name in ["NATS", "LOKI_URL", "PASSWORD"] {
+        check(&output, 78, "", &format!("variable {name} is not set"));
+    }
+    check(
+        &run(&["validate", "-c", path, "--no-environment"], &[]).await,
+        0,
+        "valid: 1 sources, 0 transforms, 1 sinks",
+        "",
+    );
+    let env = [("NATS", "nats://h"), ("LOKI_URL", "http://h"), ("PASSWORD", "p")];
+    check(&run(&["validate", "-c", path], &env).await, 0, "valid", "");
+    let bad_url = [("NATS", "http://u:s3cr3t@h"), ("LOKI_URL", "http://h"), ("PASSWORD", "p")];
+    let output = run(&["validate", "-c", path], &bad_url).await;
+    check(&output, 78, "", "sources.nats: url: server 1 of the list is not a URL");
+    assert!(!stderr(&output).contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn generate_prints_what_run_would_use_without_secrets() {
+    let env = [
+        ("ACCESS_TOKEN", "s3cr3t"),
+        ("AXIOM_TOKEN", "s3cr3t"),
+        ("AXIOM_DATASET", "d"),
+        ("SUBJECT", "logs.a.>"),
+    ];
+    let output = run(&["generate"], &env).await;
+    check(&output, 0, "subject = \"logs.a.>\"", "");
+    assert!(!stdout(&output).contains("s3cr3t") && stdout(&output).contains("${AXIOM_TOKEN}"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("generated.toml");
+    std::fs::write(&path, &output.stdout).unwrap();
+    check(
+        &run(&["validate", "-c", path.to_str().unwrap()], &env).await,
+        0,
+        "1 sources, 0 transforms, 1 sinks",
+        "",
+    );
+}
+
+#[tokio::test]
+async fn the_files_that_are_printed_from_the_code_are_up_to_date() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let example = std::fs::read_to_string(root.join("vector.toml.example")).unwrap();
+    let printed = stdout(&run(&["generate", "--example"], &[]).await);
+    assert_eq!(example, printed, "run: log-shipper generate --example > vector.toml.example");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let table = stdout(&run(&["providers", "--format", "markdown"], &[]).await);
+    assert!(
+        readme.contains(&table),
+        "put the output of `log-shipper providers --format markdown` into the README:\n{table}"
+    );
+}
+
+#[tokio::test]
+async fn providers_show_what_is_set_and_what_is_missing() {
+    let env = [("LOKI_URL", "http://h"), ("LOGTAIL_TOKEN", "s3cr3t")];
+    let output = run(&["providers"], &env).await;
+    check(&output, 0, "incomplete", "");
+    assert!(!stdout(&output).contains("s3cr3t"));
+    let output = run(&["providers", "--format", "json"], &env).await;
+    let providers: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let state = |name: &str| {
+        let provider =
+            providers.as_array().unwrap().iter().find(|provider| provider["name"] == name).unwrap();
+        (provider["state"].as_str().unwrap().to_owned(), provider["missing"].as_array().unwrap().len())
+    };
+    assert_eq!(state("loki"), ("incomplete".into(), 2));
+    assert_eq!(state("better_stack"), ("on".into(), 0));
+    assert_eq!(state("axiom"), ("off".into(), 0));
+}
+
+#[tokio::test]
+async fn list_shows_components_and_their_options() {
+    check(&run(&["list"], &[]).await, 0, "datadog_logs", "");
+    check(&run(&["list", "sinks", "--options"], &[]).await, 0, "[sinks.loki]\ntype = \"loki\"", "");
+    let output = run(&["list", "sources", "--format", "json"], &[]).await;
+    let sources: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let names: Vec<_> =
+        sources.as_array().unwrap().iter().map(|source| source["type"].as_str().unwrap()).collect();
+    assert_eq!(names, ["demo_logs", "nats", "stdin"]);
+}
+
+#[tokio::test]
+async fn completions_are_for_each_shell() {
+    for (shell, words) in
+        [("bash", "complete -F"), ("zsh", "#compdef log-shipper"), ("fish", "complete -c log-shipper")]
+    {
+        check(&run(&["completion", shell], &[]).await, 0, words, "");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_ships_what_the_subject_says_and_ends_with_the_counts() {
+    let lines = |output: &Output| -> Vec<serde_json::Value> {
+        stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let output = run(&["demo", "--count", "60", "--rate", "2000"], &[]).await;
+    check(&output, 0, "", "sink console: received 60, delivered 60, rejected 0, dropped 0, buffered 0");
+    assert_eq!(lines(&output).len(), 60);
+    let output =
+        run(&["demo", "--count", "60", "--rate", "2000"], &[("SUBJECT", "logs.*.ord.*, logs.sandwich.>")])
+            .await;
+    check(&output, 0, "", "received");
+    let events = lines(&output);
+    assert!((1..60).contains(&events.len()));
+    assert!(
+        events
+            .iter()
+            .all(|event| event["fly"]["region"] == "ord" || event["fly"]["app"]["name"] == "sandwich")
+    );
+}
+
+#[tokio::test]
+async fn the_demo_also_ships_to_every_destination_whose_secrets_are_set() {
+    let http = HttpServer::start().await;
+    let url = http.url("/");
+    let env = [("HTTP_URL", url.as_str()), ("HTTP_TOKEN", "s3cr3t")];
+    let output = run(&["demo", "--count", "25", "--rate", "1000"], &env).await;
+    check(&output, 0, "", "sink http: received 25, delivered 25");
+    assert!(!stderr(&output).contains("s3cr3t"));
+    let events: usize = http.requests().iter().map(|request| request.json().as_array().unwrap().len()).sum();
+    assert_eq!(events, 25);
+}
+
+#[tokio::test]
+async fn standard_input_goes_through_a_configuration_to_standard_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = "[sources.in]\ntype='stdin'\ndecoding.codec='json'\n\
+                [transforms.rename]\ntype='remap'\ninputs=['in']\nsource='.b = del(.a)'\n\
+                [sinks.out]\ntype='console'\ninputs=['rename']\nencoding.codec='json'\n";
+    std::fs::write(&path, text).unwrap();
+    let mut command = command(&["run", "-c", path.to_str().unwrap()], &[]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"{\"a\":1}\nplain\n{\"a\":2}").await.unwrap();
+    drop(stdin);
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.unwrap().unwrap();
+    check(&output, 0, "{\"b\":1}\n", "sink out: received 3, delivered 3");
+    let lines = stdout(&output);
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!((lines.len(), lines[2]), (3, "{\"b\":2}"));
+    assert!(lines[1].contains("\"message\":\"plain\""), "{}", lines[1]);
+}
+
+/// Starts `run` with these arguments and variables, and waits until its log has these words.
+async fn start(
+    args: &[&str],
+    env: &[(&str, &str)],
+    words: &str,
+) -> (tokio::process::Child, BufReader<tokio::process::ChildStderr>) {
+    let mut child = command(args, env).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(words) {
+        line.clear();
+        let read =
+            tokio::time::timeout(LIMIT, log.read_line(&mut line)).await.expect("no such line in the log");
+        assert_ne!(read.unwrap(), 0, "the command has ended");
+    }
+    (child, log)
+}
+
+async fn end(
+    mut child: tokio::process::Child,
+    mut log: BufReader<tokio::process::ChildStderr>,
+    signal: &str,
+) -> (Option<i32>, String) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+    let mut text = String::new();
+    let rest = tokio::io::AsyncReadExt::read_to_string(&mut log, &mut text);
+    tokio::time::timeout(LIMIT, rest).await.expect("it does not stop").unwrap();
+    let status = tokio::time::timeout(LIMIT, child.wait()).await.expect("it does not stop").unwrap();
+    (status.code(), text)
+}
+
+#[tokio::test]
+async fn a_signal_delivers_what_is_left_and_reports_the_counts() {
+    let nats = NatsServer::start().await;
+    let http = HttpServer::start().await;
+    let (nats_url, url) = (nats.url(), http.url("/"));
+    let env = [("NATS_URL", nats_url.as_str()), ("HTTP_URL", &url), ("HTTP_TOKEN", "s3cr3t")];
+    for signal in ["-TERM", "-INT"] {
+        let (child, log) = start(&["run"], &env, "connected to NATS").await;
+        nats.wait_for_subscription("logs.>").await;
+        let before = http.requests().len();
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        publisher.publish_events(0..500).await;
+        publisher.flush().await;
+        let (code, log) = end(child, log, signal).await;
+        assert_eq!(code, Some(0), "{log}");
+        assert!(
+            log.contains("sink http: received 500, delivered 500, rejected 0, dropped 0, buffered 0"),
+            "{log}"
+        );
+        assert!(!log.contains("s3cr3t"), "{log}");
+        let events: usize =
+            http.requests()[before..].iter().map(|request| request.json().as_array().unwrap().len()).sum();
+        assert_eq!(events, 500);
+        while nats.subscriptions().await.iter().any(|subject| subject == "logs.>") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_delivered_before_the_deadline_is_reported_as_a_failure() {
+    let nats = NatsServer::start().await;
+    let http = HttpServer::start().await;
+    http.default_reply(Reply::Never);
+    let (nats_url, url) = (nats.url(), http.url("/"));
+    let env = [
+        ("NATS_URL", nats_url.as_str()),
+        ("HTTP_URL", &url),
+        ("HTTP_TOKEN", "t"),
+        ("LOG_SHIPPER_LOG_FORMAT", "json"),
+    ];
+    let args = ["run", "--graceful-shutdown-limit-secs", "0.3"];
+    let (child, log) = start(&args, &env, "connected to NATS").await;
+    nats.wait_for_subscription("logs.>").await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    publisher.publish_events(0..10).await;
+    publisher.flush().await;
+    http.wait_for(1).await;
+    let (code, log) = end(child, log, "-TERM").await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("dropped 10 (shutdown 10)"), "{log}");
+    for line in log.lines().filter(|line| !line.starts_with("log-shipper:")) {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "not JSON: {line}");
+    }
+}
+
+#[tokio::test]
+async fn an_unhealthy_destination_keeps_it_from_starting_only_if_told_so() {
+    let http = HttpServer::start().await;
+    http.default_reply(Reply::status(401).body("unknown key s3cr3t-key"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = format!(
+        "[sources.in]\ntype='demo_logs'\nformat='fly'\ncount=0\n\
+         [sinks.honeycomb]\ntype='honeycomb'\ninputs=['in']\napi_key='s3cr3t-key'\ndataset='d'\nendpoint='{}'\n",
+        http.url("")
+    );
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let output = run(&["run", "-c", path, "--require-healthy"], &[]).await;
+    check(&output, 78, "", "sinks.honeycomb: healthcheck failed: Honeycomb does not know the key");
+    assert!(!stderr(&output).contains("s3cr3t"), "{}", stderr(&output));
+    check(&run(&["run", "-c", path], &[]).await, 0, "", "");
+}
+
+#[tokio::test]
+async fn a_closed_pipe_ends_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = "[sources.in]\ntype='demo_logs'\nformat='fly'\ninterval=0.001\n\
+                [sinks.out]\ntype='console'\ninputs=['in']\nencoding.codec='json'\n";
+    std::fs::write(&path, text).unwrap();
+    let mut child = command(&["run", "-c", path.to_str().unwrap()], &[]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output =
+        tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("it does not stop").unwrap();
+    check(&output, 1, "", "sink out: cannot write to Stdout");
+}
