@@ -2,16 +2,21 @@
 
 use crate::event::{Field, LogEvent, Path, PathError, Timestamp};
 use chrono::format::{Item, StrftimeItems};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use snafu::Snafu;
 use std::fmt;
 use std::fmt::Write as _;
 
+/// What stays as it is in a URI (RFC 3986 section 2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Text with references to fields (`{{ fly.app.name }}`) and parts of the event's time (`%Y-%m-%d`,
 /// chrono's strftime, in UTC).
 ///
-/// As in Vector, but: the time is the event's own even if it is a string, and in a URI a `%` with two
-/// hexadecimal digits is a percent-encoded byte, not a date.
+/// As in Vector, but: the time is the event's own even if it is a string; in a URI a `%` with two
+/// hexadecimal digits is a percent-encoded byte, not a date; and `\\%` and `\\{{` mean the characters
+/// themselves, as Vector's manual says and its parser does not.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Template {
@@ -76,16 +81,31 @@ impl Template {
 
     fn parse_with(text: &str, is_uri: bool) -> Result<Template, TemplateError> {
         let mut parts = Vec::new();
+        let mut literal = String::new();
         let mut rest = text;
-        while let Some((before, inner, after)) = next_reference(rest) {
-            push_literal(before, text, is_uri, &mut parts)?;
-            let path = Path::parse(inner)
-                .map_err(|source| TemplateError::BadPath { text: text.to_owned(), source })?;
-            parts.push(Part::Field(path));
-            rest = after;
+        while let Some(first) = rest.chars().next() {
+            if let Some((escaped, after)) = escape(rest) {
+                push_literal(&std::mem::take(&mut literal), text, is_uri, &mut parts)?;
+                push_text(escaped, &mut parts);
+                rest = after;
+            } else if let Some((inner, after)) = reference(rest) {
+                push_literal(&std::mem::take(&mut literal), text, is_uri, &mut parts)?;
+                let path = Path::parse(inner);
+                let path = path.map_err(|source| TemplateError::BadPath { text: text.to_owned(), source })?;
+                parts.push(Part::Field(path));
+                rest = after;
+            } else {
+                literal.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
         }
-        push_literal(rest, text, is_uri, &mut parts)?;
+        push_literal(&literal, text, is_uri, &mut parts)?;
         Ok(Template { text: text.to_owned(), parts })
+    }
+
+    /// This text as part of a template that means nothing but itself.
+    pub fn escape(text: &str) -> String {
+        text.replace('%', "\\%").replace("{{", "\\{{")
     }
 
     /// The template as it was written.
@@ -121,6 +141,30 @@ impl Template {
         Ok(out)
     }
 
+    /// The text for this event, in which each value of a field is percent-encoded: in a URI, it is a part
+    /// of one segment and nothing else.
+    ///
+    /// # Errors
+    /// If the event lacks a field, or one is `.` or `..`, which no encoding keeps from being a way up.
+    pub fn render_uri(&self, event: &LogEvent) -> Result<String, RenderError> {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => out.push_str(text),
+                Part::Time(format) => {
+                    let _ = write!(out, "{}", event.timestamp().to_chrono().format(format));
+                }
+                Part::Field(path) => {
+                    let value =
+                        event.get(path).map(Field::to_text).filter(|text| !matches!(&**text, "." | ".."));
+                    let value = value.ok_or_else(|| RenderError { path: path.to_string() })?;
+                    out.extend(utf8_percent_encode(&value, UNRESERVED));
+                }
+            }
+        }
+        Ok(out)
+    }
+
     /// Appends the text for an event whose fields at [`Template::paths`] have been looked up already.
     ///
     /// # Errors
@@ -150,11 +194,23 @@ impl Template {
     }
 }
 
-/// The text before the next `{{ reference }}`, what stands in its braces, and the text after it.
-fn next_reference(text: &str) -> Option<(&str, &str, &str)> {
-    let open = text.find("{{")?;
-    let close = open + 2 + text[open + 2..].find("}}")?;
-    Some((&text[..open], text[open + 2..close].trim(), &text[close + 2..]))
+/// What an escape at the start of the text stands for, and the text after it.
+fn escape(text: &str) -> Option<(&'static str, &str)> {
+    ["%", "{{"].into_iter().find_map(|plain| Some((plain, text.strip_prefix('\\')?.strip_prefix(plain)?)))
+}
+
+/// What stands in the braces at the start of the text, and the text after them.
+fn reference(text: &str) -> Option<(&str, &str)> {
+    let (inner, after) = text.strip_prefix("{{")?.split_once("}}")?;
+    Some((inner.trim(), after))
+}
+
+/// Adds text that means itself.
+fn push_text(text: &str, parts: &mut Vec<Part>) {
+    match parts.last_mut() {
+        Some(Part::Literal(last)) => last.push_str(text),
+        _ => parts.push(Part::Literal(text.to_owned())),
+    }
 }
 
 fn push_literal(part: &str, text: &str, is_uri: bool, parts: &mut Vec<Part>) -> Result<(), TemplateError> {
@@ -167,7 +223,11 @@ fn push_literal(part: &str, text: &str, is_uri: bool, parts: &mut Vec<Part>) -> 
         return Err(TemplateError::BadTime { text: text.to_owned(), part: part.to_owned() });
     }
     let is_time = items.iter().any(|item| matches!(item, Item::Numeric(..) | Item::Fixed(_)));
-    parts.push(if is_time { Part::Time(escaped) } else { Part::Literal(part.to_owned()) });
+    if is_time {
+        parts.push(Part::Time(escaped));
+    } else {
+        push_text(part, parts);
+    }
     Ok(())
 }
 
@@ -227,6 +287,7 @@ mod tests {
         check("{{n}}-{{ .ok }}-{{none}}-{{list}}-{{list[1]}}-{{quote}}", "7-true-<null>-[1,2]-2-a\"b");
         check("%Y%m%dT%H%M%S %% ", "20261122T050607 % ");
         check("100%%", "100%%");
+        check("a\\%Yb\\{{n}}\\x%Y", "a%Yb{{n}}\\x2026");
         check("{{ unclosed", "{{ unclosed");
         check("}} {", "}} {");
     }
@@ -236,6 +297,26 @@ mod tests {
         let uri = Template::parse_uri("http://h/%20/%C3%A9?d=%F").unwrap();
         assert_eq!(uri.render(&event()).unwrap(), "http://h/%20/%C3%A9?d=2026-11-22");
         assert_eq!(Template::parse_uri("http://h/%20/x").unwrap().as_static(), Some("http://h/%20/x"));
+    }
+
+    #[test]
+    fn escaped_text_means_itself() {
+        for text in ["a%Yb", "ab%zz", "a{{n}}b", "100%%", "\\%Y \\{{n}} \\", "{{{ }}", "%{{"] {
+            let template = Template::parse(&Template::escape(text)).unwrap();
+            assert_eq!(template.as_static(), Some(text));
+        }
+    }
+
+    #[test]
+    fn in_a_uri_a_value_is_one_part_of_a_segment() {
+        let uri = Template::parse_uri("http://h/{{ v }}/x").unwrap();
+        let render = |value: &str| {
+            let event = LogEvent::from_json(format!("{{\"v\":\"{value}\"}}").into()).unwrap();
+            uri.render_uri(&event).ok()
+        };
+        assert_eq!(render("a/../b?c#d e").as_deref(), Some("http://h/a%2F..%2Fb%3Fc%23d%20e/x"));
+        assert_eq!(render("é-1_~.").as_deref(), Some("http://h/%C3%A9-1_~./x"));
+        assert_eq!(render(".."), None);
     }
 
     #[test]

@@ -328,7 +328,8 @@ async fn subjects_and_exclusions_choose_what_is_shipped() {
             "logs.salad.ord.5",
             "metrics.sandwich.ord.6",
         ];
-        let cases: [(&[(&str, &str)], &[u64]); 6] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: [(Variables, &[u64]); 6] = [
             (&[], &[1, 2, 3, 4, 5]),
             (&[("SUBJECT", "logs.sandwich.>")], &[1, 2]),
             (&[("SUBJECT", "logs.*.ord.*")], &[1, 3, 5]),

@@ -135,7 +135,10 @@ async fn each_row_sends_an_event_with_its_own_time_and_level() {
             "http" => (request.json()[0]["timestamp"] == TIME, request.json()[0]["log"]["level"] == "warn"),
             "loki" => {
                 let stream = &request.json()["streams"][0];
-                (stream["values"][0][0] == NANOS.to_string(), stream["stream"]["level"] == "warn")
+                (
+                    stream["values"][0][0].as_str() == Some(&NANOS.to_string()),
+                    stream["stream"]["level"] == "warn",
+                )
             }
             other => panic!("say here where time and level go for {other}"),
         };

@@ -56,10 +56,14 @@ impl SourceConfig for Scripted {
 
 /// The configuration of these sinks, which take their events from `in`.
 fn load(sinks: &str) -> Result<Config, String> {
+    load_with(sinks, &Env::default())
+}
+
+fn load_with(sinks: &str, env: &Env) -> Result<Config, String> {
     let mut registry = Registry::builtin();
     registry.source::<Scripted>(ComponentInfo { name: "scripted", summary: "For tests.", example: "" });
     let text = format!("[sources.in]\ntype = 'scripted'\n{sinks}");
-    Config::from_toml(&text, "test.toml", &registry, &Env::default()).map_err(|error| error.to_string())
+    Config::from_toml(&text, "test.toml", &registry, env).map_err(|error| error.to_string())
 }
 
 fn sink(id: &str, kind: &str, options: &str) -> String {
@@ -797,6 +801,60 @@ async fn headers_and_uris_may_differ_from_event_to_event() {
         sent.sort();
         let [a, b] = expected.map(str::to_owned);
         assert_eq!(sent, [(a, vec![0, 2]), (b, vec![1, 3])], "{options}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_event_brings_into_a_uri_stays_one_part_of_a_segment() {
+    for (app, path) in [
+        ("a/../../admin", "/in/a%2F..%2F..%2Fadmin/x"),
+        ("a?x=1", "/in/a%3Fx%3D1/x"),
+        ("a#b", "/in/a%23b/x"),
+        ("a b", "/in/a%20b/x"),
+    ] {
+        let requests = http_requests("uri = 'URL/in/{{ fly.app.name }}/x'", &[line(0, app)]).await;
+        assert_eq!(requests[0].path_and_query, path);
+    }
+    let server = HttpServer::start().await;
+    let report = ship(&http(&server, "uri = 'URL/in/{{ fly.app.name }}/x'"), &[line(0, "..")]).await;
+    check_books(&report, 0, 1, "two dots lead upwards, however they are written");
+}
+
+#[tokio::test]
+async fn a_key_in_a_header_is_no_template() {
+    for key in ["a%Yb", "ab%zz", "a{{n}}b", "100%%", "\\%Y"] {
+        let server = HttpServer::start().await;
+        let sink = http(&server, "request.headers.X-API-Key = 'K ${KEY}'");
+        let mut config = load_with(&sink, &Env::from_pairs([("KEY", key)])).unwrap();
+        config.sources = vec![("in".to_owned(), Box::new(Scripted { chunks: vec![lines(1)] }))];
+        start(config).await.stop(WITHIN).await;
+        assert_eq!(server.requests()[0].header("x-api-key"), Some(format!("K {key}").as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_many_loki_streams_is_within_the_limit() {
+    for compression in ["none", "snappy"] {
+        let server = HttpServer::start().await;
+        let options = format!(
+            "endpoint = '{}'\nencoding.codec = 'json'\nlabels.n = '{{{{ n }}}}'\ncompression = '{compression}'\n\
+             batch.max_bytes = 3000\nhealthcheck = false",
+            server.url("")
+        );
+        let report = ship(&sink("out", "loki", &options), &lines(100)).await;
+        check_books(&report, 100, 0, compression);
+        let bodies: Vec<_> = server.requests().iter().map(|request| request.body().len()).collect();
+        assert!(bodies.len() > 3 && bodies.iter().all(|size| *size <= 3000), "{compression}: {bodies:?}");
+    }
+}
+
+#[tokio::test]
+async fn too_large_is_split_whatever_the_retry_strategy() {
+    for strategy in ["{type = 'all'}", "{type = 'none'}", "{type = 'custom', status_codes = [503]}"] {
+        let server = HttpServer::start().await;
+        server.respond_with(takes_one);
+        let report = ship(&http(&server, &format!("retry_strategy = {strategy}")), &lines(4)).await;
+        check_books(&report, 4, 0, strategy);
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn run_to_the_end(mut running: RunningTopology, deadline: Durat
     let signal = stop_signal().map_err(Failure::failed)?;
     tokio::pin!(signal);
     tokio::select! {
-        () = running.finished() => {}
+        () = running.ended() => {}
         () = &mut signal => tracing::info!("stopping: delivering what is left, for at most {} s", deadline.as_secs_f64()),
     }
     let second = stop_signal().map_err(Failure::failed)?;

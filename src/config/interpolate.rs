@@ -4,6 +4,7 @@
 //! around it, and what comes in is not looked at again.
 
 use crate::env::Env;
+use crate::template::Template;
 
 /// Resolves the references of one value.
 ///
@@ -21,11 +22,17 @@ use crate::env::Env;
 /// # Errors
 /// One for each reference that has no value.
 pub fn interpolate(text: &str, env: &Env) -> Result<String, Vec<String>> {
-    interpolate_into(text, env, &mut Vec::new())
+    interpolate_into(text, env, false, &mut Vec::new())
 }
 
-/// The same; `used` gets every value that came in, so that no message repeats it.
-pub(super) fn interpolate_into(text: &str, env: &Env, used: &mut Vec<String>) -> Result<String, Vec<String>> {
+/// The same; in a template, what comes in is escaped. `used` gets every value that came in, so that no
+/// message repeats it.
+pub(super) fn interpolate_into(
+    text: &str,
+    env: &Env,
+    is_template: bool,
+    used: &mut Vec<String>,
+) -> Result<String, Vec<String>> {
     let mut out = String::with_capacity(text.len());
     let mut errors = Vec::new();
     let mut rest = text;
@@ -44,7 +51,7 @@ pub(super) fn interpolate_into(text: &str, env: &Env, used: &mut Vec<String>) ->
         };
         match reference.resolve(env) {
             Ok(value) => {
-                out.push_str(&value);
+                out.push_str(&if is_template { Template::escape(&value) } else { value.clone() });
                 used.push(value);
             }
             Err(error) => errors.push(error),

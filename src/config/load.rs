@@ -264,10 +264,12 @@ impl Loader<'_> {
     fn interpolate(&self, value: &mut Value, path: &str, used: &mut Vec<String>) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         match value {
-            Value::String(text) if text.contains('$') => match interpolate_into(text, self.env, used) {
-                Ok(resolved) => *text = resolved,
-                Err(errors) => problems.extend(errors.into_iter().map(|error| Problem::at(path, error))),
-            },
+            Value::String(text) if text.contains('$') => {
+                match interpolate_into(text, self.env, is_header(path), used) {
+                    Ok(resolved) => *text = resolved,
+                    Err(errors) => problems.extend(errors.into_iter().map(|error| Problem::at(path, error))),
+                }
+            }
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     problems.extend(
@@ -343,6 +345,12 @@ impl Loader<'_> {
 }
 
 type Ids = BTreeMap<String, (&'static str, Place)>;
+
+/// Whether the option at this path is a header, whose value is a template: a key from the environment
+/// must not be read as one.
+fn is_header(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(parent, _)| parent == "headers" || parent.ends_with(".headers"))
+}
 
 fn producers<'a>(ids: &'a Ids) -> impl Iterator<Item = &'a String> + use<'a> {
     ids.iter().filter(|(_, (kind, _))| *kind != "sinks").map(|(id, _)| id)

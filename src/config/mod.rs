@@ -20,6 +20,7 @@ pub use registry::{ComponentInfo, ComponentKind, Registry};
 use crate::env::Env;
 use crate::event::LogEvent;
 use crate::http::ProxyConfig;
+use crate::secret::SensitiveString;
 use crate::topology::{BufferReceiver, BufferSettings, Capacity, SourceSender, WhenFull};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -278,7 +279,7 @@ pub struct HealthcheckConfig {
     /// How long it may take. Default: 10 s.
     pub timeout: Duration,
     /// What to ask instead of the sink's own endpoint, for sinks that say so (`http`, `axiom`).
-    pub uri: Option<String>,
+    pub uri: Option<SensitiveString>,
 }
 
 #[derive(Deserialize)]
@@ -286,7 +287,7 @@ pub struct HealthcheckConfig {
 struct HealthcheckTable {
     enabled: Option<bool>,
     timeout: Option<Seconds>,
-    uri: Option<String>,
+    uri: Option<SensitiveString>,
 }
 
 impl Default for HealthcheckConfig {

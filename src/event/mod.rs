@@ -46,12 +46,11 @@ impl LogEvent {
     /// # Errors
     /// Gives the bytes back if they are not one JSON object (see [`json::is_object`]).
     pub fn from_json(payload: Bytes) -> Result<LogEvent, Bytes> {
-        if std::str::from_utf8(&payload).is_ok_and(json::is_object)
-            && let Ok(text) = ByteString::try_from(payload.clone())
-        {
-            return Ok(LogEvent::new(Body::Raw(text)));
+        // The clone shares the bytes; it is what is given back.
+        match ByteString::try_from(payload.clone()) {
+            Ok(text) if json::is_object(&text) => Ok(LogEvent::new(Body::Raw(text))),
+            _ => Err(payload),
         }
-        Err(payload)
     }
 
     /// An event for a payload that is no JSON object: `{"message": payload, "fly": {...},

@@ -1,5 +1,5 @@
-//! NATS: servers, authentication, subjects. Used by the `nats` source and by the demo's sample apps;
-//! with `sources/nats.rs`, the only place that names the NATS library.
+//! NATS: servers, authentication, subjects. Used by the `nats` source and by the demo's sample apps; the
+//! only place that names the NATS library.
 //!
 //! - `auth`: [`NatsAuth`], who we are, read anew at each connect
 //! - `connection`: [`Connection`], one client that connects for ever

@@ -258,10 +258,9 @@ impl Batcher {
         let start = opened.batch.body.len();
         let encoded = encode(&event, &mut opened.batch.body).map_err(PushError::Encode);
         let size = opened.batch.body.len() - start;
-        let checked = encoded.and_then(|()| match size > limits.max_event_bytes {
-            true => Err(PushError::TooLarge { size, limit: limits.max_event_bytes }),
-            false => Ok(()),
-        });
+        let is_too_large = size > limits.max_event_bytes;
+        let too_large = PushError::TooLarge { size, limit: limits.max_event_bytes };
+        let checked = encoded.and(if is_too_large { Err(too_large) } else { Ok(()) });
         if let Err(error) = checked {
             opened.batch.body.truncate(mark);
             if opened.batch.entries.is_empty() {

@@ -120,9 +120,12 @@ impl StreamSink for FileSink {
                     }
                 }
             }
-            for (path, events) in by_path {
+            // All of them before the first is written: an event that waits is counted if its sink is ended.
+            let encoded = by_path.into_iter().map(|(path, events)| {
                 let mut receipts = Receipts::new(Arc::clone(input.counts()));
-                let out = self.encode(events, &mut receipts);
+                (path, self.encode(events, &mut receipts), receipts)
+            });
+            for (path, out, mut receipts) in encoded.collect::<Vec<_>>() {
                 receipts.settle(match self.append(&path, &out).await {
                     Ok(()) => Outcome::Delivered,
                     Err(_) => Outcome::Rejected,

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// Where to; a template. A user and password in it become Basic authentication.
+    /// Where to; a template, in which the values of fields are percent-encoded. A user and password in it
+    /// become Basic authentication.
     #[serde(deserialize_with = "uri_template")]
     uri: Template,
     /// The method. Default: `post`.
@@ -37,6 +38,9 @@ pub struct Http {
     /// Vector's old place for `request.headers`.
     #[serde(default)]
     headers: BTreeMap<String, Template>,
+    /// Whether what an event brings into the URI stands there as it is.
+    #[serde(skip)]
+    is_unconfined: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -98,7 +102,7 @@ impl Http {
     }
 
     /// The URI must be one, and an event must not choose the host: a key would go wherever it says.
-    fn check_uri(&self, is_unconfined: bool) -> Result<()> {
+    fn check_uri(&self) -> Result<()> {
         if let Some(text) = self.uri.as_static() {
             return check_endpoint("uri", text);
         }
@@ -109,7 +113,7 @@ impl Http {
         if !matches!(scheme, "http" | "https") {
             return Err("uri: not HTTP; expected a URI that starts with http:// or https://".into());
         }
-        if !rest.contains('/') && !is_unconfined {
+        if !rest.contains('/') && !self.is_unconfined {
             return Err("uri: an event could choose the host; put a `/` between the host and the first field, or set \
                         dangerously_allow_unconfined_template_resolution = true"
                 .into());
@@ -130,7 +134,8 @@ impl HttpSink for Http {
 
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         self.take_userinfo()?;
-        self.check_uri(options.dangerously_allow_unconfined_template_resolution)?;
+        self.is_unconfined = options.dangerously_allow_unconfined_template_resolution;
+        self.check_uri()?;
         if let Some(auth) = &self.auth {
             auth.header()?;
         }
@@ -168,7 +173,8 @@ impl HttpSink for Http {
         if self.uri.as_static().is_some() {
             return Ok(Partition::new());
         }
-        match self.uri.render(event) {
+        let rendered = if self.is_unconfined { self.uri.render(event) } else { self.uri.render_uri(event) };
+        match rendered {
             Ok(uri) => Ok(vec![uri]),
             Err(error) => Err(EncodeError { reason: format!("uri: {error}") }),
         }

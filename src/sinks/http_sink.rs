@@ -11,6 +11,7 @@ use crate::config::{Error, Healthcheck, Result, SinkConfig, SinkContext, StreamS
 use crate::event::LogEvent;
 use crate::http::HttpClient;
 use crate::log_limit::LogLimit;
+use crate::secret::SensitiveString;
 use crate::template::Template;
 use crate::tls::TlsConfig;
 use crate::topology::{BufferReceiver, Outcome};
@@ -313,12 +314,26 @@ impl<S: HttpSink> HttpSinkConfig<S> {
     }
 }
 
+impl<S: HttpSink> HttpSinkConfig<S> {
+    /// The sink's own healthcheck, with the headers of the user's that are the same for every request: a
+    /// gateway may want one.
+    fn healthcheck(&self, cx: &SinkContext) -> Result<Option<HealthcheckRequest>> {
+        let uri = cx.healthcheck.uri.as_ref().map(SensitiveString::expose);
+        let Some(mut check) = self.sink.healthcheck(uri)? else { return Ok(None) };
+        for (name, template) in &self.headers {
+            if let Some(text) = template.as_static() {
+                check.request.headers_mut().insert(name.clone(), SensitiveString::from(text).to_header("")?);
+            }
+        }
+        Ok(Some(check))
+    }
+}
+
 impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)> {
         let timeout = self.options.request.timeout_secs.0;
         let client = HttpClient::new(&self.options.tls, &cx.proxy, timeout)?;
-        let healthcheck =
-            healthcheck(client.clone(), self.sink.healthcheck(cx.healthcheck.uri.as_deref())?, timeout);
+        let healthcheck = healthcheck(client.clone(), self.healthcheck(cx)?, timeout);
         let shared = Arc::new(Shared {
             id: cx.id.clone(),
             sink: Arc::clone(&self.sink),
@@ -571,6 +586,11 @@ impl<S: HttpSink> Shared<S> {
     }
 
     fn judge(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
+        let verdict = self.sink.verdict(response, batch);
+        // Sending the same again would be in vain, whatever the strategy says.
+        if verdict == Verdict::TooLarge {
+            return verdict;
+        }
         let is_success = response.status().is_success();
         let retry = || Verdict::Retry { after: retry_after(response, SystemTime::now()) };
         match &self.options.retry_strategy {
@@ -582,7 +602,7 @@ impl<S: HttpSink> Shared<S> {
                     false => Verdict::Rejected { reason: describe(response) },
                 }
             }
-            _ => self.sink.verdict(response, batch),
+            _ => verdict,
         }
     }
 

@@ -105,7 +105,7 @@ impl Pairs {
             };
             if template
                 .as_static()
-                .is_some_and(|text| !is_label(text) && !(wildcard.is_some() && text.is_empty()))
+                .is_some_and(|text| !(is_label(text) || wildcard.is_some() && text.is_empty()))
             {
                 return Err(format!("{option}: `{name}` is not a label's name; expected letters, digits and `_`, or a trailing `*`").into());
             }
@@ -213,8 +213,10 @@ impl HttpSink for Loki {
         Algorithm::Snappy.into()
     }
 
+    /// What is joined here is not the body itself: see [`Entry`]. Its prefix is as long as what stands
+    /// around the streams.
     fn framing(&self) -> Framing {
-        Framing::CONCATENATED
+        Framing { prefix: b"{\"streams\":[]}".into(), ..Framing::CONCATENATED }
     }
 
     fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
@@ -323,6 +325,9 @@ impl HttpSink for Loki {
     /// `/ready`; a hosted Loki has none and answers 404, but it answers.
     fn healthcheck(&self, _uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
         let mut builder = Request::get(format!("{}/ready", self.endpoint.trim_end_matches('/')));
+        if let Some(tenant) = self.tenant_id.as_ref().and_then(Template::as_static) {
+            builder = builder.header("X-Scope-OrgID", tenant);
+        }
         if let Some(auth) = &self.auth {
             builder = builder.header(AUTHORIZATION, auth.header()?);
         }
@@ -429,7 +434,9 @@ fn selector(pairs: &[(String, String)]) -> Vec<u8> {
     format!("{{{}}}", labels.join(", ")).into_bytes()
 }
 
-/// An entry as it stands in a batch: its time, its stream's labels, and itself as it will be sent.
+/// An entry as it stands in a batch: its time, its stream's labels, and itself as it will be sent. It
+/// takes as much room as it can take at most in the body, where streams may have many entries, so that
+/// the limits of a batch hold for the body.
 struct Entry<'a> {
     time: i64,
     stream: &'a [u8],
@@ -437,7 +444,11 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// `{"stream":,"values":[]},` has 24 bytes, of which the two numbers take 16.
+    const PADDING: [u8; 8] = [0; 8];
+
     fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&Entry::PADDING);
         out.extend_from_slice(&self.time.to_le_bytes());
         out.extend_from_slice(&(self.stream.len() as u64).to_le_bytes());
         out.extend_from_slice(self.stream);
@@ -445,7 +456,8 @@ impl<'a> Entry<'a> {
     }
 
     fn read(bytes: &'a [u8]) -> Option<Entry<'a>> {
-        let (time, rest) = bytes.split_first_chunk::<8>()?;
+        let (_, rest) = bytes.split_first_chunk::<{ Entry::PADDING.len() }>()?;
+        let (time, rest) = rest.split_first_chunk::<8>()?;
         let (length, rest) = rest.split_first_chunk::<8>()?;
         let (stream, text) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
         Some(Entry { time: i64::from_le_bytes(*time), stream, text })

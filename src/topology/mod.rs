@@ -427,6 +427,15 @@ impl RunningTopology {
         }
     }
 
+    /// Waits until everything has ended by itself, or a component has failed: then
+    /// [`RunningTopology::stop`] gives the others a deadline.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            () = self.shutdown.clone().cancelled_owned() => {}
+            () = self.finished() => {}
+        }
+    }
+
     /// What has failed so far; see [`RunningTopology::finished`].
     pub fn failures(&self) -> &[String] {
         &self.failures
