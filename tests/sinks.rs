@@ -274,6 +274,54 @@ fn every_sink_has_its_rows() {
     }
 }
 
+/// The files of `src/sinks` that are no destinations.
+const KERNEL: &[&str] = &["auth", "batch", "codec", "compression", "http_sink", "mod", "request"];
+
+#[test]
+fn every_file_of_a_component_is_registered() {
+    let registry = Registry::builtin();
+    for (kind, others) in [
+        (ComponentKind::Source, &["mod"][..]),
+        (ComponentKind::Transform, &["mod"]),
+        (ComponentKind::Sink, KERNEL),
+    ] {
+        let folder = format!("{}/src/{}", env!("CARGO_MANIFEST_DIR"), kind.plural());
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        files.retain(|file| !others.contains(&file.as_str()));
+        files.sort();
+        let registered: Vec<_> = registry.components(kind).iter().map(|info| info.name.to_owned()).collect();
+        assert_eq!(registered, files, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn proxies_of_the_environment_and_of_the_sink_are_used() {
+    let (proxy, other) = (HttpServer::start().await, HttpServer::start().await);
+    let (url, other_url) = (proxy.url(""), other.url(""));
+    for (variables, options, is_proxied) in [
+        (vec![("http_proxy", url.as_str())], String::new(), true),
+        (vec![("HTTP_PROXY", url.as_str())], String::new(), true),
+        (vec![("http_proxy", other_url.as_str())], format!("proxy.http = '{url}'"), true),
+        (vec![("http_proxy", url.as_str()), ("no_proxy", "127.0.0.1")], String::new(), false),
+        (vec![("http_proxy", url.as_str())], "proxy.enabled = false".to_owned(), false),
+    ] {
+        let destination = HttpServer::start().await;
+        let before = proxy.requests().len();
+        let config = scripted(&http(&destination, &options), vec![lines(1)]);
+        let options = TopologyOptions { env: Env::from_pairs(variables), ..TopologyOptions::default() };
+        let mut running = Topology::start(config, &options).await.unwrap();
+        check_books(&running.stop(WITHIN).await, 1, 0, "through the proxy or not");
+        assert_eq!(proxy.requests().len() - before, usize::from(is_proxied));
+        assert_eq!(destination.requests().len(), usize::from(!is_proxied));
+        if is_proxied {
+            let host = format!("127.0.0.1:{}", destination.port());
+            assert_eq!(proxy.requests()[before].header("host"), Some(host.as_str()));
+        }
+    }
+    assert!(other.requests().is_empty());
+}
+
 #[test]
 fn every_example_loads_and_hides_its_secrets() {
     for (info, (_, secret)) in Registry::builtin().components(ComponentKind::Sink).iter().zip(SINKS) {
