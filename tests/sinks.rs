@@ -287,7 +287,8 @@ fn every_file_of_a_component_is_registered() {
     ] {
         let folder = format!("{}/src/{}", env!("CARGO_MANIFEST_DIR"), kind.plural());
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        let mut files: Vec<_> =
+            files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
         files.retain(|file| !others.contains(&file.as_str()));
         files.sort();
         let registered: Vec<_> = registry.components(kind).iter().map(|info| info.name.to_owned()).collect();

@@ -2,9 +2,11 @@
 
 use crate::env::Env;
 use crate::secret::SensitiveString;
-use serde::Deserialize;
+use base64::Engine;
+use serde::{Deserialize, Serialize};
 use snafu::{OptionExt, ResultExt, Snafu};
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 /// Who we are to a NATS server.
 #[derive(Clone, Debug, Deserialize)]
@@ -152,6 +154,36 @@ pub enum AuthError {
     PublicKey,
 }
 
+/// Who we are, as CONNECT says it: secrets in the open, for as long as it takes to write them. No
+/// `Debug`.
+#[derive(Default, Serialize)]
+pub(super) struct Credentials {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Zeroizing<String>>,
+    #[serde(rename = "pass", skip_serializing_if = "Option::is_none")]
+    password: Option<Zeroizing<String>>,
+    #[serde(rename = "auth_token", skip_serializing_if = "Option::is_none")]
+    token: Option<Zeroizing<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt: Option<Zeroizing<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nkey: Option<String>,
+    #[serde(rename = "sig", skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+}
+
+impl Credentials {
+    pub(super) fn user_password(user: &SensitiveString, password: &SensitiveString) -> Credentials {
+        let text = |secret: &SensitiveString| Some(Zeroizing::new(secret.expose().to_owned()));
+        Credentials { user: text(user), password: text(password), ..Credentials::default() }
+    }
+
+    pub(super) fn token(token: &SensitiveString) -> Credentials {
+        let token = Zeroizing::new(token.expose().to_owned());
+        Credentials { token: Some(token), ..Credentials::default() }
+    }
+}
+
 impl NatsAuth {
     /// A seed that is given must be the public key's; one in a file may not be there yet.
     fn check(&self) -> Result<(), AuthError> {
@@ -168,19 +200,18 @@ impl NatsAuth {
 
     /// What to send in CONNECT to a server that has sent this nonce. Secrets that came from files are
     /// read anew.
-    pub(super) fn answer(&self, nonce: &[u8], env: &Env) -> Result<async_nats::Auth, AuthError> {
-        let mut auth = async_nats::Auth::new();
+    pub(super) fn answer(&self, nonce: &[u8], env: &Env) -> Result<Credentials, AuthError> {
+        let mut auth = Credentials::default();
         match self {
             NatsAuth::UserPassword { user, password } => {
-                auth.username = Some(env.refresh(user).expose().to_owned());
-                auth.password = Some(env.refresh(password).expose().to_owned());
+                auth = Credentials::user_password(&env.refresh(user), &env.refresh(password));
             }
-            NatsAuth::Token { value } => auth.token = Some(env.refresh(value).expose().to_owned()),
+            NatsAuth::Token { value } => auth = Credentials::token(&env.refresh(value)),
             NatsAuth::CredentialsFile { path } => {
                 let path = env.refresh(path);
                 let text = if path.expose().contains("-----BEGIN") { path } else { read(&path)? };
                 let part = |name| pem_like(text.expose(), name).context(MalformedSnafu { part: name });
-                auth.jwt = Some(part("NATS USER JWT")?.to_owned());
+                auth.jwt = Some(Zeroizing::new(part("NATS USER JWT")?.to_owned()));
                 auth.signature = Some(sign(part("USER NKEY SEED")?, nonce)?);
             }
             NatsAuth::Nkey { seed, .. } => {
@@ -209,8 +240,10 @@ fn key_pair(seed: &str) -> Result<nkeys::KeyPair, AuthError> {
     nkeys::KeyPair::from_seed(seed.trim()).map_err(|_| AuthError::Seed)
 }
 
-fn sign(seed: &str, nonce: &[u8]) -> Result<Vec<u8>, AuthError> {
-    key_pair(seed)?.sign(nonce).map_err(|_| AuthError::Seed)
+/// The signature as CONNECT wants it: base64 for URLs, without padding.
+fn sign(seed: &str, nonce: &[u8]) -> Result<String, AuthError> {
+    let signature = key_pair(seed)?.sign(nonce).map_err(|_| AuthError::Seed)?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// What stands between `-----BEGIN name-----` and the dashes after it.
@@ -277,8 +310,10 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let auth = NatsAuth::CredentialsFile { path: path.to_str().unwrap().into() };
         let answer = auth.answer(b"nonce", &Env::default()).unwrap();
-        assert_eq!(answer.jwt.as_deref(), Some("eyJ0"));
-        pair.verify(b"nonce", &answer.signature.unwrap()).unwrap();
+        assert_eq!(answer.jwt.as_ref().map(|jwt| jwt.as_str()), Some("eyJ0"));
+        let signature =
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(answer.signature.unwrap()).unwrap();
+        pair.verify(b"nonce", &signature).unwrap();
 
         std::fs::write(&path, "nothing").unwrap();
         let error = auth.answer(b"nonce", &Env::default()).err().unwrap().to_string();

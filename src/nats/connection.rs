@@ -1,16 +1,25 @@
 //! [`Connection`]: a client that connects, and connects again, for ever.
+//!
+//! It has no task and no queue of its own: whoever asks for the next chunk reads the socket. While
+//! nobody asks, messages wait in the server, and nothing is dropped here.
 
-use super::{NatsAuth, Servers};
+use super::protocol::{Op, ProtocolError, parse};
+use super::{AuthError, NatsAuth, Servers};
 use crate::env::Env;
 use crate::log_limit::LogLimit;
-use async_nats::connection::State;
-use async_nats::{ClientError, ConnectOptions, Event, ServerError};
-use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
+use bytes::{Buf, Bytes, BytesMut};
+use bytestring::ByteString;
+use rand::seq::SliceRandom;
+use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
+use snafu::{OptionExt, ResultExt, Snafu};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
@@ -25,233 +34,503 @@ pub struct ConnectionOptions {
     pub auth: Option<NatsAuth>,
     /// TLS, and whether it is required.
     pub tls: Option<(rustls::ClientConfig, bool)>,
-    /// How many messages wait in each subscription before the client drops the newest.
-    pub subscriber_capacity: usize,
     /// For secrets that are read anew at each connect.
     pub env: Env,
 }
 
 /// One client, connected or trying to be.
-#[derive(Debug)]
 pub struct Connection {
-    client: async_nats::Client,
-    /// In the order in which they were made; one that has ended leaves an empty place.
-    subscriptions: Vec<Option<async_nats::Subscriber>>,
-    /// Where to look first for the next message, so that no subscription starves another.
-    turn: usize,
-    /// How many messages have been taken from the subscriptions.
-    taken: u64,
-    /// How many were missing at the last moments when nothing waited.
-    missing: [u64; 4],
-    lost: u64,
+    options: ConnectionOptions,
+    tls: Option<TlsConnector>,
+    /// The configured servers, and those that a server has told us of.
+    servers: Vec<String>,
+    subscriptions: Vec<(String, Option<String>)>,
+    link: Option<Link>,
+    /// How often in a row connecting has failed.
+    attempts: usize,
+    drain: Drain,
+    disconnects: u64,
+    log: ConnectionLog,
 }
 
 /// A message as it came.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Message {
     /// Which subscription it came on, from 0, in the order in which they were made.
     pub subscription: usize,
     /// Its subject.
-    pub subject: async_nats::Subject,
-    /// Its payload: a slice of the client's read buffer, so that to keep one is to keep all of that.
+    pub subject: ByteString,
+    /// Its payload: like the subject a slice of the block that was read, so that to keep one is to keep
+    /// all of that.
     pub payload: Bytes,
 }
 
+impl Message {
+    /// Gives the message memory of its own.
+    pub fn detach(&mut self) {
+        self.subject = String::from(&*self.subject).into();
+        self.payload = Bytes::copy_from_slice(&self.payload);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// The server knows; so many of its answers to our `PING`s are still to come, and the last is the end.
+    Asked {
+        pongs: u32,
+    },
+    Done,
+}
+
+/// An open connection.
+struct Link {
+    stream: Box<dyn Stream>,
+    input: BytesMut,
+    /// What is still to be written; kept here, so that a write that is cancelled half-way goes on.
+    output: BytesMut,
+    /// `PING`s of ours without an answer.
+    unanswered: u32,
+    next_ping: Instant,
+    /// How much room is made for the next read: more while reads fill it, less while they don't.
+    room: usize,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// How long a server may take from the first packet to its answer to our `PING`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may be silent before we ask whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How often we ask before the connection counts as dead.
+const MAX_UNANSWERED: u32 = 2;
+/// Room for a read: as much as a slow stream needs, and as a fast one can use.
+const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
+
+/// There is no connection, or no longer one.
+#[derive(Debug, Snafu)]
+enum LinkError {
+    #[snafu(display("{source}"))]
+    Io { source: io::Error },
+    #[snafu(display("the server has closed the connection"))]
+    Closed,
+    #[snafu(display("no answer to {MAX_UNANSWERED} pings"))]
+    Silent,
+    #[snafu(display("no answer within {} s", CONNECT_TIMEOUT.as_secs()))]
+    Timeout,
+    #[snafu(display("the name {host} has no address"))]
+    NoAddress { host: String },
+    #[snafu(transparent)]
+    Protocol { source: ProtocolError },
+    #[snafu(display("the server's INFO cannot be read: {source}"))]
+    Info { source: serde_json::Error },
+    #[snafu(display("TLS is required, but tls.enabled is false"))]
+    TlsSwitchedOff,
+    #[snafu(transparent)]
+    Auth { source: AuthError },
+    /// The server says why it ends the connection.
+    #[snafu(display("{message}"))]
+    Refused { message: String },
+}
+
+/// What we read of `INFO`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Info {
+    nonce: String,
+    tls_required: bool,
+    connect_urls: Vec<String>,
+    ldm: bool,
+}
+
+/// What we say in `CONNECT`.
+#[derive(Serialize)]
+struct Connect<'a> {
+    verbose: bool,
+    pedantic: bool,
+    tls_required: bool,
+    name: &'a str,
+    lang: &'static str,
+    version: &'static str,
+    protocol: u8,
+    echo: bool,
+    headers: bool,
+    #[serde(flatten)]
+    credentials: super::auth::Credentials,
+}
+
 impl Connection {
-    /// Makes the client, and returns before it is connected: it tries for ever.
-    ///
-    /// # Errors
-    /// If the client refuses the options.
-    pub async fn open(options: ConnectionOptions) -> Result<Connection, String> {
-        let ConnectionOptions { id, name, servers, auth, tls, subscriber_capacity, env } = options;
-        let auth = auth.or_else(|| {
-            servers.userinfo.clone().map(|userinfo| match userinfo {
-                (user, Some(password)) => NatsAuth::UserPassword { user, password },
-                (token, None) => NatsAuth::Token { value: token },
-            })
-        });
-        let log = Arc::new(ConnectionLog::new(id, servers.urls.clone()));
-        let mut connect = match auth {
-            None => ConnectOptions::new(),
-            Some(auth) => {
-                let log = Arc::clone(&log);
-                ConnectOptions::with_auth_callback(move |nonce| {
-                    let answer = auth.answer(&nonce, &env);
-                    if let Err(error) = &answer {
-                        log.auth_failed(error);
-                    }
-                    std::future::ready(answer.map_err(async_nats::AuthError::new))
-                })
-            }
-        };
-        if let Some((config, is_required)) = tls {
-            connect = connect.tls_client_config(config).require_tls(is_required);
+    /// The client; it connects when it is first asked for something.
+    pub fn new(options: ConnectionOptions) -> Connection {
+        let log = ConnectionLog::new(&options);
+        let tls = options.tls.as_ref().map(|(config, _)| TlsConnector::from(Arc::new(config.clone())));
+        let mut servers = options.servers.urls.clone();
+        // So that many clients do not all go to the first server of the list.
+        servers.shuffle(&mut rand::rng());
+        Connection {
+            options,
+            tls,
+            servers,
+            subscriptions: Vec::new(),
+            link: None,
+            attempts: 0,
+            drain: Drain::No,
+            disconnects: 0,
+            log,
         }
-        let addresses: Result<Vec<async_nats::ServerAddr>, _> =
-            servers.urls.iter().map(|url| url.parse()).collect();
-        let client = connect
-            .name(name)
-            .retry_on_initial_connect()
-            // Two unanswered ones end a connection that has died unnoticed.
-            .ping_interval(Duration::from_secs(20))
-            .reconnect_delay_callback(reconnect_delay)
-            .subscription_capacity(subscriber_capacity)
-            .event_callback(move |event| {
-                let log = Arc::clone(&log);
-                async move { log.event(&event) }
-            })
-            .connect(addresses.map_err(|error| error.to_string())?)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(Connection { client, subscriptions: Vec::new(), turn: 0, taken: 0, missing: [0; 4], lost: 0 })
     }
 
-    /// Adds a subscription; the server hears of it as soon as there is a connection, and again at each
-    /// new one.
-    ///
-    /// # Errors
-    /// If the client has ended, which it never does by itself.
-    pub async fn subscribe(&mut self, subject: &str, queue: Option<&str>) -> Result<(), String> {
-        let subject = subject.to_owned();
-        let subscriber = match queue {
-            Some(queue) => self.client.queue_subscribe(subject, queue.to_owned()).await,
-            None => self.client.subscribe(subject).await,
+    /// Adds a subscription, before the first message is asked for. The server hears of it at each new
+    /// connection.
+    pub fn subscribe(&mut self, subject: &str, queue: Option<&str>) {
+        self.subscriptions.push((subject.to_owned(), queue.map(str::to_owned)));
+    }
+
+    /// Waits for messages, connecting first where there is no connection: everything that one read brings,
+    /// at least one message. `None` after [`Connection::drain`], when there are no more. Safe to cancel.
+    pub async fn next_chunk(&mut self) -> Option<Vec<Message>> {
+        loop {
+            if self.drain == Drain::Done {
+                return None;
+            }
+            if self.link.is_none() {
+                if self.drain != Drain::No {
+                    return None;
+                }
+                self.connect().await;
+            }
+            let mut chunk = Vec::new();
+            match self.exchange(&mut chunk).await {
+                Ok(()) => {}
+                Err(error) => self.disconnected(&error),
+            }
+            if !chunk.is_empty() {
+                return Some(chunk);
+            }
+        }
+    }
+
+    /// Connects, however long it takes.
+    async fn connect(&mut self) {
+        while self.link.is_none() {
+            tokio::time::sleep(reconnect_delay(self.attempts)).await;
+            let server = self.servers[self.attempts % self.servers.len()].clone();
+            self.attempts += 1;
+            match timeout(CONNECT_TIMEOUT, self.open(&server)).await.unwrap_or(Err(LinkError::Timeout)) {
+                Ok(link) => {
+                    self.attempts = 0;
+                    self.link = Some(link);
+                    tracing::info!(source = self.log.id, "connected to NATS");
+                }
+                Err(error) => self.log.cannot_connect(&server, &error),
+            }
+        }
+    }
+
+    async fn open(&mut self, server: &str) -> Result<Link, LinkError> {
+        let (host, port) = super::servers::host_and_port(server);
+        let no_address = NoAddressSnafu { host: &host };
+        let mut stream = Err(no_address.build());
+        for address in tokio::net::lookup_host((host.as_str(), port)).await.context(IoSnafu)? {
+            stream = TcpStream::connect(address).await.context(IoSnafu);
+            if stream.is_ok() {
+                break;
+            }
+        }
+        let stream = stream?;
+        stream.set_nodelay(true).context(IoSnafu)?;
+        let mut link = Link::new(Box::new(stream));
+        let info = link.read_info().await?;
+        let wants_tls =
+            server.starts_with("tls://") || self.options.tls.as_ref().is_some_and(|(_, required)| *required);
+        if info.tls_required || wants_tls {
+            let tls = self.tls.as_ref().context(TlsSwitchedOffSnafu)?;
+            let name = ServerName::try_from(host.clone()).ok().context(NoAddressSnafu { host })?;
+            link = Link::new(Box::new(tls.connect(name, link.stream).await.context(IoSnafu)?));
+        }
+        let auth = self.options.auth.as_ref();
+        let credentials = match (auth, &self.options.servers.userinfo) {
+            (Some(auth), _) => auth.answer(info.nonce.as_bytes(), &self.options.env)?,
+            (None, Some((user, Some(password)))) => super::auth::Credentials::user_password(user, password),
+            (None, Some((token, None))) => super::auth::Credentials::token(token),
+            (None, None) => super::auth::Credentials::default(),
         };
-        self.subscriptions.push(Some(subscriber.map_err(|error| error.to_string())?));
+        let connect = Connect {
+            verbose: false,
+            pedantic: false,
+            tls_required: wants_tls,
+            name: &self.options.name,
+            lang: "rust",
+            version: env!("CARGO_PKG_VERSION"),
+            protocol: 1,
+            echo: true,
+            headers: true,
+            credentials,
+        };
+        link.write(&[b"CONNECT ", &serde_json::to_vec(&connect).context(InfoSnafu)?, b"\r\n"]);
+        for (index, (subject, queue)) in self.subscriptions.iter().enumerate() {
+            let queue = queue.as_deref().unwrap_or_default();
+            link.write(&[format!("SUB {subject} {queue} {}\r\n", index + 1).as_bytes()]);
+        }
+        link.write(&[b"PING\r\n"]);
+        link.flush().await?;
+        link.wait_for_pong().await?;
+        self.learn(&info);
+        Ok(link)
+    }
+
+    /// Takes note of the servers of the cluster.
+    fn learn(&mut self, info: &Info) {
+        for address in &info.connect_urls {
+            let url = format!("nats://{address}");
+            // A server that asks for TLS says so itself.
+            if !self.servers.iter().any(|known| known.split("://").nth(1) == Some(address)) {
+                self.servers.push(url);
+            }
+        }
+    }
+
+    /// Writes what is to be written and reads once; what is whole is put into the chunk.
+    async fn exchange(&mut self, chunk: &mut Vec<Message>) -> Result<(), LinkError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.flush().await?;
+        // What came together with the answer to our first PING is there already.
+        if !self.take(chunk)? {
+            let Some(link) = &mut self.link else { return Ok(()) };
+            let next_ping = link.next_ping;
+            tokio::select! {
+                read = link.read() => read?,
+                () = tokio::time::sleep_until(next_ping) => link.ping()?,
+            }
+            self.take(chunk)?;
+        }
         Ok(())
     }
 
-    /// Waits for a message, then takes those that are there already: at most so many messages, and
-    /// about so many bytes. `None` when every subscription has ended. Safe to cancel.
-    pub async fn next_chunk(&mut self, max_messages: usize, max_bytes: usize) -> Option<Vec<Message>> {
-        self.turn = (self.turn + 1) % self.subscriptions.len().max(1);
-        let first = std::future::poll_fn(|cx| self.poll_next(cx)).await?;
-        let mut bytes = first.payload.len();
-        let mut chunk = vec![first];
-        // Read before the queue is emptied: what is counted here and not found below was dropped.
-        let arrived = self.arrived();
-        let mut is_empty = false;
-        while chunk.len() < max_messages && bytes < max_bytes {
-            // Unconstrained: tokio would otherwise say after 128 messages that there are no more, to let
-            // other tasks run, and what is still in the queue would look as if it had been dropped.
-            let next = tokio::task::coop::unconstrained(std::future::poll_fn(|cx| self.poll_next(cx)));
-            let Some(Some(message)) = next.now_or_never() else {
-                is_empty = true;
-                break;
-            };
-            bytes += message.payload.len();
-            chunk.push(message);
-        }
-        self.taken += chunk.len() as u64;
-        if is_empty {
-            self.note_missing(arrived);
-        }
-        Some(chunk)
-    }
-
-    /// The next message of any subscription.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let mut has_ended = true;
-        let count = self.subscriptions.len();
-        for index in (self.turn..count).chain(0..self.turn) {
-            let Some(subscription) = &mut self.subscriptions[index] else { continue };
-            match subscription.poll_next_unpin(cx) {
-                Poll::Ready(Some(message)) => {
-                    let (subject, payload) = (message.subject, message.payload);
-                    return Poll::Ready(Some(Message { subscription: index, subject, payload }));
+    /// Takes every whole operation from what has been read; whether there was any.
+    fn take(&mut self, chunk: &mut Vec<Message>) -> Result<bool, LinkError> {
+        let Some(link) = &mut self.link else { return Ok(false) };
+        let (mut at, mut messages) = (0, Vec::new());
+        let mut infos = Vec::new();
+        let mut failure = None;
+        loop {
+            let rest = &link.input[at..];
+            match parse(rest) {
+                Ok(None) => break,
+                Err(error) => {
+                    failure = Some(error.into());
+                    break;
                 }
-                Poll::Ready(None) => self.subscriptions[index] = None,
-                Poll::Pending => has_ended = false,
+                Ok(Some((op, length))) => {
+                    match op {
+                        Op::Message { sid, subject, payload } => {
+                            let shift = |range: std::ops::Range<usize>| range.start + at..range.end + at;
+                            messages.push((sid, shift(subject), shift(payload)));
+                        }
+                        Op::Ping => link.output.extend_from_slice(b"PONG\r\n"),
+                        Op::Pong => {
+                            link.unanswered = link.unanswered.saturating_sub(1);
+                            self.drain = match self.drain {
+                                Drain::Asked { pongs: 0 | 1 } => Drain::Done,
+                                Drain::Asked { pongs } => Drain::Asked { pongs: pongs - 1 },
+                                other => other,
+                            };
+                        }
+                        Op::Ok => {}
+                        Op::Info(range) => infos.extend(serde_json::from_slice::<Info>(&rest[range])),
+                        Op::Error(range) => {
+                            let message =
+                                String::from_utf8_lossy(&rest[range]).trim_matches([' ', '\'']).to_owned();
+                            // Only this leaves the connection open.
+                            match message.to_lowercase().contains("permissions violation") {
+                                true => self.log.refused(&message),
+                                false => failure = Some(LinkError::Refused { message }),
+                            }
+                        }
+                    }
+                    at += length;
+                }
             }
         }
-        if has_ended { Poll::Ready(None) } else { Poll::Pending }
+        let block = link.input.split_to(at).freeze();
+        chunk.reserve_exact(messages.len());
+        for (sid, subject, payload) in messages {
+            // A subject is text, or it is not one that we could have subscribed to.
+            let subject = ByteString::try_from(block.slice(subject)).unwrap_or_default();
+            let subscription = usize::try_from(sid).unwrap_or_default().saturating_sub(1);
+            chunk.push(Message { subscription, subject, payload: block.slice(payload) });
+        }
+        for info in infos {
+            self.learn(&info);
+            if info.ldm {
+                tracing::info!(
+                    source = self.log.id,
+                    "the NATS server is about to stop; it will send us to another"
+                );
+            }
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(at > 0),
+        }
     }
 
-    fn arrived(&self) -> u64 {
-        self.client.statistics().in_messages.load(Ordering::Relaxed)
+    fn disconnected(&mut self, error: &LinkError) {
+        self.link = None;
+        self.disconnects += 1;
+        self.log.disconnected(error);
     }
 
-    /// The client counts a message before it puts it into a queue, so that one may seem to be missing
-    /// that is only late. What is missing several times in a row has been dropped.
-    fn note_missing(&mut self, arrived: u64) {
-        self.missing.rotate_left(1);
-        self.missing[3] = arrived.saturating_sub(self.taken);
-        self.lost = self.lost.max(*self.missing.iter().min().unwrap_or(&0));
-    }
-
-    /// How many messages the client has dropped because we read too slowly.
-    pub fn lost(&self) -> u64 {
-        self.lost
-    }
-
-    /// The same at the end, when nothing is late any more: exact.
-    pub fn lost_in_the_end(&self) -> u64 {
-        self.arrived().saturating_sub(self.taken).max(self.lost)
+    /// How often the connection has been lost: a server that stopped or broke, or that cut us off because
+    /// we read too slowly, which it does not tell.
+    pub fn disconnects(&self) -> u64 {
+        self.disconnects
     }
 
     /// Tells the server to send nothing more. What it has sent is still to be taken;
-    /// [`Connection::next_chunk`] then ends. Without a connection there is nothing to wait for, and
-    /// what is here already is all there is.
-    ///
-    /// async-nats 0.51 forgets a draining subscription as soon as it has told the server so, and with it
-    /// what is on its way at that moment. So this waits first, for at most a tenth of a second, until
-    /// nothing has come for a while; on a stream that never pauses, what is on its way is lost, and
-    /// counted.
-    pub async fn drain(&mut self) {
-        self.wait_until_still(5).await;
-        if self.client.connection_state() == State::Connected {
-            for subscription in self.subscriptions.iter_mut().flatten() {
-                // Fails only if the client has ended, and then the subscriptions have as well.
-                let _ = subscription.drain().await;
+    /// [`Connection::next_chunk`] then ends. Without a connection there is nothing to wait for.
+    pub fn drain(&mut self) {
+        self.drain = Drain::Done;
+        if let Some(link) = &mut self.link {
+            self.drain = Drain::Asked { pongs: link.unanswered + 1 };
+            for index in 0..self.subscriptions.len() {
+                link.write(&[format!("UNSUB {}\r\n", index + 1).as_bytes()]);
             }
-        } else {
-            for subscription in self.subscriptions.iter_mut().flatten() {
-                // Closes our side of the queue; what is in it can still be taken.
-                let _ = subscription.unsubscribe().now_or_never();
-            }
+            link.write(&[b"PING\r\n"]);
         }
     }
 
-    /// Waits until nothing has arrived for 20 ms, so many times at most.
-    pub async fn wait_until_still(&self, times: usize) {
-        for _ in 0..times {
-            let arrived = self.arrived();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            if self.arrived() == arrived {
-                return;
-            }
+    /// Publishes a message; [`Connection::flush`] sends it. For the demo's sample apps.
+    pub async fn publish(&mut self, subject: &str, payload: &[u8]) {
+        if self.link.is_none() {
+            self.connect().await;
+        }
+        if let Some(link) = &mut self.link {
+            link.write(&[format!("PUB {subject} {}\r\n", payload.len()).as_bytes(), payload, b"\r\n"]);
         }
     }
 
-    /// Whether there is a connection now.
-    pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
-    }
-
-    /// Publishes a message; it is sent as soon as there is a connection. For the demo's sample apps.
+    /// Sends what has been published, and waits until the server has taken it.
     ///
     /// # Errors
-    /// If the subject is not valid or the client has ended.
-    pub async fn publish(&self, subject: String, payload: Bytes) -> Result<(), String> {
-        self.client.publish(subject, payload).await.map_err(|error| error.to_string())
+    /// If the connection breaks.
+    pub async fn flush(&mut self) -> Result<(), String> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.write(&[b"PING\r\n"]);
+        let answered = async {
+            link.flush().await?;
+            link.wait_for_pong().await
+        };
+        answered.await.map_err(|error| error.to_string())
+    }
+}
+
+impl Link {
+    fn new(stream: Box<dyn Stream>) -> Link {
+        Link {
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            unanswered: 0,
+            next_ping: Instant::now() + PING_INTERVAL,
+            room: *ROOM.start(),
+        }
     }
 
-    /// Waits until everything published has been sent.
-    ///
-    /// # Errors
-    /// If the client has ended.
-    pub async fn flush(&self) -> Result<(), String> {
-        self.client.flush().await.map_err(|error| error.to_string())
+    fn write(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.output.extend_from_slice(part));
+    }
+
+    async fn flush(&mut self) -> Result<(), LinkError> {
+        while self.output.has_remaining() {
+            self.stream.write_buf(&mut self.output).await.context(IoSnafu)?;
+        }
+        self.stream.flush().await.context(IoSnafu)
+    }
+
+    async fn read(&mut self) -> Result<(), LinkError> {
+        if self.input.capacity() - self.input.len() < self.room / 4 {
+            self.input.reserve(self.room);
+        }
+        let room = self.input.capacity() - self.input.len();
+        let read = self.stream.read_buf(&mut self.input).await.context(IoSnafu)?;
+        if read == 0 {
+            return ClosedSnafu.fail();
+        }
+        self.room = if read == room { self.room * 2 } else { self.room.max(read * 2) / 2 };
+        self.room = self.room.clamp(*ROOM.start(), *ROOM.end());
+        self.next_ping = Instant::now() + PING_INTERVAL;
+        Ok(())
+    }
+
+    fn ping(&mut self) -> Result<(), LinkError> {
+        if self.unanswered >= MAX_UNANSWERED {
+            return SilentSnafu.fail();
+        }
+        self.unanswered += 1;
+        self.next_ping = Instant::now() + PING_INTERVAL;
+        self.write(&[b"PING\r\n"]);
+        Ok(())
+    }
+
+    /// The first thing that a server says.
+    async fn read_info(&mut self) -> Result<Info, LinkError> {
+        loop {
+            if let Some((op, length)) = parse(&self.input)? {
+                let Op::Info(range) = op else {
+                    let line = String::from_utf8_lossy(&self.input[..length]).trim().to_owned();
+                    return Err(ProtocolError::Line { line }.into());
+                };
+                let info = serde_json::from_slice(&self.input[range]).context(InfoSnafu)?;
+                self.input.advance(length);
+                return Ok(info);
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Reads up to the answer to our `PING`. A server that refuses us says so instead.
+    async fn wait_for_pong(&mut self) -> Result<(), LinkError> {
+        let mut at = 0;
+        loop {
+            while let Some((op, length)) = parse(&self.input[at..])? {
+                match op {
+                    Op::Pong => {
+                        // What came before stays, for the first chunk.
+                        let before = self.input.split_to(at);
+                        self.input.advance(length);
+                        let after = std::mem::replace(&mut self.input, before);
+                        self.input.unsplit(after);
+                        return Ok(());
+                    }
+                    Op::Error(range) => {
+                        let range = range.start + at..range.end + at;
+                        let message = String::from_utf8_lossy(&self.input[range]);
+                        let message = message.trim_matches([' ', '\'']).to_owned();
+                        return RefusedSnafu { message }.fail();
+                    }
+                    _ => at += length,
+                }
+            }
+            self.read().await?;
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
 /// At once the first time, then from at most 100 ms up to at most 4 s, drawn at random so that many
 /// clients do not come back together.
 fn reconnect_delay(attempts: usize) -> Duration {
-    if attempts <= 1 {
+    if attempts == 0 {
         return Duration::ZERO;
     }
-    let most = 4_000.min(50u64 << attempts.min(8));
+    let most = 4_000.min(100u64 << attempts.min(8));
     Duration::from_millis(rand::random_range(most / 2..=most))
 }
 
@@ -259,86 +538,56 @@ fn reconnect_delay(attempts: usize) -> Duration {
 #[derive(Debug)]
 struct ConnectionLog {
     id: String,
-    servers: Vec<String>,
     refused: LogLimit,
     failed: LogLimit,
-    slow: LogLimit,
-    other: LogLimit,
+    lost: LogLimit,
 }
 
 impl ConnectionLog {
-    fn new(id: String, servers: Vec<String>) -> ConnectionLog {
+    fn new(options: &ConnectionOptions) -> ConnectionLog {
         ConnectionLog {
-            id,
-            servers,
+            id: options.id.clone(),
             refused: LogLimit::every_10_s(),
             failed: LogLimit::every_10_s(),
-            slow: LogLimit::every_10_s(),
-            other: LogLimit::every_10_s(),
+            lost: LogLimit::every_10_s(),
         }
     }
 
-    fn auth_failed(&self, error: &super::AuthError) {
-        if let Some(unsaid) = self.refused.allow() {
-            tracing::error!(source = self.id, unsaid, "cannot sign in to NATS, will try again: {error}");
-        }
-    }
-
-    fn event(&self, event: &Event) {
-        let id = &self.id;
-        match event {
-            Event::Connected => {
-                tracing::info!(source = id, "connected to NATS");
-            }
-            Event::Disconnected => {
-                if let Some(unsaid) = self.failed.allow() {
-                    tracing::warn!(source = id, unsaid, "the connection to NATS is lost, connecting again");
-                }
-            }
-            Event::SlowConsumer(_) => {
-                if let Some(unsaid) = self.slow.allow() {
-                    tracing::warn!(
-                        source = id,
+    fn cannot_connect(&self, server: &str, error: &LinkError) {
+        match error {
+            LinkError::Refused { message } => self.refused(message),
+            LinkError::Auth { source } => {
+                if let Some(unsaid) = self.refused.allow() {
+                    tracing::error!(
+                        source = self.id,
                         unsaid,
-                        "messages come faster than the sinks take them, and the client drops some; they are counted as lost"
+                        "cannot sign in to NATS, will try again: {source}"
                     );
                 }
             }
-            Event::ServerError(ServerError::AuthorizationViolation) => {
-                self.say_refused("authorization violation")
-            }
-            Event::ClientError(ClientError::Other(text)) if is_refusal(text) => self.say_refused(text),
-            Event::ServerError(ServerError::Other(text))
-                if text.to_lowercase().contains("permissions violation") =>
-            {
-                self.say_refused(text);
-            }
-            Event::ServerError(error) => {
-                if let Some(unsaid) = self.other.allow() {
-                    tracing::error!(source = id, unsaid, "NATS says: {error}");
-                }
-            }
-            Event::ClientError(error) => {
+            error => {
                 if let Some(unsaid) = self.failed.allow() {
                     tracing::warn!(
-                        source = id,
+                        source = self.id,
                         unsaid,
-                        "cannot connect to NATS at {}, will try again: {error}",
-                        self.servers.join(", ")
+                        "cannot connect to NATS at {server}, will try again: {error}"
                     );
-                }
-            }
-            // We ask for these ourselves, at the end.
-            Event::Closed | Event::Draining => tracing::debug!(source = id, "NATS: {event}"),
-            other => {
-                if let Some(unsaid) = self.other.allow() {
-                    tracing::info!(source = id, unsaid, "NATS: {other}");
                 }
             }
         }
     }
 
-    fn say_refused(&self, reason: &str) {
+    fn disconnected(&self, error: &LinkError) {
+        if let Some(unsaid) = self.lost.allow() {
+            tracing::warn!(
+                source = self.id,
+                unsaid,
+                "the connection to NATS is lost, connecting again: {error}"
+            );
+        }
+    }
+
+    fn refused(&self, reason: &str) {
         if let Some(unsaid) = self.refused.allow() {
             tracing::error!(
                 source = self.id,
@@ -349,18 +598,14 @@ impl ConnectionLog {
     }
 }
 
-fn is_refusal(text: &str) -> bool {
-    text.contains("authorization violation") || text.contains("failed signing nonce")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn reconnects_at_once_then_slower_with_jitter() {
-        assert_eq!(reconnect_delay(1), Duration::ZERO);
-        for (attempts, most) in [(2, 200), (3, 400), (6, 3200), (7, 4000), (1_000_000, 4000)] {
+        assert_eq!(reconnect_delay(0), Duration::ZERO);
+        for (attempts, most) in [(1, 200), (2, 400), (5, 3200), (6, 4000), (1_000_000, 4000)] {
             let delays: Vec<_> = (0..100).map(|_| reconnect_delay(attempts).as_millis()).collect();
             assert!(delays.iter().all(|delay| (most / 2..=most).contains(delay)), "{attempts}: {delays:?}");
             assert!(delays.iter().any(|delay| *delay != delays[0]), "no jitter");

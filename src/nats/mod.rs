@@ -1,13 +1,14 @@
-//! NATS: servers, authentication, subjects. Used by the `nats` source and by the demo's sample apps; the
-//! only place that names the NATS library.
+//! NATS: our own client for core NATS. Used by the `nats` source and by the demo's sample apps.
 //!
 //! - `auth`: [`NatsAuth`], who we are, read anew at each connect
 //! - `connection`: [`Connection`], one client that connects for ever
+//! - `protocol`: bytes to operations
 //! - `servers`: [`Servers`], the list of URLs
 //! - `subject`: [`SubjectFilter`]
 
 mod auth;
 mod connection;
+mod protocol;
 mod servers;
 pub mod subject;
 

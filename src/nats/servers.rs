@@ -2,6 +2,7 @@
 
 use crate::secret::SensitiveString;
 use snafu::Snafu;
+use url::{Host, Url};
 
 /// The servers of a cluster, and the user and password that their URLs hold.
 #[derive(Clone, Debug)]
@@ -51,7 +52,8 @@ impl Servers {
                 None => (None, rest),
             };
             let url = format!("{scheme}://{host}");
-            if !matches!(scheme, "nats" | "tls") || url.parse::<async_nats::ServerAddr>().is_err() {
+            let has_host = Url::parse(&url).is_ok_and(|url| url.host().is_some());
+            if !matches!(scheme, "nats" | "tls") || !has_host {
                 return Err(not_a_url);
             }
             servers.urls.push(url);
@@ -69,6 +71,18 @@ impl Servers {
         }
         if servers.urls.is_empty() { Err(ServersError::Empty) } else { Ok(servers) }
     }
+}
+
+/// Where a URL that [`Servers::parse`] has taken, or that a server has told us of, leads to.
+pub(super) fn host_and_port(url: &str) -> (String, u16) {
+    const PORT: u16 = 4222;
+    let Ok(url) = Url::parse(url) else { return (url.to_owned(), PORT) };
+    let host = match url.host() {
+        Some(Host::Ipv6(address)) => address.to_string(),
+        Some(host) => host.to_string(),
+        None => String::new(),
+    };
+    (host, url.port().unwrap_or(PORT))
 }
 
 fn decode(text: &str) -> SensitiveString {
@@ -122,6 +136,18 @@ mod tests {
         check("nats://org:FlyV1%20fm2_a,fm2_b@a", &["nats://a"], Some(("org", Some("FlyV1 fm2_a,fm2_b"))));
         check("nats://o:a,b,c@a,nats://o:a,b,c@b", &["nats://a", "nats://b"], Some(("o", Some("a,b,c"))));
         check("nats://u:p%40ss@a", &["nats://a"], Some(("u", Some("p@ss"))));
+    }
+
+    #[test]
+    fn leads_to_a_host_and_a_port() {
+        for (url, host, port) in [
+            ("nats://a", "a", 4222),
+            ("tls://a.b:5", "a.b", 5),
+            ("nats://[fdaa::3]:4223", "fdaa::3", 4223),
+            ("nats://10.0.0.1:4222", "10.0.0.1", 4222),
+        ] {
+            assert_eq!(host_and_port(url), (host.to_owned(), port));
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Sinks: where events go. An HTTP destination is a file that implements [`HttpSink`], and a line in
-//! [`register`].
+//! `register`.
 //!
 //! The kernel of HTTP sinks:
 //! - `http_sink`: the trait, and the way of a batch

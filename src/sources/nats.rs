@@ -4,10 +4,7 @@ use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
 use crate::event::{LogEvent, Path, Timestamp};
 use crate::nats::{Connection, ConnectionOptions, Message, NatsAuth, Servers, SubjectFilter};
 use crate::tls::TlsConfig;
-use crate::topology::SourceCounts;
 use async_trait::async_trait;
-use bytes::BytesMut;
-use bytestring::ByteString;
 use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
@@ -47,8 +44,8 @@ pub struct NatsConfig {
     /// none.
     #[serde(default = "default_subject_key")]
     subject_key_field: String,
-    /// How many messages wait in the client before it drops the newest, which is counted. Default:
-    /// 65,536.
+    /// Vector's limit of the messages that wait in its client. Ours has no queue of its own: messages that
+    /// are not read yet wait in the server. Default: 65,536.
     #[serde(default = "default_capacity")]
     subscriber_capacity: usize,
 }
@@ -86,10 +83,6 @@ fn default_subject_key() -> String {
 fn default_capacity() -> usize {
     65_536
 }
-
-/// A chunk's limits: large enough that passing it on costs next to nothing for each message.
-const CHUNK_MESSAGES: usize = 1024;
-const CHUNK_BYTES: usize = 512 << 10;
 
 impl NatsConfig {
     pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
@@ -150,7 +143,6 @@ impl SourceConfig for NatsConfig {
             servers: Servers::parse(&self.url)?,
             auth: self.auth.clone(),
             tls,
-            subscriber_capacity: self.subscriber_capacity,
             env: cx.env.clone(),
         };
         let key = self.subject_key_field.trim();
@@ -158,78 +150,41 @@ impl SourceConfig for NatsConfig {
         let queue = Some(self.queue.clone()).filter(|queue| !queue.is_empty());
         let has_queue = queue.is_some();
         let decoder = Decoder { subjects, has_queue, exclude, codec: self.decoding.codec, subject_key };
-        Ok(Box::pin(run(cx, options, decoder, queue)))
+        let mut connection = Connection::new(options);
+        for subject in &decoder.subjects {
+            connection.subscribe(subject.as_str(), queue.as_deref());
+        }
+        Ok(Box::pin(run(cx, connection, decoder)))
     }
 }
 
-async fn run(
-    cx: SourceContext,
-    options: ConnectionOptions,
-    decoder: Decoder,
-    queue: Option<String>,
-) -> Result<()> {
-    let mut connection = Connection::open(options).await?;
-    for subject in &decoder.subjects {
-        connection.subscribe(subject.as_str(), queue.as_deref()).await?;
-    }
+async fn run(cx: SourceContext, mut connection: Connection, decoder: Decoder) -> Result<()> {
     let counts = cx.output.counts();
-    let mut connection = CountingLosses { connection, counts, counted: 0 };
     let mut is_draining = false;
     loop {
         let chunk = tokio::select! {
-            chunk = connection.connection.next_chunk(CHUNK_MESSAGES, CHUNK_BYTES) => chunk,
+            chunk = connection.next_chunk() => chunk,
             // On a connection that has died unnoticed, the end of a drain never comes.
             () = tokio::time::sleep(DRAIN_PATIENCE), if is_draining => None,
             () = cx.shutdown.cancelled(), if !is_draining => {
                 is_draining = true;
-                connection.connection.drain().await;
+                connection.drain();
                 continue;
             }
         };
-        let Some(chunk) = chunk else { break };
+        let Some(chunk) = chunk else { return Ok(()) };
         let decoded = decoder.decode(chunk);
         counts.add_excluded(decoded.excluded);
         counts.add_undecodable(decoded.undecodable);
+        counts.set_disconnects(connection.disconnects());
         if !decoded.events.is_empty() {
             cx.output.send(decoded.events).await;
         }
-        connection.count();
     }
-    if !is_draining {
-        return Err("the NATS client has ended by itself".into());
-    }
-    // What comes too late for the drain is not taken any more, but it is counted.
-    connection.connection.wait_until_still(10).await;
-    Ok(())
 }
 
 /// How long a drain waits for the next message.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Counts what the client drops; at the end of the source, however it ends, with what is still in the
-/// client's queues, which nobody will take.
-struct CountingLosses<'a> {
-    connection: Connection,
-    counts: &'a SourceCounts,
-    counted: u64,
-}
-
-impl CountingLosses<'_> {
-    fn count(&mut self) {
-        self.add(self.connection.lost());
-    }
-
-    fn add(&mut self, lost: u64) {
-        self.counts.add_lost(lost - self.counted);
-        self.counted = lost;
-    }
-}
-
-impl Drop for CountingLosses<'_> {
-    fn drop(&mut self) {
-        self.add(self.connection.lost_in_the_end());
-    }
-}
 
 /// Messages to events.
 #[derive(Debug)]
@@ -251,7 +206,7 @@ struct Decoded {
 impl Decoder {
     /// Whether a message on this subscription is one that we want; one that is excluded is counted.
     fn wants(&self, message: &Message, decoded: &mut Decoded) -> bool {
-        let subject = message.subject.as_str();
+        let subject = &*message.subject;
         // Subjects may overlap, and then the server sends a message once for each of them. In a queue
         // group it sends it once in all, on any of them.
         let earlier = if self.has_queue { &[] } else { &self.subjects[..message.subscription] };
@@ -263,25 +218,27 @@ impl Decoder {
         !is_excluded
     }
 
-    /// The events of a chunk. Their text is copied into one piece of memory, just as large: a message
-    /// is a slice of the client's read buffer, all of which it would keep alive.
+    /// The events of a chunk.
     fn decode(&self, mut messages: Vec<Message>) -> Decoded {
         let received = Timestamp::now();
         let mut decoded = Decoded::default();
+        let size = |messages: &[Message]| -> usize {
+            messages.iter().map(|message| message.subject.len() + message.payload.len()).sum()
+        };
+        let all = size(&messages);
         messages.retain(|message| self.wants(message, &mut decoded));
-        let size = messages.iter().map(|message| message.subject.len() + message.payload.len()).sum();
-        let mut arena = BytesMut::with_capacity(size);
+        // A message is a slice of what was read at once. If most of that is not wanted, what is gets memory
+        // of its own, so that a buffer full of events is not a multiple of its size.
+        if size(&messages) < all / 2 {
+            messages.iter_mut().for_each(Message::detach);
+            messages.shrink_to_fit();
+        }
         decoded.events.reserve_exact(messages.len());
-        for Message { subject, payload, .. } in &messages {
-            let subject = subject.as_str();
-            arena.extend_from_slice(payload);
-            let payload = arena.split().freeze();
-            arena.extend_from_slice(subject.as_bytes());
-            let subject_copy = ByteString::try_from(arena.split().freeze()).unwrap_or_default();
+        for Message { subject, payload, .. } in messages {
             let event = match self.codec {
                 DecodingCodec::Json => LogEvent::from_json(payload).unwrap_or_else(|payload| {
                     decoded.undecodable += 1;
-                    LogEvent::from_text(&payload, Some(subject), received)
+                    LogEvent::from_text(&payload, Some(&subject), received)
                 }),
                 DecodingCodec::Bytes => {
                     let mut event = LogEvent::from_message(&payload, received);
@@ -289,11 +246,11 @@ impl Decoder {
                     event
                 }
             };
-            let mut event = event.with_received(received).with_subject(subject_copy);
+            let mut event = event.with_received(received);
             if let Some(path) = &self.subject_key {
-                event.insert_missing(path, subject);
+                event.insert_missing(path, &subject);
             }
-            decoded.events.push(event);
+            decoded.events.push(event.with_subject(subject));
         }
         decoded
     }

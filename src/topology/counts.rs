@@ -72,7 +72,7 @@ pub struct SourceCounts {
     received_bytes: AtomicU64,
     undecodable: AtomicU64,
     excluded: AtomicU64,
-    lost: AtomicU64,
+    disconnects: AtomicU64,
 }
 
 /// The books of a sink at one moment.
@@ -101,8 +101,9 @@ pub struct SourceSnapshot {
     pub undecodable: u64,
     /// Messages left out on purpose: the subject is excluded.
     pub excluded: u64,
-    /// Messages that the client dropped because we read too slowly.
-    pub lost: u64,
+    /// How often the connection was lost. What was published meanwhile, or waited in the server for us, is
+    /// lost with it; only the server knows how much that was.
+    pub disconnects: u64,
 }
 
 impl SinkCounts {
@@ -194,9 +195,9 @@ impl SourceCounts {
         self.excluded.fetch_add(messages as u64, Ordering::Relaxed);
     }
 
-    /// Counts messages that the client dropped.
-    pub fn add_lost(&self, messages: u64) {
-        self.lost.fetch_add(messages, Ordering::Relaxed);
+    /// Sets how often the connection has been lost so far.
+    pub fn set_disconnects(&self, times: u64) {
+        self.disconnects.store(times, Ordering::Relaxed);
     }
 
     /// The books now.
@@ -207,7 +208,7 @@ impl SourceCounts {
             received_bytes: read(&self.received_bytes),
             undecodable: read(&self.undecodable),
             excluded: read(&self.excluded),
-            lost: read(&self.lost),
+            disconnects: read(&self.disconnects),
         }
     }
 }
@@ -217,8 +218,8 @@ impl fmt::Display for SourceSnapshot {
         write!(f, "received {} ({} bytes)", self.received, self.received_bytes)?;
         write!(
             f,
-            ", undecodable {}, excluded {}, lost by the client {}",
-            self.undecodable, self.excluded, self.lost
+            ", undecodable {}, excluded {}, disconnects {}",
+            self.undecodable, self.excluded, self.disconnects
         )
     }
 }
