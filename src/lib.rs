@@ -50,7 +50,7 @@
 //! - Nothing waits for the network at start.
 //! - A sink file does no I/O, asks no clock, reads no environment and logs nothing; `file`, `console`
 //!   and `blackhole`, which are not HTTP, do the I/O that is theirs.
-//! - Only `http.rs` names the HTTP library; only `nats/` names the NATS library;
+//! - Only `http.rs` names the HTTP library; only [`nats`] speaks NATS's protocol;
 //!   only `env.rs` reads the environment, and only [`cli`] asks it to.
 
 #![deny(missing_docs)]

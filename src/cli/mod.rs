@@ -131,8 +131,7 @@ fn start_log(format: Option<LogFormat>, env: &Env) -> Result<(), Failure> {
         }
     };
     let filter = env.get("LOG_SHIPPER_LOG").map_err(Failure::config)?.unwrap_or_else(|| "info".to_owned());
-    // The client's own lines would say again, and without limit, what we say of the connection.
-    let filter = EnvFilter::try_new(format!("async_nats=off,{filter}")).map_err(|error| {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::Config(format!("LOG_SHIPPER_LOG: {error}; expected a level such as info or debug"))
     })?;
     let is_coloured =

@@ -46,9 +46,17 @@ impl LogEvent {
     /// # Errors
     /// Gives the bytes back if they are not one JSON object (see [`json::is_object`]).
     pub fn from_json(payload: Bytes) -> Result<LogEvent, Bytes> {
+        LogEvent::from_json_at(payload, Timestamp::now())
+    }
+
+    /// The same for an event that was received at this time: whoever has many of them asks the clock once.
+    ///
+    /// # Errors
+    /// As [`LogEvent::from_json`].
+    pub fn from_json_at(payload: Bytes, received: Timestamp) -> Result<LogEvent, Bytes> {
         // The clone shares the bytes; it is what is given back.
         match ByteString::try_from(payload.clone()) {
-            Ok(text) if json::is_object(&text) => Ok(LogEvent::new(Body::Raw(text))),
+            Ok(text) if json::is_object(&text) => Ok(LogEvent::new(Body::Raw(text), received)),
             _ => Err(payload),
         }
     }
@@ -74,7 +82,7 @@ impl LogEvent {
         out.extend_from_slice(b"\"}");
         let text = String::from_utf8(out)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        LogEvent { received, ..LogEvent::new(Body::Raw(text.into())) }
+        LogEvent::new(Body::Raw(text.into()), received)
     }
 
     /// An event of this message, as a line of text gives one: `{"message": ..., "timestamp": received}`.
@@ -88,11 +96,11 @@ impl LogEvent {
             object @ Value::Object(_) => object,
             other => Value::Object([(KeyString::from("message"), other)].into_iter().collect()),
         };
-        LogEvent::new(Body::Value(Box::new(value)))
+        LogEvent::new(Body::Value(Box::new(value)), Timestamp::now())
     }
 
-    fn new(body: Body) -> LogEvent {
-        LogEvent { body, subject: None, received: Timestamp::now(), finalizers: EventFinalizers::default() }
+    fn new(body: Body, received: Timestamp) -> LogEvent {
+        LogEvent { body, subject: None, received, finalizers: EventFinalizers::default() }
     }
 
     /// The same event with the NATS subject it came on.

@@ -235,8 +235,8 @@ impl Decoder {
         }
         decoded.events.reserve_exact(messages.len());
         for Message { subject, payload, .. } in messages {
-            let event = match self.codec {
-                DecodingCodec::Json => LogEvent::from_json(payload).unwrap_or_else(|payload| {
+            let mut event = match self.codec {
+                DecodingCodec::Json => LogEvent::from_json_at(payload, received).unwrap_or_else(|payload| {
                     decoded.undecodable += 1;
                     LogEvent::from_text(&payload, Some(&subject), received)
                 }),
@@ -246,7 +246,6 @@ impl Decoder {
                     event
                 }
             };
-            let mut event = event.with_received(received);
             if let Some(path) = &self.subject_key {
                 event.insert_missing(path, &subject);
             }
