@@ -193,6 +193,22 @@ async fn the_demo_ships_what_the_subject_says_and_ends_with_the_counts() {
 }
 
 #[tokio::test]
+async fn the_demo_goes_on_until_it_is_interrupted() {
+    let mut child = command(&["demo", "--rate", "100"], &[]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..20 {
+        let line = tokio::time::timeout(LIMIT, lines.next_line()).await.expect("no events").unwrap().unwrap();
+        assert!(line.starts_with("{\"event\""), "{line}");
+    }
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let drained = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    let (code, log) = end(child, log, "-INT").await;
+    drained.await.unwrap();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("sink console: received") && log.contains("buffered 0"), "{log}");
+}
+
+#[tokio::test]
 async fn the_demo_also_ships_to_every_destination_whose_secrets_are_set() {
     let http = HttpServer::start().await;
     let url = http.url("/");

@@ -465,6 +465,63 @@ async fn a_server_that_cuts_us_off_is_counted_and_found_again() {
     .await;
 }
 
+#[tokio::test]
+async fn a_subject_that_is_forbidden_does_not_keep_the_others_from_working() {
+    in_time(async {
+        let extra = r#"accounts: { A: { users: [ { user: "u", password: "p", permissions: { subscribe: ["logs.>", "_INBOX.>"] } } ] } }"#;
+        let nats = NatsServer::with(Options { extra: extra.to_owned(), ..Options::default() }).await;
+        let http = HttpServer::start().await;
+        let text = LINES.replace("subject = 'logs.>'", "subjects = ['secret.>', 'logs.>']");
+        let url = nats.url().replace("nats://", "nats://u:p@");
+        let mut running = start(&text, &url, &http, Env::default()).await;
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), Some(("u", "p"))).await;
+        publisher.publish("logs.a.ord.1", "{\"n\":1}").await;
+        publisher.flush().await;
+        assert_eq!(lines(&http.wait_for(1).await), ["{\"n\":1}"]);
+        assert_eq!(running.stop(Duration::from_secs(5)).await.sources[0].1.disconnects, 0);
+    })
+    .await;
+}
+
+/// A server of one's own that says what it likes: none of it may do harm.
+#[tokio::test]
+async fn what_a_strange_server_says_does_no_harm() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    in_time(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let http = HttpServer::start().await;
+        let mut running = start(LINES, &url, &http, Env::default()).await;
+        let answers: [&[u8]; 6] = [
+            b"",
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            b"PONG\r\n-ERR\r\n",
+            b"PONG\r\nMSG logs.a 99 2\r\n{}\r\nMSG logs.a 0 2\r\n{}\r\nMSG logs.a 1 999999999999\r\n",
+            b"PONG\r\nMSG logs.a 1 2\r\n{}xx",
+            b"PONG\r\nINFO {\"connect_urls\":[\"\",\":::\"]}\r\nMSG logs.\xff 1 2\r\n{}\r\n",
+        ];
+        // Each in turn, until the event that the last one brings has arrived.
+        let server = async {
+            for answer in answers.iter().cycle() {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(b"INFO {\"server_id\":\"x\"}\r\n").await.unwrap();
+                let mut heard = vec![0; 1024];
+                let _ = stream.read(&mut heard).await;
+                let _ = stream.write_all(answer).await;
+                let _ = stream.shutdown().await;
+            }
+        };
+        tokio::select! {
+            () = server => {}
+            requests = http.wait_for(1) => assert_eq!(lines(&requests), ["{}"]),
+        }
+        let report = running.stop(Duration::from_secs(5)).await;
+        assert!(report.sources[0].1.disconnects >= 3 && running.failures().is_empty(), "{report}");
+    })
+    .await;
+}
+
 /// Our client and the library's see the same messages, whatever is published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_client_and_the_library_receive_the_same() {

@@ -246,11 +246,10 @@ fn sign(seed: &str, nonce: &[u8]) -> Result<String, AuthError> {
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// What stands between `-----BEGIN name-----` and the dashes after it.
+/// The line after `-----BEGIN name-----`.
 fn pem_like<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, after) = text.split_once(&format!("-----BEGIN {name}-----"))?;
-    let (inner, _) = after.split_once("------END")?;
-    Some(inner.trim())
+    after.lines().map(str::trim).find(|line| !line.is_empty()).filter(|line| !line.starts_with('-'))
 }
 
 #[cfg(test)]

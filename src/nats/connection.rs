@@ -3,23 +3,26 @@
 //! It has no task and no queue of its own: whoever asks for the next chunk reads the socket. While
 //! nobody asks, messages wait in the server, and nothing is dropped here.
 
-use super::protocol::{Op, ProtocolError, parse};
+use super::protocol::{Op, ProtocolError, parse, shown};
 use super::{AuthError, NatsAuth, Servers};
 use crate::env::Env;
 use crate::log_limit::LogLimit;
 use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
+use futures::FutureExt;
 use rand::seq::SliceRandom;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use snafu::{OptionExt, ResultExt, Snafu};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
@@ -42,11 +45,17 @@ pub struct ConnectionOptions {
 pub struct Connection {
     options: ConnectionOptions,
     tls: Option<TlsConnector>,
-    /// The configured servers, and those that a server has told us of.
+    /// Whether nothing may be said without TLS, to any server.
+    requires_tls: bool,
+    /// The configured servers, in an order of our own.
     servers: Vec<String>,
+    /// Those that a server has told us of last.
+    learned: Vec<String>,
+    /// Whose turn it is.
+    turn: usize,
     subscriptions: Vec<(String, Option<String>)>,
     link: Option<Link>,
-    /// How often in a row connecting has failed.
+    /// How often we have connected, or tried to, since a connection last held for a while.
     attempts: usize,
     drain: Drain,
     disconnects: u64,
@@ -89,8 +98,13 @@ struct Link {
     input: BytesMut,
     /// What is still to be written; kept here, so that a write that is cancelled half-way goes on.
     output: BytesMut,
+    /// The peer does not take any more; what it has sent can still be read.
+    is_deaf: bool,
+    opened: Instant,
     /// `PING`s of ours without an answer.
     unanswered: u32,
+    /// How many of them in a row were followed by nothing at all.
+    silent: u32,
     next_ping: Instant,
     /// How much room is made for the next read: more while reads fill it, less while they don't.
     room: usize,
@@ -99,6 +113,11 @@ struct Link {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
+/// How long a connection must have held for the next one to be made without a pause: a server that takes
+/// us and lets us go again at once would have us back at once, for ever.
+const HELD: Duration = Duration::from_secs(10);
+/// How long the lookup of a name may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may take from the first packet to its answer to our `PING`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may be silent before we ask whether it is there.
@@ -168,10 +187,15 @@ impl Connection {
         let mut servers = options.servers.urls.clone();
         // So that many clients do not all go to the first server of the list.
         servers.shuffle(&mut rand::rng());
+        let requires_tls = options.tls.as_ref().is_some_and(|(_, required)| *required)
+            || servers.iter().any(|server| server.starts_with("tls://"));
         Connection {
             options,
             tls,
+            requires_tls,
             servers,
+            learned: Vec::new(),
+            turn: 0,
             subscriptions: Vec::new(),
             link: None,
             attempts: 0,
@@ -215,11 +239,13 @@ impl Connection {
     async fn connect(&mut self) {
         while self.link.is_none() {
             tokio::time::sleep(reconnect_delay(self.attempts)).await;
-            let server = self.servers[self.attempts % self.servers.len()].clone();
+            let count = self.servers.len() + self.learned.len();
+            let server =
+                self.servers.iter().chain(&self.learned).nth(self.turn % count).cloned().unwrap_or_default();
+            self.turn = self.turn.wrapping_add(1);
             self.attempts += 1;
-            match timeout(CONNECT_TIMEOUT, self.open(&server)).await.unwrap_or(Err(LinkError::Timeout)) {
+            match self.open(&server).await {
                 Ok(link) => {
-                    self.attempts = 0;
                     self.link = Some(link);
                     tracing::info!(source = self.log.id, "connected to NATS");
                 }
@@ -228,38 +254,51 @@ impl Connection {
         }
     }
 
+    /// Connects to one of the addresses that the server's name has.
     async fn open(&mut self, server: &str) -> Result<Link, LinkError> {
         let (host, port) = super::servers::host_and_port(server);
-        let no_address = NoAddressSnafu { host: &host };
-        let mut stream = Err(no_address.build());
-        for address in tokio::net::lookup_host((host.as_str(), port)).await.context(IoSnafu)? {
-            stream = TcpStream::connect(address).await.context(IoSnafu);
-            if stream.is_ok() {
+        let lookup = timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host.as_str(), port)));
+        let found = lookup.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let mut addresses: Vec<_> = found.context(IoSnafu)?.collect();
+        addresses.shuffle(&mut rand::rng());
+        let mut link = NoAddressSnafu { host: &host }.fail();
+        for address in addresses {
+            let opened = timeout(CONNECT_TIMEOUT, self.open_address(&host, address)).await;
+            link = opened.unwrap_or(Err(LinkError::Timeout));
+            if link.is_ok() {
                 break;
             }
         }
-        let stream = stream?;
+        link
+    }
+
+    async fn open_address(&mut self, host: &str, address: SocketAddr) -> Result<Link, LinkError> {
+        let stream = TcpStream::connect(address).await.context(IoSnafu)?;
         stream.set_nodelay(true).context(IoSnafu)?;
         let mut link = Link::new(Box::new(stream));
         let info = link.read_info().await?;
-        let wants_tls =
-            server.starts_with("tls://") || self.options.tls.as_ref().is_some_and(|(_, required)| *required);
-        if info.tls_required || wants_tls {
+        if info.tls_required || self.requires_tls {
             let tls = self.tls.as_ref().context(TlsSwitchedOffSnafu)?;
-            let name = ServerName::try_from(host.clone()).ok().context(NoAddressSnafu { host })?;
+            let name = self.certified_name(host);
+            let name = ServerName::try_from(name.clone()).ok().context(NoAddressSnafu { host: name })?;
             link = Link::new(Box::new(tls.connect(name, link.stream).await.context(IoSnafu)?));
+        } else {
+            // What comes before TLS could come from anybody.
+            self.learn(&info);
         }
-        let auth = self.options.auth.as_ref();
-        let credentials = match (auth, &self.options.servers.userinfo) {
-            (Some(auth), _) => auth.answer(info.nonce.as_bytes(), &self.options.env)?,
-            (None, Some((user, Some(password)))) => super::auth::Credentials::user_password(user, password),
-            (None, Some((token, None))) => super::auth::Credentials::token(token),
+        let env = &self.options.env;
+        let credentials = match (&self.options.auth, &self.options.servers.userinfo) {
+            (Some(auth), _) => auth.answer(info.nonce.as_bytes(), env)?,
+            (None, Some((user, Some(password)))) => {
+                super::auth::Credentials::user_password(&env.refresh(user), &env.refresh(password))
+            }
+            (None, Some((token, None))) => super::auth::Credentials::token(&env.refresh(token)),
             (None, None) => super::auth::Credentials::default(),
         };
         let connect = Connect {
             verbose: false,
             pedantic: false,
-            tls_required: wants_tls,
+            tls_required: self.requires_tls,
             name: &self.options.name,
             lang: "rust",
             version: env!("CARGO_PKG_VERSION"),
@@ -268,7 +307,11 @@ impl Connection {
             headers: true,
             credentials,
         };
-        link.write(&[b"CONNECT ", &serde_json::to_vec(&connect).context(InfoSnafu)?, b"\r\n"]);
+        // Straight to the stream, so that no buffer keeps the secret.
+        let connect = Zeroizing::new(serde_json::to_vec(&connect).context(InfoSnafu)?);
+        for part in [b"CONNECT ", connect.as_slice(), b"\r\n"] {
+            link.stream.write_all(part).await.context(IoSnafu)?;
+        }
         for (index, (subject, queue)) in self.subscriptions.iter().enumerate() {
             let queue = queue.as_deref().unwrap_or_default();
             link.write(&[format!("SUB {subject} {queue} {}\r\n", index + 1).as_bytes()]);
@@ -276,34 +319,55 @@ impl Connection {
         link.write(&[b"PING\r\n"]);
         link.flush().await?;
         link.wait_for_pong().await?;
-        self.learn(&info);
         Ok(link)
     }
 
-    /// Takes note of the servers of the cluster.
-    fn learn(&mut self, info: &Info) {
-        for address in &info.connect_urls {
-            let url = format!("nats://{address}");
-            // A server that asks for TLS says so itself.
-            if !self.servers.iter().any(|known| known.split("://").nth(1) == Some(address)) {
-                self.servers.push(url);
-            }
+    /// The name to expect in the certificate of this host. Servers tell each other's addresses, and
+    /// certificates have names: for an address that is not configured, the name that is.
+    fn certified_name(&self, host: &str) -> String {
+        let mut configured = self.servers.iter().map(|server| super::servers::host_and_port(server).0);
+        let is_configured = configured.clone().any(|name| name == host);
+        match host.parse::<IpAddr>() {
+            Ok(_) if !is_configured => configured.next().unwrap_or_else(|| host.to_owned()),
+            _ => host.to_owned(),
         }
+    }
+
+    /// Takes note of the servers of the cluster, those that are there now.
+    fn learn(&mut self, info: &Info) {
+        if info.connect_urls.is_empty() {
+            return;
+        }
+        let is_new =
+            |address: &&String| !self.servers.iter().any(|known| known.split("://").nth(1) == Some(address));
+        self.learned =
+            info.connect_urls.iter().filter(is_new).map(|address| format!("nats://{address}")).collect();
     }
 
     /// Writes what is to be written and reads once; what is whole is put into the chunk.
     async fn exchange(&mut self, chunk: &mut Vec<Message>) -> Result<(), LinkError> {
         let Some(link) = &mut self.link else { return Ok(()) };
-        link.flush().await?;
+        if !link.is_deaf && link.flush().await.is_err() {
+            // It may have sent a lot before it went.
+            link.is_deaf = true;
+        }
         // What came together with the answer to our first PING is there already.
         if !self.take(chunk)? {
             let Some(link) = &mut self.link else { return Ok(()) };
             let next_ping = link.next_ping;
             tokio::select! {
+                // First, because after a long wait for a full buffer the time for a ping has passed, though
+                // there is much to read.
+                biased;
                 read = link.read() => read?,
                 () = tokio::time::sleep_until(next_ping) => link.ping()?,
             }
             self.take(chunk)?;
+        }
+        // An answer to the server's ping should not wait until the chunk has found its way. What does not go
+        // out at once goes with the next.
+        if let Some(link) = self.link.as_mut().filter(|link| !link.is_deaf && link.output.has_remaining()) {
+            let _ = link.flush().now_or_never();
         }
         Ok(())
     }
@@ -324,10 +388,14 @@ impl Connection {
                 }
                 Ok(Some((op, length))) => {
                     match op {
-                        Op::Message { sid, subject, payload } => {
+                        Op::Message { sid, subject, payload }
+                            if (1..=self.subscriptions.len() as u64).contains(&sid) =>
+                        {
                             let shift = |range: std::ops::Range<usize>| range.start + at..range.end + at;
                             messages.push((sid, shift(subject), shift(payload)));
                         }
+                        // Of a subscription that we do not have.
+                        Op::Message { .. } => {}
                         Op::Ping => link.output.extend_from_slice(b"PONG\r\n"),
                         Op::Pong => {
                             link.unanswered = link.unanswered.saturating_sub(1);
@@ -343,7 +411,7 @@ impl Connection {
                             let message =
                                 String::from_utf8_lossy(&rest[range]).trim_matches([' ', '\'']).to_owned();
                             // Only this leaves the connection open.
-                            match message.to_lowercase().contains("permissions violation") {
+                            match is_permissions_violation(&message) {
                                 true => self.log.refused(&message),
                                 false => failure = Some(LinkError::Refused { message }),
                             }
@@ -356,10 +424,15 @@ impl Connection {
         let block = link.input.split_to(at).freeze();
         chunk.reserve_exact(messages.len());
         for (sid, subject, payload) in messages {
-            // A subject is text, or it is not one that we could have subscribed to.
-            let subject = ByteString::try_from(block.slice(subject)).unwrap_or_default();
+            let subject = block.slice(subject);
+            let subject = ByteString::try_from(subject.clone())
+                .unwrap_or_else(|_| String::from_utf8_lossy(&subject).into_owned().into());
             let subscription = usize::try_from(sid).unwrap_or_default().saturating_sub(1);
             chunk.push(Message { subscription, subject, payload: block.slice(payload) });
+        }
+        // A block that a huge message has made is not the one that small ones wait in.
+        if link.input.is_empty() && link.input.capacity() > *ROOM.end() {
+            link.input = BytesMut::new();
         }
         for info in infos {
             self.learn(&info);
@@ -377,7 +450,9 @@ impl Connection {
     }
 
     fn disconnected(&mut self, error: &LinkError) {
-        self.link = None;
+        if self.link.take().is_some_and(|link| link.opened.elapsed() >= HELD) {
+            self.attempts = 0;
+        }
         self.disconnects += 1;
         self.log.disconnected(error);
     }
@@ -411,6 +486,16 @@ impl Connection {
         }
     }
 
+    /// Sends what has been published.
+    ///
+    /// # Errors
+    /// If the connection breaks; what was not sent is gone.
+    pub async fn send(&mut self) -> Result<(), String> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let sent = link.flush().await;
+        self.keep_if(sent)
+    }
+
     /// Sends what has been published, and waits until the server has taken it.
     ///
     /// # Errors
@@ -418,11 +503,18 @@ impl Connection {
     pub async fn flush(&mut self) -> Result<(), String> {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.write(&[b"PING\r\n"]);
-        let answered = async {
-            link.flush().await?;
-            link.wait_for_pong().await
+        let answered = match link.flush().await {
+            Ok(()) => link.wait_for_pong().await,
+            Err(error) => Err(error),
         };
-        answered.await.map_err(|error| error.to_string())
+        self.keep_if(answered)
+    }
+
+    fn keep_if(&mut self, result: Result<(), LinkError>) -> Result<(), String> {
+        result.map_err(|error| {
+            self.disconnected(&error);
+            error.to_string()
+        })
     }
 }
 
@@ -432,7 +524,10 @@ impl Link {
             stream,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            is_deaf: false,
+            opened: Instant::now(),
             unanswered: 0,
+            silent: 0,
             next_ping: Instant::now() + PING_INTERVAL,
             room: *ROOM.start(),
         }
@@ -461,13 +556,15 @@ impl Link {
         self.room = if read == room { self.room * 2 } else { self.room.max(read * 2) / 2 };
         self.room = self.room.clamp(*ROOM.start(), *ROOM.end());
         self.next_ping = Instant::now() + PING_INTERVAL;
+        self.silent = 0;
         Ok(())
     }
 
     fn ping(&mut self) -> Result<(), LinkError> {
-        if self.unanswered >= MAX_UNANSWERED {
+        if self.silent >= MAX_UNANSWERED {
             return SilentSnafu.fail();
         }
+        self.silent += 1;
         self.unanswered += 1;
         self.next_ping = Instant::now() + PING_INTERVAL;
         self.write(&[b"PING\r\n"]);
@@ -479,8 +576,7 @@ impl Link {
         loop {
             if let Some((op, length)) = parse(&self.input)? {
                 let Op::Info(range) = op else {
-                    let line = String::from_utf8_lossy(&self.input[..length]).trim().to_owned();
-                    return Err(ProtocolError::Line { line }.into());
+                    return Err(ProtocolError::Line { line: shown(&self.input[..length]) }.into());
                 };
                 let info = serde_json::from_slice(&self.input[range]).context(InfoSnafu)?;
                 self.input.advance(length);
@@ -506,9 +602,12 @@ impl Link {
                     }
                     Op::Error(range) => {
                         let range = range.start + at..range.end + at;
-                        let message = String::from_utf8_lossy(&self.input[range]);
-                        let message = message.trim_matches([' ', '\'']).to_owned();
-                        return RefusedSnafu { message }.fail();
+                        let message = shown(&self.input[range]);
+                        // Of one subscription; the first chunk will say it.
+                        match is_permissions_violation(&message) {
+                            true => at += length,
+                            false => return RefusedSnafu { message }.fail(),
+                        }
                     }
                     _ => at += length,
                 }
@@ -522,6 +621,10 @@ impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("options", &self.options).finish_non_exhaustive()
     }
+}
+
+fn is_permissions_violation(message: &str) -> bool {
+    message.to_lowercase().contains("permissions violation")
 }
 
 /// At once the first time, then from at most 100 ms up to at most 4 s, drawn at random so that many

@@ -129,9 +129,11 @@ fn unknown(line: &[u8]) -> ProtocolError {
     ProtocolError::Line { line: shown(line) }
 }
 
-/// The beginning of a line, for a message.
-fn shown(line: &[u8]) -> String {
-    String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned()
+/// The beginning of a server's text, fit for a line of the log.
+pub(super) fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&text[..text.len().min(200)]);
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.trim_matches([' ', '\'']).to_owned()
 }
 
 #[cfg(test)]

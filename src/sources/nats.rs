@@ -172,16 +172,19 @@ async fn run(cx: SourceContext, mut connection: Connection, decoder: Decoder) ->
                 continue;
             }
         };
+        counts.set_disconnects(connection.disconnects());
         let Some(chunk) = chunk else { return Ok(()) };
         let decoded = decoder.decode(chunk);
         counts.add_excluded(decoded.excluded);
         counts.add_undecodable(decoded.undecodable);
-        counts.set_disconnects(connection.disconnects());
         if !decoded.events.is_empty() {
             cx.output.send(decoded.events).await;
         }
     }
 }
+
+/// The size of a block that a slow stream's messages are slices of.
+const LEAST_BLOCK: usize = 16 << 10;
 
 /// How long a drain waits for the next message.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -227,9 +230,10 @@ impl Decoder {
         };
         let all = size(&messages);
         messages.retain(|message| self.wants(message, &mut decoded));
-        // A message is a slice of what was read at once. If most of that is not wanted, what is gets memory
+        // A message is a slice of a block that was read. If most of that is not wanted, what is gets memory
         // of its own, so that a buffer full of events is not a multiple of its size.
-        if size(&messages) < all / 2 {
+        let chooses = !self.exclude.is_empty() || self.subjects.len() > 1 && !self.has_queue;
+        if chooses && size(&messages) < all.max(LEAST_BLOCK) / 2 {
             messages.iter_mut().for_each(Message::detach);
             messages.shrink_to_fit();
         }

@@ -124,6 +124,7 @@ async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option
             apps.publish(&subject, json.as_bytes()).await;
             number += 1;
         }
+        apps.send().await?;
     }
     apps.flush().await
 }
