@@ -29,12 +29,13 @@
 //!
 //! The path of an event, from NATS to the wire, is seven files:
 //!
-//! 1. `nats/connection.rs` and [`sources`]`/nats.rs`: chunks of messages become [`event::LogEvent`]s
-//! 2. [`topology`]`/mod.rs`: each chunk goes to every consumer
-//! 3. [`topology`]`/buffer.rs`: the bounded buffer in front of each sink
-//! 4. [`sinks`]`/http_sink.rs`: into a batch, and the batch to the destination
-//! 5. [`sinks`]`/batch.rs`: an event is encoded once, straight into the body it is sent in
-//! 6. [`sinks`]`/<vendor>.rs`: how an event, a request and an answer look there
+//! 1. [`nats`]`/connection.rs`: what one read of the socket brings, as a chunk of messages
+//! 2. [`sources`]`/nats.rs`: messages become [`event::LogEvent`]s
+//! 3. [`topology`]`/mod.rs`: each chunk goes to every consumer
+//! 4. [`topology`]`/buffer.rs`: the bounded buffer in front of each sink
+//! 5. [`sinks`]`/delivery.rs`: into a batch (`batch.rs`), and the batch to the destination
+//! 6. [`sinks`]`/<vendor>.rs`: how an event, a request and an answer look there; an event is encoded
+//!    once, straight into the body it is sent in
 //! 7. [`http`]: the socket
 //!
 //! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`providers`]

@@ -134,6 +134,21 @@ async fn the_files_that_are_printed_from_the_code_are_up_to_date() {
 }
 
 #[tokio::test]
+async fn the_readmes_configuration_is_valid() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let blocks: Vec<_> =
+        readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let path = dir.path().join("vector.toml");
+        std::fs::write(&path, block).unwrap();
+        let output = run(&["validate", "-c", path.to_str().unwrap()], &[("ACCESS_TOKEN", "t")]).await;
+        check(&output, 0, "valid: 1 sources, 0 transforms, 2 sinks", "");
+    }
+}
+
+#[tokio::test]
 async fn providers_show_what_is_set_and_what_is_missing() {
     let env = [("LOKI_URL", "http://h"), ("LOGTAIL_TOKEN", "s3cr3t")];
     let output = run(&["providers"], &env).await;

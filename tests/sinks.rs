@@ -275,7 +275,8 @@ fn every_sink_has_its_rows() {
 }
 
 /// The files of `src/sinks` that are no destinations.
-const KERNEL: &[&str] = &["auth", "batch", "codec", "compression", "http_sink", "mod", "request"];
+const KERNEL: &[&str] =
+    &["auth", "batch", "codec", "compression", "delivery", "http_sink", "mod", "request", "verdict"];
 
 #[test]
 fn every_file_of_a_component_is_registered() {

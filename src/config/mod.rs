@@ -2,10 +2,11 @@
 //!
 //! - this file: the component traits, [`Config`], and the options that every sink has
 //! - `registry`: [`Registry`], every component by name
-//! - `load`: TOML text to a [`Config`], every mistake at once
+//! - `load`: TOML text to a [`Config`]; `deserialize`: every mistake at once
 //! - `interpolate`: `${NAME}` in the values of that text
 //! - `environment`: the environment's variables to TOML text, by the table of providers
 
+mod deserialize;
 mod environment;
 mod interpolate;
 mod load;

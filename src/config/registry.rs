@@ -1,6 +1,6 @@
 //! [`Registry`]: every component by name, as a plain value.
 
-use super::load::{deserialize, take_keys};
+use super::deserialize::{deserialize, take_keys};
 use super::{Problem, SinkConfig, SourceConfig, TransformConfig};
 use crate::sinks::HttpSink;
 use crate::sinks::http_sink::{HTTP_OPTIONS, HttpSinkConfig};

@@ -3,24 +3,28 @@
 //! It has no task and no queue of its own: whoever asks for the next chunk reads the socket. While
 //! nobody asks, messages wait in the server, and nothing is dropped here.
 
-use super::protocol::{Op, ProtocolError, parse, shown};
-use super::{AuthError, NatsAuth, Servers};
+use super::connection_log::ConnectionLog;
+use super::link::{
+    CONNECT_TIMEOUT, Info, InfoSnafu, IoSnafu, Link, LinkError, NoAddressSnafu, ROOM, TlsSwitchedOffSnafu,
+    is_permissions_violation,
+};
+use super::protocol::{Op, parse, shown};
+use super::{NatsAuth, Servers};
 use crate::env::Env;
-use crate::log_limit::LogLimit;
 use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::FutureExt;
 use rand::seq::SliceRandom;
 use rustls::pki_types::ServerName;
-use serde::{Deserialize, Serialize};
-use snafu::{OptionExt, ResultExt, Snafu};
+use serde::Serialize;
+use snafu::{OptionExt, ResultExt};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
@@ -92,77 +96,11 @@ enum Drain {
     Done,
 }
 
-/// An open connection.
-struct Link {
-    stream: Box<dyn Stream>,
-    input: BytesMut,
-    /// What is still to be written; kept here, so that a write that is cancelled half-way goes on.
-    output: BytesMut,
-    /// The peer does not take any more; what it has sent can still be read.
-    is_deaf: bool,
-    opened: Instant,
-    /// `PING`s of ours without an answer.
-    unanswered: u32,
-    /// How many of them in a row were followed by nothing at all.
-    silent: u32,
-    next_ping: Instant,
-    /// How much room is made for the next read: more while reads fill it, less while they don't.
-    room: usize,
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
 /// How long a connection must have held for the next one to be made without a pause: a server that takes
 /// us and lets us go again at once would have us back at once, for ever.
 const HELD: Duration = Duration::from_secs(10);
 /// How long the lookup of a name may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a server may take from the first packet to its answer to our `PING`.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may be silent before we ask whether it is there.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// How often we ask before the connection counts as dead.
-const MAX_UNANSWERED: u32 = 2;
-/// Room for a read: as much as a slow stream needs, and as a fast one can use.
-const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
-
-/// There is no connection, or no longer one.
-#[derive(Debug, Snafu)]
-enum LinkError {
-    #[snafu(display("{source}"))]
-    Io { source: io::Error },
-    #[snafu(display("the server has closed the connection"))]
-    Closed,
-    #[snafu(display("no answer to {MAX_UNANSWERED} pings"))]
-    Silent,
-    #[snafu(display("no answer within {} s", CONNECT_TIMEOUT.as_secs()))]
-    Timeout,
-    #[snafu(display("the name {host} has no address"))]
-    NoAddress { host: String },
-    #[snafu(transparent)]
-    Protocol { source: ProtocolError },
-    #[snafu(display("the server's INFO cannot be read: {source}"))]
-    Info { source: serde_json::Error },
-    #[snafu(display("TLS is required, but tls.enabled is false"))]
-    TlsSwitchedOff,
-    #[snafu(transparent)]
-    Auth { source: AuthError },
-    /// The server says why it ends the connection.
-    #[snafu(display("{message}"))]
-    Refused { message: String },
-}
-
-/// What we read of `INFO`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Info {
-    nonce: String,
-    tls_required: bool,
-    connect_urls: Vec<String>,
-    ldm: bool,
-}
-
 /// What we say in `CONNECT`.
 #[derive(Serialize)]
 struct Connect<'a> {
@@ -182,7 +120,7 @@ struct Connect<'a> {
 impl Connection {
     /// The client; it connects when it is first asked for something.
     pub fn new(options: ConnectionOptions) -> Connection {
-        let log = ConnectionLog::new(&options);
+        let log = ConnectionLog::new(&options.id);
         let tls = options.tls.as_ref().map(|(config, _)| TlsConnector::from(Arc::new(config.clone())));
         let mut servers = options.servers.urls.clone();
         // So that many clients do not all go to the first server of the list.
@@ -408,8 +346,7 @@ impl Connection {
                         Op::Ok => {}
                         Op::Info(range) => infos.extend(serde_json::from_slice::<Info>(&rest[range])),
                         Op::Error(range) => {
-                            let message =
-                                String::from_utf8_lossy(&rest[range]).trim_matches([' ', '\'']).to_owned();
+                            let message = shown(&rest[range]);
                             // Only this leaves the connection open.
                             match is_permissions_violation(&message) {
                                 true => self.log.refused(&message),
@@ -518,113 +455,10 @@ impl Connection {
     }
 }
 
-impl Link {
-    fn new(stream: Box<dyn Stream>) -> Link {
-        Link {
-            stream,
-            input: BytesMut::new(),
-            output: BytesMut::new(),
-            is_deaf: false,
-            opened: Instant::now(),
-            unanswered: 0,
-            silent: 0,
-            next_ping: Instant::now() + PING_INTERVAL,
-            room: *ROOM.start(),
-        }
-    }
-
-    fn write(&mut self, parts: &[&[u8]]) {
-        parts.iter().for_each(|part| self.output.extend_from_slice(part));
-    }
-
-    async fn flush(&mut self) -> Result<(), LinkError> {
-        while self.output.has_remaining() {
-            self.stream.write_buf(&mut self.output).await.context(IoSnafu)?;
-        }
-        self.stream.flush().await.context(IoSnafu)
-    }
-
-    async fn read(&mut self) -> Result<(), LinkError> {
-        if self.input.capacity() - self.input.len() < self.room / 4 {
-            self.input.reserve(self.room);
-        }
-        let room = self.input.capacity() - self.input.len();
-        let read = self.stream.read_buf(&mut self.input).await.context(IoSnafu)?;
-        if read == 0 {
-            return ClosedSnafu.fail();
-        }
-        self.room = if read == room { self.room * 2 } else { self.room.max(read * 2) / 2 };
-        self.room = self.room.clamp(*ROOM.start(), *ROOM.end());
-        self.next_ping = Instant::now() + PING_INTERVAL;
-        self.silent = 0;
-        Ok(())
-    }
-
-    fn ping(&mut self) -> Result<(), LinkError> {
-        if self.silent >= MAX_UNANSWERED {
-            return SilentSnafu.fail();
-        }
-        self.silent += 1;
-        self.unanswered += 1;
-        self.next_ping = Instant::now() + PING_INTERVAL;
-        self.write(&[b"PING\r\n"]);
-        Ok(())
-    }
-
-    /// The first thing that a server says.
-    async fn read_info(&mut self) -> Result<Info, LinkError> {
-        loop {
-            if let Some((op, length)) = parse(&self.input)? {
-                let Op::Info(range) = op else {
-                    return Err(ProtocolError::Line { line: shown(&self.input[..length]) }.into());
-                };
-                let info = serde_json::from_slice(&self.input[range]).context(InfoSnafu)?;
-                self.input.advance(length);
-                return Ok(info);
-            }
-            self.read().await?;
-        }
-    }
-
-    /// Reads up to the answer to our `PING`. A server that refuses us says so instead.
-    async fn wait_for_pong(&mut self) -> Result<(), LinkError> {
-        let mut at = 0;
-        loop {
-            while let Some((op, length)) = parse(&self.input[at..])? {
-                match op {
-                    Op::Pong => {
-                        // What came before stays, for the first chunk.
-                        let before = self.input.split_to(at);
-                        self.input.advance(length);
-                        let after = std::mem::replace(&mut self.input, before);
-                        self.input.unsplit(after);
-                        return Ok(());
-                    }
-                    Op::Error(range) => {
-                        let range = range.start + at..range.end + at;
-                        let message = shown(&self.input[range]);
-                        // Of one subscription; the first chunk will say it.
-                        match is_permissions_violation(&message) {
-                            true => at += length,
-                            false => return RefusedSnafu { message }.fail(),
-                        }
-                    }
-                    _ => at += length,
-                }
-            }
-            self.read().await?;
-        }
-    }
-}
-
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("options", &self.options).finish_non_exhaustive()
     }
-}
-
-fn is_permissions_violation(message: &str) -> bool {
-    message.to_lowercase().contains("permissions violation")
 }
 
 /// At once the first time, then from at most 100 ms up to at most 4 s, drawn at random so that many
@@ -635,70 +469,6 @@ fn reconnect_delay(attempts: usize) -> Duration {
     }
     let most = 4_000.min(100u64 << attempts.min(8));
     Duration::from_millis(rand::random_range(most / 2..=most))
-}
-
-/// What happens to a connection, said once, and not more often than every ten seconds.
-#[derive(Debug)]
-struct ConnectionLog {
-    id: String,
-    refused: LogLimit,
-    failed: LogLimit,
-    lost: LogLimit,
-}
-
-impl ConnectionLog {
-    fn new(options: &ConnectionOptions) -> ConnectionLog {
-        ConnectionLog {
-            id: options.id.clone(),
-            refused: LogLimit::every_10_s(),
-            failed: LogLimit::every_10_s(),
-            lost: LogLimit::every_10_s(),
-        }
-    }
-
-    fn cannot_connect(&self, server: &str, error: &LinkError) {
-        match error {
-            LinkError::Refused { message } => self.refused(message),
-            LinkError::Auth { source } => {
-                if let Some(unsaid) = self.refused.allow() {
-                    tracing::error!(
-                        source = self.id,
-                        unsaid,
-                        "cannot sign in to NATS, will try again: {source}"
-                    );
-                }
-            }
-            error => {
-                if let Some(unsaid) = self.failed.allow() {
-                    tracing::warn!(
-                        source = self.id,
-                        unsaid,
-                        "cannot connect to NATS at {server}, will try again: {error}"
-                    );
-                }
-            }
-        }
-    }
-
-    fn disconnected(&self, error: &LinkError) {
-        if let Some(unsaid) = self.lost.allow() {
-            tracing::warn!(
-                source = self.id,
-                unsaid,
-                "the connection to NATS is lost, connecting again: {error}"
-            );
-        }
-    }
-
-    fn refused(&self, reason: &str) {
-        if let Some(unsaid) = self.refused.allow() {
-            tracing::error!(
-                source = self.id,
-                unsaid,
-                "NATS refuses us ({reason}); check the user, the token or password, and what they may subscribe to. Will try again, with the secret as it is then"
-            );
-        }
-    }
 }
 
 #[cfg(test)]

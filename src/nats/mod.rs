@@ -2,12 +2,16 @@
 //!
 //! - `auth`: [`NatsAuth`], who we are, read anew at each connect
 //! - `connection`: [`Connection`], one client that connects for ever
+//! - `link`: one open connection to one server
+//! - `connection_log`: what is said of it, and how often
 //! - `protocol`: bytes to operations
 //! - `servers`: [`Servers`], the list of URLs
 //! - `subject`: [`SubjectFilter`]
 
 mod auth;
 mod connection;
+mod connection_log;
+mod link;
 mod protocol;
 mod servers;
 pub mod subject;

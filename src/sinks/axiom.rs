@@ -5,9 +5,8 @@
 
 use super::codec::{EncodeError, Framing, write_with_missing};
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{
-    EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict, check_endpoint, shorten,
-};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
+use super::verdict::{EntryVerdict, Verdict, shorten};
 use super::{Batch, BatchLimits, judge_2xx};
 use crate::config::Result;
 use crate::event::LogEvent;

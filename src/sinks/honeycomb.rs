@@ -5,9 +5,8 @@
 
 use super::codec::{EncodeError, Splice, Transformer, flatten};
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{
-    EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict, check_endpoint, shorten,
-};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
+use super::verdict::{EntryVerdict, Verdict, shorten};
 use super::{Batch, BatchLimits, describe};
 use crate::config::Result;
 use crate::event::{Field, LogEvent, json};

@@ -2,11 +2,13 @@
 //! `register`.
 //!
 //! The kernel of HTTP sinks:
-//! - `http_sink`: the trait, and the way of a batch
+//! - `http_sink`: the trait, and the options of every HTTP sink
+//! - `delivery`: the way of a batch
 //! - `batch`: events encoded into bodies
 //! - `codec`: encodings and framings
 //! - `compression`
 //! - `request`: retries, rate limit, concurrency
+//! - `verdict`: what an answer means
 //! - `auth`
 //!
 //! The destinations: `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki` over HTTP; `blackhole`,
@@ -20,20 +22,21 @@ pub mod codec;
 pub mod compression;
 mod console;
 mod datadog_logs;
+mod delivery;
 mod file;
 mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
 mod loki;
 mod request;
+mod verdict;
 
 pub use auth::Auth;
 pub use batch::{Batch, BatchConfig, BatchLimits, Partition};
 pub use blackhole::BlackholeConfig;
 pub use console::ConsoleConfig;
-pub use http_sink::{
-    EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, Verdict, describe, judge_2xx,
-};
+pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, judge_2xx};
+pub use verdict::{EntryVerdict, Verdict, describe};
 
 use crate::config::{ComponentInfo, Registry};
 

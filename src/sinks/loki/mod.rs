@@ -3,16 +3,21 @@
 //! Source: Loki's `pkg/loghttp/push` and `pkg/validation`. An answer of 400 stores the valid entries
 //! and refuses the others; JSON may be compressed with gzip, not with zlib or zstd.
 
+mod labels;
+mod proto;
+
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing};
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{EntryVerdict, HealthcheckRequest, HttpOptions, HttpSink, Verdict, check_endpoint};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
+use super::verdict::{EntryVerdict, Verdict};
 use super::{Auth, Batch, BatchLimits, Partition, describe};
 use crate::config::Result;
-use crate::event::{Field, LogEvent, Path, Timestamp, json};
+use crate::event::{LogEvent, Path, Timestamp, json};
 use crate::template::Template;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
+use labels::{Pairs, object, selector};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -65,13 +70,6 @@ struct Prepared {
     last: Mutex<HashMap<Vec<u8>, Timestamp>>,
 }
 
-/// Templates of names and values, and every field that they need.
-#[derive(Debug, Default)]
-struct Pairs {
-    pairs: Vec<(Template, Template, bool)>,
-    paths: Vec<Path>,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum OutOfOrderAction {
@@ -92,75 +90,6 @@ fn yes() -> bool {
 /// How many streams' last times are remembered; beyond, all are forgotten, which at worst sends an
 /// entry out of order that Loki takes or refuses by itself.
 const MAX_STREAMS: usize = 100_000;
-
-impl Pairs {
-    fn new(option: &str, templates: &BTreeMap<String, Template>) -> Result<Pairs> {
-        let mut pairs = Pairs::default();
-        for (name, value) in templates {
-            let wildcard = name.strip_suffix('*');
-            let template = Template::parse(wildcard.unwrap_or(name))?;
-            let is_label = |text: &str| {
-                let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-                starts && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            };
-            if template
-                .as_static()
-                .is_some_and(|text| !(is_label(text) || wildcard.is_some() && text.is_empty()))
-            {
-                return Err(format!("{option}: `{name}` is not a label's name; expected letters, digits and `_`, or a trailing `*`").into());
-            }
-            pairs.paths.extend(template.paths().chain(value.paths()).cloned());
-            pairs.pairs.push((template, value.clone(), wildcard.is_some()));
-        }
-        if pairs.paths.len() > 32 {
-            return Err(
-                format!("{option}: they need {} fields; expected at most 32", pairs.paths.len()).into()
-            );
-        }
-        Ok(pairs)
-    }
-
-    /// The names and values for this event, by name.
-    fn render(&self, event: &LogEvent) -> Vec<(String, String)> {
-        let mut fields = Vec::new();
-        event.get_all(&self.paths.iter().collect::<Vec<_>>(), &mut fields);
-        let mut fields = fields.as_slice();
-        let mut plain: Vec<(String, String)> = Vec::with_capacity(self.pairs.len());
-        let mut expanded = Vec::new();
-        let time = || event.timestamp();
-        for (name, value, is_wildcard) in &self.pairs {
-            let mut render = |template: &Template| {
-                let (own, rest) = fields.split_at(template.paths().count());
-                fields = rest;
-                let mut text = String::new();
-                template.render_fields(own, &time, &mut text).ok().map(|()| text)
-            };
-            let (Some(name), Some(value)) = (render(name), render(value)) else { continue };
-            if !is_wildcard {
-                plain.push((label_name(&name), value));
-                continue;
-            }
-            for (key, inner) in json::members(&value) {
-                let inner = Field::Json(inner);
-                if !inner.is_null() {
-                    let key = format!("{name}{}", json::unescape(key)).to_lowercase();
-                    expanded.push((label_name(&key), inner.to_text().into_owned()));
-                }
-            }
-        }
-        // A label that is named wins over one that a wildcard brings.
-        expanded.retain(|(name, _)| !plain.iter().any(|(other, _)| other == name));
-        plain.extend(expanded);
-        plain.sort();
-        plain.dedup_by(|a, b| a.0 == b.0);
-        plain
-    }
-}
-
-/// The name with `_` for every character that a label can't have.
-fn label_name(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
-}
 
 impl HttpSink for Loki {
     const NAME: &'static str = "loki";
@@ -416,24 +345,6 @@ fn refused_lines(body: &str) -> usize {
     }
 }
 
-/// Labels as JSON.
-fn object(pairs: &[(String, String)]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut object = super::codec::Splice::open(&mut out);
-    for (name, value) in pairs {
-        object.string(name, value);
-    }
-    object.close();
-    out
-}
-
-/// Labels as a selector, `{a="b", c="d"}`, with the escapes of a Go string, which Vector leaves out.
-fn selector(pairs: &[(String, String)]) -> Vec<u8> {
-    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let labels: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
-    format!("{{{}}}", labels.join(", ")).into_bytes()
-}
-
 /// An entry as it stands in a batch: its time, its stream's labels, and itself as it will be sent. It
 /// takes as much room as it can take at most in the body, where streams may have many entries, so that
 /// the limits of a batch hold for the body.
@@ -464,66 +375,6 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Loki's messages (`pkg/push/push.proto`).
-mod proto {
-    use super::Timestamp;
-    use prost::Message;
-    use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct Entry {
-        #[prost(message, optional, tag = "1")]
-        timestamp: Option<Time>,
-        #[prost(string, tag = "2")]
-        line: String,
-        #[prost(message, repeated, tag = "3")]
-        structured_metadata: Vec<LabelPair>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    struct Time {
-        #[prost(int64, tag = "1")]
-        seconds: i64,
-        #[prost(int32, tag = "2")]
-        nanos: i32,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    struct LabelPair {
-        #[prost(string, tag = "1")]
-        name: String,
-        #[prost(string, tag = "2")]
-        value: String,
-    }
-
-    impl Entry {
-        pub(super) fn new(time: Timestamp, line: String, metadata: Vec<(String, String)>) -> Entry {
-            let nanos = i32::try_from(time.subsecond_nanos()).unwrap_or_default();
-            let pairs = metadata.into_iter().map(|(name, value)| LabelPair { name, value });
-            let timestamp = Some(Time { seconds: time.seconds(), nanos });
-            Entry { timestamp, line, structured_metadata: pairs.collect() }
-        }
-    }
-
-    /// A push request of these streams, whose entries have been encoded already: `streams = 1`, each
-    /// with `labels = 1` and `entries = 2`.
-    pub(super) fn write_streams(streams: &[(&[u8], Vec<super::Entry<'_>>)], out: &mut Vec<u8>) {
-        let field_len = |bytes: &[u8]| key_len(1) + encoded_len_varint(bytes.len() as u64) + bytes.len();
-        let write = |tag: u32, bytes: &[u8], out: &mut Vec<u8>| {
-            encode_key(tag, WireType::LengthDelimited, out);
-            encode_varint(bytes.len() as u64, out);
-            out.extend_from_slice(bytes);
-        };
-        for (labels, entries) in streams {
-            let length = field_len(labels) + entries.iter().map(|entry| field_len(entry.text)).sum::<usize>();
-            encode_key(1, WireType::LengthDelimited, out);
-            encode_varint(length as u64, out);
-            write(1, labels, out);
-            entries.iter().for_each(|entry| write(2, entry.text, out));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -541,12 +392,6 @@ mod tests {
         ] {
             assert_eq!(refused_lines(body), expected, "{body}");
         }
-    }
-
-    #[test]
-    fn escapes_labels() {
-        let labels = [("a".to_owned(), "x\"y\\z\n".to_owned()), ("b".to_owned(), "é".to_owned())];
-        assert_eq!(String::from_utf8(selector(&labels)).unwrap(), r#"{a="x\"y\\z\n", b="é"}"#);
     }
 
     #[test]

@@ -1,0 +1,181 @@
+//! [`Link`]: an open connection to one server.
+
+use super::AuthError;
+use super::protocol::{Op, ProtocolError, parse, shown};
+use bytes::{Buf, BytesMut};
+use serde::Deserialize;
+use snafu::{ResultExt, Snafu};
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+/// An open connection.
+pub(super) struct Link {
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) input: BytesMut,
+    /// What is still to be written; kept here, so that a write that is cancelled half-way goes on.
+    pub(super) output: BytesMut,
+    /// The peer does not take any more; what it has sent can still be read.
+    pub(super) is_deaf: bool,
+    pub(super) opened: Instant,
+    /// `PING`s of ours without an answer.
+    pub(super) unanswered: u32,
+    /// How many of them in a row were followed by nothing at all.
+    pub(super) silent: u32,
+    pub(super) next_ping: Instant,
+    /// How much room is made for the next read: more while reads fill it, less while they don't.
+    pub(super) room: usize,
+}
+
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// How long a server may take from the first packet to its answer to our `PING`.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may be silent before we ask whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How often we ask before the connection counts as dead.
+const MAX_UNANSWERED: u32 = 2;
+/// Room for a read: as much as a slow stream needs, and as a fast one can use.
+pub(super) const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
+
+/// There is no connection, or no longer one.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(super)))]
+pub(super) enum LinkError {
+    #[snafu(display("{source}"))]
+    Io { source: io::Error },
+    #[snafu(display("the server has closed the connection"))]
+    Closed,
+    #[snafu(display("no answer to {MAX_UNANSWERED} pings"))]
+    Silent,
+    #[snafu(display("no answer within {} s", CONNECT_TIMEOUT.as_secs()))]
+    Timeout,
+    #[snafu(display("the name {host} has no address"))]
+    NoAddress { host: String },
+    #[snafu(transparent)]
+    Protocol { source: ProtocolError },
+    #[snafu(display("the server's INFO cannot be read: {source}"))]
+    Info { source: serde_json::Error },
+    #[snafu(display("TLS is required, but tls.enabled is false"))]
+    TlsSwitchedOff,
+    #[snafu(transparent)]
+    Auth { source: AuthError },
+    /// The server says why it ends the connection.
+    #[snafu(display("{message}"))]
+    Refused { message: String },
+}
+
+/// What we read of `INFO`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Info {
+    pub(super) nonce: String,
+    pub(super) tls_required: bool,
+    pub(super) connect_urls: Vec<String>,
+    pub(super) ldm: bool,
+}
+
+impl Link {
+    pub(super) fn new(stream: Box<dyn Stream>) -> Link {
+        Link {
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            is_deaf: false,
+            opened: Instant::now(),
+            unanswered: 0,
+            silent: 0,
+            next_ping: Instant::now() + PING_INTERVAL,
+            room: *ROOM.start(),
+        }
+    }
+
+    pub(super) fn write(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.output.extend_from_slice(part));
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), LinkError> {
+        while self.output.has_remaining() {
+            self.stream.write_buf(&mut self.output).await.context(IoSnafu)?;
+        }
+        self.stream.flush().await.context(IoSnafu)
+    }
+
+    pub(super) async fn read(&mut self) -> Result<(), LinkError> {
+        if self.input.capacity() - self.input.len() < self.room / 4 {
+            self.input.reserve(self.room);
+        }
+        let room = self.input.capacity() - self.input.len();
+        let read = self.stream.read_buf(&mut self.input).await.context(IoSnafu)?;
+        if read == 0 {
+            return ClosedSnafu.fail();
+        }
+        self.room = if read == room { self.room * 2 } else { self.room.max(read * 2) / 2 };
+        self.room = self.room.clamp(*ROOM.start(), *ROOM.end());
+        self.next_ping = Instant::now() + PING_INTERVAL;
+        self.silent = 0;
+        Ok(())
+    }
+
+    pub(super) fn ping(&mut self) -> Result<(), LinkError> {
+        if self.silent >= MAX_UNANSWERED {
+            return SilentSnafu.fail();
+        }
+        self.silent += 1;
+        self.unanswered += 1;
+        self.next_ping = Instant::now() + PING_INTERVAL;
+        self.write(&[b"PING\r\n"]);
+        Ok(())
+    }
+
+    /// The first thing that a server says.
+    pub(super) async fn read_info(&mut self) -> Result<Info, LinkError> {
+        loop {
+            if let Some((op, length)) = parse(&self.input)? {
+                let Op::Info(range) = op else {
+                    return Err(ProtocolError::Line { line: shown(&self.input[..length]) }.into());
+                };
+                let info = serde_json::from_slice(&self.input[range]).context(InfoSnafu)?;
+                self.input.advance(length);
+                return Ok(info);
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Reads up to the answer to our `PING`. A server that refuses us says so instead.
+    pub(super) async fn wait_for_pong(&mut self) -> Result<(), LinkError> {
+        let mut at = 0;
+        loop {
+            while let Some((op, length)) = parse(&self.input[at..])? {
+                match op {
+                    Op::Pong => {
+                        // What came before stays, for the first chunk.
+                        let before = self.input.split_to(at);
+                        self.input.advance(length);
+                        let after = std::mem::replace(&mut self.input, before);
+                        self.input.unsplit(after);
+                        return Ok(());
+                    }
+                    Op::Error(range) => {
+                        let range = range.start + at..range.end + at;
+                        let message = shown(&self.input[range]);
+                        // Of one subscription; the first chunk will say it.
+                        match is_permissions_violation(&message) {
+                            true => at += length,
+                            false => return RefusedSnafu { message }.fail(),
+                        }
+                    }
+                    _ => at += length,
+                }
+            }
+            self.read().await?;
+        }
+    }
+}
+
+pub(super) fn is_permissions_violation(message: &str) -> bool {
+    message.to_lowercase().contains("permissions violation")
+}

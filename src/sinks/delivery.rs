@@ -1,0 +1,339 @@
+//! The way of a batch: from the buffer into it, and with it to the destination, until every event in it
+//! has been answered for.
+
+use super::batch::{Batch, BatchLimits, Batcher, Partition, PushError};
+use super::codec::EncodeError;
+use super::compression::Compression;
+use super::http_sink::{HttpOptions, HttpSink, RetryStrategy};
+use super::request::{Backoff, Controller, RateLimit};
+use super::verdict::{EntryVerdict, Verdict, describe, hide_secrets, retry_after, shorten};
+use crate::config::{Result, StreamSink};
+use crate::event::LogEvent;
+use crate::http::HttpClient;
+use crate::log_limit::LogLimit;
+use crate::template::Template;
+use crate::topology::{BufferReceiver, Outcome};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
+use http::{Request, Response};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub(super) struct RunningHttpSink<S> {
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) limits: BatchLimits,
+}
+
+/// What the requests of a sink share.
+pub(super) struct Shared<S> {
+    pub(super) id: String,
+    pub(super) sink: Arc<S>,
+    pub(super) client: HttpClient,
+    pub(super) compression: Compression,
+    pub(super) headers: Vec<(HeaderName, Template)>,
+    pub(super) controller: Controller,
+    pub(super) rate_limit: RateLimit,
+    pub(super) options: HttpOptions,
+    /// No request begins before: the destination has asked for a pause with `Retry-After`.
+    pub(super) not_before: Mutex<Option<Instant>>,
+    pub(super) retry_log: LogLimit,
+    pub(super) hold_log: LogLimit,
+    pub(super) reject_log: LogLimit,
+}
+
+/// The longest pause that a destination can ask for, so that a wrong date does not silence us.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
+
+#[async_trait]
+impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
+    /// Events come in, are encoded into batches, and the batches go out, as many at once as the
+    /// controller allows. While a full batch has to wait, nothing more is taken from the buffer.
+    async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
+        let shared = self.shared;
+        let mut batcher = Batcher::new(self.limits, shared.sink.framing(), Arc::clone(input.counts()));
+        let mut ready: VecDeque<Batch> = VecDeque::new();
+        let mut under_way = JoinSet::new();
+        let mut has_more = true;
+        loop {
+            while !ready.is_empty() && under_way.len() < shared.controller.limit(under_way.len() + 1) {
+                if let Some(batch) = ready.pop_front() {
+                    under_way.spawn(Arc::clone(&shared).deliver(batch));
+                }
+            }
+            if !has_more && ready.is_empty() && under_way.is_empty() {
+                return Ok(());
+            }
+            let deadline = batcher.deadline().map(Instant::from_std);
+            tokio::select! {
+                Some(ended) = under_way.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(sink = shared.id, "a request has ended without an answer: {error}");
+                    }
+                }
+                () = sleep_until(deadline) => ready.extend(batcher.close_expired(Instant::now().into_std())),
+                events = input.recv(), if has_more && ready.is_empty() => match events {
+                    Some(events) => events.into_iter().for_each(|event| shared.take(event, &mut batcher, &mut ready)),
+                    None => {
+                        has_more = false;
+                        ready.extend(batcher.close_all());
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Never, without a deadline.
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl<S: HttpSink> Shared<S> {
+    /// Puts an event into its batch.
+    fn take(&self, event: LogEvent, batcher: &mut Batcher, ready: &mut VecDeque<Batch>) {
+        let partition = self.partition(&event);
+        let partition_error = partition.as_ref().err().map(|error| error.reason.clone());
+        let encode = |event: &LogEvent, out: &mut Vec<u8>| match &partition_error {
+            Some(reason) => Err(reason.clone()),
+            None => self.sink.encode(event, out).map_err(|error| error.reason),
+        };
+        let reason = match batcher.push(partition.unwrap_or_default(), event, encode, ready) {
+            Ok(()) => return,
+            Err(PushError::Encode(reason)) => reason,
+            Err(PushError::TooLarge { size, limit }) => {
+                format!("it has {size} bytes, and the destination takes at most {limit}")
+            }
+        };
+        self.log_rejected(1, &reason);
+    }
+
+    /// The sink's own partition, and the values of headers that differ from event to event.
+    fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
+        let mut partition = self.sink.partition(event)?;
+        for (_, template) in self.headers.iter().filter(|(_, template)| template.as_static().is_none()) {
+            partition
+                .push(template.render(event).map_err(|error| EncodeError { reason: error.to_string() })?);
+        }
+        Ok(partition)
+    }
+
+    /// Sends a batch until every event in it has been answered for.
+    async fn deliver(self: Arc<Self>, batch: Batch) {
+        let mut waiting = vec![batch];
+        while let Some(batch) = waiting.pop() {
+            if let Some((first, second)) = self.deliver_one(batch).await {
+                // The first half goes first, to keep the order.
+                waiting.extend([second, first]);
+            }
+        }
+    }
+
+    /// Sends a batch; gives back its halves if it is too large.
+    async fn deliver_one(&self, mut batch: Batch) -> Option<(Batch, Batch)> {
+        let mut backoff = Backoff::new(&self.options.request);
+        let mut attempts = 0usize;
+        let mut request = match self.request(&batch) {
+            Ok(request) => request,
+            Err(error) => {
+                self.reject(batch, &format!("the request cannot be made: {error}"));
+                return None;
+            }
+        };
+        loop {
+            let pause = match self.attempt(&request, &batch).await {
+                Verdict::Delivered => {
+                    batch.settle(Outcome::Delivered);
+                    return None;
+                }
+                Verdict::Rejected { reason } => {
+                    self.reject(batch, &reason);
+                    return None;
+                }
+                Verdict::TooLarge if batch.len() > 1 => return Some(batch.split()),
+                Verdict::TooLarge => {
+                    self.reject(batch, "the destination answers that this one event is too large");
+                    return None;
+                }
+                Verdict::Partial(verdicts) => {
+                    batch = self.settle_partial(batch, &verdicts, &request);
+                    if batch.is_empty() {
+                        return None;
+                    }
+                    match self.request(&batch) {
+                        Ok(rest) => request = rest,
+                        Err(error) => {
+                            self.reject(batch, &format!("the request cannot be made: {error}"));
+                            return None;
+                        }
+                    }
+                    attempts += 1;
+                    backoff.pause()
+                }
+                // Held: a person has to mend it, and how often we ask meanwhile has no limit.
+                Verdict::Unauthorized => backoff.pause(),
+                Verdict::Retry { after } => {
+                    attempts += 1;
+                    if let Some(after) = after {
+                        self.pause_all(after);
+                    }
+                    // In addition, so that `Retry-After: 0` is no busy loop, and a pause that ends for
+                    // all requests at once does not send them all at once.
+                    backoff.pause()
+                }
+            };
+            if self.options.request.retry_attempts.is_some_and(|most| attempts > most) {
+                self.reject(batch, "request.retry_attempts is used up");
+                return None;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One request and its answer's verdict.
+    async fn attempt(&self, request: &Request<Bytes>, batch: &Batch) -> Verdict {
+        self.wait_for_pause().await;
+        self.rate_limit.ready().await;
+        let start = Instant::now();
+        let answer = self.client.send(request.clone(), self.options.request.timeout_secs.0).await;
+        let verdict = match &answer {
+            Ok(response) => self.judge(response, batch),
+            Err(_) if self.options.retry_strategy == RetryStrategy::None => {
+                Verdict::Rejected { reason: "no answer, and retry_strategy is none".into() }
+            }
+            Err(_) => Verdict::Retry { after: None },
+        };
+        let pushed_back = matches!(verdict, Verdict::Retry { .. });
+        self.controller.observe(start.elapsed(), pushed_back, Instant::now());
+        let described = || match &answer {
+            Ok(response) => hide_secrets(describe(response), request),
+            Err(error) => error.to_string(),
+        };
+        match &verdict {
+            Verdict::Retry { .. } => {
+                if let Some(unsaid) = self.retry_log.allow() {
+                    tracing::warn!(
+                        sink = self.id,
+                        events = batch.len(),
+                        unsaid,
+                        "will be sent again: {}",
+                        described()
+                    );
+                }
+            }
+            Verdict::Unauthorized => {
+                if let Some(unsaid) = self.hold_log.allow() {
+                    tracing::error!(
+                        sink = self.id,
+                        events = batch.len(),
+                        unsaid,
+                        "held until the destination accepts us; check its key and address: {}",
+                        described()
+                    );
+                }
+            }
+            Verdict::Rejected { .. } if answer.is_ok() => {
+                return Verdict::Rejected { reason: described() };
+            }
+            _ => {}
+        }
+        verdict
+    }
+
+    fn judge(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
+        let verdict = self.sink.verdict(response, batch);
+        // Sending the same again would be in vain, whatever the strategy says.
+        if verdict == Verdict::TooLarge {
+            return verdict;
+        }
+        let is_success = response.status().is_success();
+        let retry = || Verdict::Retry { after: retry_after(response, SystemTime::now()) };
+        match &self.options.retry_strategy {
+            RetryStrategy::All if !is_success => retry(),
+            RetryStrategy::None if !is_success => Verdict::Rejected { reason: describe(response) },
+            RetryStrategy::Custom { status_codes } if !is_success => {
+                match status_codes.contains(&response.status().as_u16()) {
+                    true => retry(),
+                    false => Verdict::Rejected { reason: describe(response) },
+                }
+            }
+            _ => verdict,
+        }
+    }
+
+    fn request(&self, batch: &Batch) -> Result<Request<Bytes>> {
+        let mut builder = self.sink.request(batch)?;
+        let mut dynamic = batch.partition().iter().rev();
+        // The rendered headers stand at the end of the partition, in the order of their templates.
+        for (name, template) in self.headers.iter().rev() {
+            let text = match template.as_static() {
+                Some(text) => text,
+                None => dynamic.next().map_or("", String::as_str),
+            };
+            let mut value = HeaderValue::from_str(text)?;
+            // A header of the user's may well be a key.
+            value.set_sensitive(true);
+            if let Some(headers) = builder.headers_mut() {
+                headers.insert(name.clone(), value);
+            }
+        }
+        let body = self.sink.assemble(batch).map_or_else(|| batch.body(), Bytes::from);
+        if let Some(encoding) = self.compression.content_encoding()
+            && let Some(headers) = builder.headers_mut()
+        {
+            headers.entry(CONTENT_ENCODING).or_insert(HeaderValue::from_static(encoding));
+        }
+        Ok(builder.body(self.compression.compress(body)?)?)
+    }
+
+    fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict], request: &Request<Bytes>) -> Batch {
+        let rejected: Vec<_> = verdicts
+            .iter()
+            .filter_map(|verdict| match verdict {
+                EntryVerdict::Rejected { reason } => Some(reason),
+                _ => None,
+            })
+            .collect();
+        if let Some(first) = rejected.first() {
+            self.log_rejected(rejected.len(), &hide_secrets(shorten(first), request));
+        }
+        batch.settle_each(|index| match verdicts.get(index) {
+            None | Some(EntryVerdict::Delivered) => Some(Outcome::Delivered),
+            Some(EntryVerdict::Retry) => None,
+            Some(EntryVerdict::Rejected { .. }) => Some(Outcome::Rejected),
+        })
+    }
+
+    fn reject(&self, batch: Batch, reason: &str) {
+        self.log_rejected(batch.len(), reason);
+        batch.settle(Outcome::Rejected);
+    }
+
+    fn log_rejected(&self, events: usize, reason: &str) {
+        if let Some(unsaid) = self.reject_log.allow() {
+            tracing::error!(sink = self.id, events, unsaid, "rejected: {reason}");
+        }
+    }
+
+    fn pause_all(&self, after: Duration) {
+        let until = Instant::now() + after.min(MAX_RETRY_AFTER);
+        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        *not_before = Some(not_before.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    async fn wait_for_pause(&self) {
+        loop {
+            let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+            match until.filter(|until| *until > Instant::now()) {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What an answer says about a batch, and what of it may be shown.
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{Request, Response};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What an answer says about a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The destination has it.
+    Delivered,
+    /// It has some: one verdict for each entry, in order. Those that are missing count as delivered.
+    Partial(Vec<EntryVerdict>),
+    /// Not now; the destination may say after how long.
+    Retry {
+        /// The pause that it asks for.
+        after: Option<Duration>,
+    },
+    /// Too much for one request: the batch is sent in two.
+    TooLarge,
+    /// The destination refuses us, not the events: a key that it does not know, an address where
+    /// nobody listens. The batch is held and tried again, because a person can mend that.
+    Unauthorized,
+    /// Never.
+    Rejected {
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+/// What an answer says about one entry of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EntryVerdict {
+    /// The destination has it.
+    Delivered,
+    /// Not now.
+    Retry,
+    /// Never.
+    Rejected {
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+impl Verdict {
+    /// What a status means where the vendor says nothing else: 2xx is delivered; 408, 429 and 5xx are
+    /// tried again, as `Retry-After` says; 413 is too large; 401, 403, 404, 407 and redirects are
+    /// held; anything else is rejected, with the beginning of the answer as the reason.
+    pub fn of_status(response: &Response<Bytes>) -> Verdict {
+        match response.status().as_u16() {
+            200..=299 => Verdict::Delivered,
+            408 | 429 | 500 | 502..=599 => Verdict::Retry { after: retry_after(response, SystemTime::now()) },
+            413 => Verdict::TooLarge,
+            300..=399 | 401 | 403 | 404 | 407 => Verdict::Unauthorized,
+            _ => Verdict::Rejected { reason: describe(response) },
+        }
+    }
+}
+
+/// The beginning of a destination's text, without control characters: fit for a line of the log.
+pub fn shorten(text: &str) -> String {
+    text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The status and the beginning of the body.
+pub fn describe(response: &Response<Bytes>) -> String {
+    let text = shorten(&String::from_utf8_lossy(response.body()));
+    if text.is_empty() {
+        format!("status {}", response.status())
+    } else {
+        format!("status {}: {text}", response.status())
+    }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
+pub(super) fn retry_after(response: &Response<Bytes>, now: SystemTime) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    let date = UNIX_EPOCH + Duration::from_secs(u64::try_from(date.timestamp()).ok()?);
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// A destination may repeat what we sent; our keys must not reach the log that way.
+pub(super) fn hide_secrets(mut text: String, request: &Request<Bytes>) -> String {
+    for value in request.headers().values().filter(|value| value.is_sensitive()) {
+        let Ok(value) = value.to_str() else { continue };
+        let secret = value.split_once(' ').map_or(value, |(_, secret)| secret);
+        for part in [value, secret].into_iter().filter(|part| part.len() > 3) {
+            text = text.replace(part, "**REDACTED**");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
+        let builder = headers
+            .iter()
+            .fold(Response::builder().status(status), |builder, (name, value)| builder.header(*name, *value));
+        builder.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn statuses_have_their_usual_meaning() {
+        let retry = Verdict::Retry { after: None };
+        for (status, verdict) in [
+            (200, Verdict::Delivered),
+            (204, Verdict::Delivered),
+            (301, Verdict::Unauthorized),
+            (401, Verdict::Unauthorized),
+            (403, Verdict::Unauthorized),
+            (404, Verdict::Unauthorized),
+            (408, retry.clone()),
+            (413, Verdict::TooLarge),
+            (429, retry.clone()),
+            (500, retry.clone()),
+            (503, retry),
+        ] {
+            assert_eq!(Verdict::of_status(&response(status, &[], "")), verdict, "{status}");
+        }
+        for status in [400, 422, 501] {
+            assert!(
+                matches!(Verdict::of_status(&response(status, &[], "")), Verdict::Rejected { .. }),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_retry_after() {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_767);
+        for (text, expected) in [
+            ("3", Some(3)),
+            (" 120 ", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let after = retry_after(&response(429, &[("retry-after", text)], ""), now);
+            assert_eq!(after.map(|after| after.as_secs()), expected, "{text}");
+        }
+        assert_eq!(retry_after(&response(429, &[], ""), now), None);
+    }
+
+    #[test]
+    fn an_answer_is_described_shortly_and_without_our_keys() {
+        let text = describe(&response(400, &[], &format!("bad\n\x1b[31m key s3cr3t {}", "x".repeat(5000))));
+        assert!(
+            text.starts_with("status 400 Bad Request: bad  [31m key s3cr3t x") && text.len() < 400,
+            "{text}"
+        );
+        let mut request = Request::new(Bytes::new());
+        let mut key = HeaderValue::from_static("Bearer s3cr3t");
+        key.set_sensitive(true);
+        request.headers_mut().insert("authorization", key);
+        assert!(!hide_secrets(text, &request).contains("s3cr3t"));
+    }
+}
