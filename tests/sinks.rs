@@ -984,6 +984,19 @@ async fn as_many_requests_at_once_as_allowed() {
 }
 
 #[tokio::test]
+async fn no_more_bytes_at_once_than_memory_has_room_for() {
+    let server = HttpServer::start().await;
+    server.default_reply(Reply::Never);
+    let megabyte = format!(r#"{{"message":"{}"}}"#, "x".repeat(1 << 20));
+    let options = "request.concurrency = 100\nbatch.max_events = 1";
+    let mut running = start(scripted(&http(&server, options), vec![vec![megabyte; 60]])).await;
+    server.wait_for(32).await;
+    let report = running.stop(Duration::from_millis(300)).await;
+    assert_eq!(server.requests().len(), 32, "32 MiB, and not one more");
+    assert_eq!(books(&report, "out").dropped_for(DropReason::Shutdown), 60);
+}
+
+#[tokio::test]
 async fn no_more_requests_than_the_rate_limit() {
     let options = "request.rate_limit_num = 2\nrequest.rate_limit_duration_secs = 0.3\nbatch.max_events = 1";
     let began = Instant::now();

@@ -6,6 +6,7 @@ use crate::env::Env;
 use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// `run`'s arguments.
 #[derive(Debug, clap::Args)]
@@ -48,8 +49,13 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         env: env.clone(),
     };
     block_on(async {
-        let running = Topology::start(config, &options).await.map_err(Failure::config)?;
-        run_to_the_end(running, deadline).await
+        let mut signals = StopSignals::catch()?;
+        // Waits only for healthchecks that are required to pass.
+        let running = tokio::select! {
+            started = Topology::start(config, &options) => started.map_err(Failure::config)?,
+            () = signals.next() => return Ok(()),
+        };
+        run_to_the_end(running, signals, deadline).await
     })
 }
 
@@ -82,18 +88,45 @@ pub(super) fn announce(environment: &Environment) {
     }
 }
 
+/// SIGTERM and SIGINT. They are caught from the moment this is made, which is before anything runs: a
+/// signal that comes early must not end the program before it has delivered what it has.
+pub(super) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    pub(super) fn catch() -> Result<StopSignals, Failure> {
+        let catch = |kind| signal(kind).map_err(Failure::failed);
+        Ok(StopSignals {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Waits for a signal, or for the end of all input; then stops, and reports the books.
-pub(super) async fn run_to_the_end(mut running: RunningTopology, deadline: Duration) -> Result<(), Failure> {
-    let signal = stop_signal().map_err(Failure::failed)?;
-    tokio::pin!(signal);
+pub(super) async fn run_to_the_end(
+    mut running: RunningTopology,
+    mut signals: StopSignals,
+    deadline: Duration,
+) -> Result<(), Failure> {
     tokio::select! {
         () = running.ended() => {}
-        () = &mut signal => tracing::info!("stopping: delivering what is left, for at most {} s", deadline.as_secs_f64()),
+        () = signals.next() => {
+            tracing::info!("stopping: delivering what is left, for at most {} s", deadline.as_secs_f64());
+        }
     }
-    let second = stop_signal().map_err(Failure::failed)?;
     let stopped = tokio::select! {
         report = running.stop(deadline) => Some(report),
-        () = second => None,
+        () = signals.next() => None,
     };
     let report = match stopped {
         Some(report) => report,
@@ -112,17 +145,4 @@ pub(super) async fn run_to_the_end(mut running: RunningTopology, deadline: Durat
             Err(Failure::Failed("not everything was delivered before the end; see the counts above".into()))
         }
     }
-}
-
-/// SIGTERM or SIGINT.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

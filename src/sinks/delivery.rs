@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use http::{Request, Response};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
@@ -38,6 +39,7 @@ pub(super) struct Shared<S> {
     pub(super) controller: Controller,
     pub(super) rate_limit: RateLimit,
     pub(super) options: HttpOptions,
+    pub(super) bytes_under_way: Arc<AtomicUsize>,
     /// No request begins before: the destination has asked for a pause with `Retry-After`.
     pub(super) not_before: Mutex<Option<Instant>>,
     pub(super) retry_log: LogLimit,
@@ -59,10 +61,18 @@ impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
         let mut under_way = JoinSet::new();
         let mut has_more = true;
         loop {
-            while !ready.is_empty() && under_way.len() < shared.controller.limit(under_way.len() + 1) {
-                if let Some(batch) = ready.pop_front() {
-                    under_way.spawn(Arc::clone(&shared).deliver(batch));
-                }
+            while !ready.is_empty()
+                && under_way.len() < shared.controller.limit(under_way.len() + 1)
+                && (under_way.is_empty()
+                    || shared.bytes_under_way.load(Ordering::Relaxed) < MAX_BYTES_UNDER_WAY)
+                && let Some(batch) = ready.pop_front()
+            {
+                let held = Held::new(&shared.bytes_under_way, batch.body().len());
+                let delivery = Arc::clone(&shared).deliver(batch);
+                under_way.spawn(async move {
+                    delivery.await;
+                    drop(held);
+                });
             }
             if !has_more && ready.is_empty() && under_way.is_empty() {
                 return Ok(());
@@ -84,6 +94,29 @@ impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
                 },
             }
         }
+    }
+}
+
+/// How many bytes of bodies, before compression, are under way at once: a destination that answers slowly
+/// gets more requests, and each of them holds its body.
+const MAX_BYTES_UNDER_WAY: usize = 32 << 20;
+
+/// Bytes under way, for as long as this exists.
+struct Held {
+    total: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held {
+    fn new(total: &Arc<AtomicUsize>, bytes: usize) -> Held {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        Held { total: Arc::clone(total), bytes }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

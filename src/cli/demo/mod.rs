@@ -50,6 +50,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         let subjects = env.get("SUBJECT").map_err(Failure::config)?.unwrap_or_else(|| "logs.>".to_owned());
         let options =
             TopologyOptions { when_full: WhenFull::DropOldest, require_healthy: false, env: env.clone() };
+        let signals = run::StopSignals::catch()?;
         let running = Topology::start(config, &options).await.map_err(Failure::config)?;
         tracing::info!("sample apps publish to {}; the shipper has subscribed to {subjects}", broker.url());
 
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         // The broker stays until the shipper has taken everything and left.
         tokio::select! {
             () = apps => Ok(()),
-            result = run::run_to_the_end(running, Duration::from_secs(4)) => result,
+            result = run::run_to_the_end(running, signals, Duration::from_secs(4)) => result,
         }
     })
 }
