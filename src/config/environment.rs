@@ -122,9 +122,7 @@ fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<String, EnvErro
 /// The `nats` source: Fly's own NATS, or the server that the NATS CLI's variables name.
 fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
-    let mut source = Table::new();
-    set(&mut source, "type", "nats");
-    set(&mut source, "connection_name", "log-shipper");
+    let mut source = subscription(env)?;
     let mut is_own_server = false;
     for name in OWN_SERVER {
         is_own_server |= is_set(name)?;
@@ -166,6 +164,17 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
             set(&mut source, &format!("tls.{option}"), format!("${{{name}}}"));
         }
     }
+    if let Some(queue) = env.get("QUEUE")? {
+        set(&mut source, "queue", escape(&queue));
+    }
+    Ok(source)
+}
+
+/// A `nats` source without its servers: what to subscribe to, and what a message is.
+pub(crate) fn subscription(env: &Env) -> Result<Table, EnvError> {
+    let mut source = Table::new();
+    set(&mut source, "type", "nats");
+    set(&mut source, "connection_name", "log-shipper");
     let subjects = list(env.get("SUBJECT")?);
     match subjects.as_slice() {
         [] => set(&mut source, "subject", "logs.>"),
@@ -177,9 +186,6 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let exclude = list(env.get("SUBJECT_EXCLUDE")?);
     if !exclude.is_empty() {
         set(&mut source, "exclude", exclude.iter().map(|subject| escape(subject)).collect::<Vec<_>>());
-    }
-    if let Some(queue) = env.get("QUEUE")? {
-        set(&mut source, "queue", escape(&queue));
     }
     set(&mut source, "decoding.codec", "json");
     // A Fly event says for itself where it comes from, and stays the text that it came as.

@@ -12,8 +12,8 @@ mod interpolate;
 mod load;
 mod registry;
 
-pub(crate) use environment::destinations;
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
+pub(crate) use environment::{destinations, subscription};
 pub use interpolate::interpolate;
 pub use load::{Problem, Problems};
 pub use registry::{ComponentInfo, ComponentKind, Registry};

@@ -101,6 +101,7 @@ enum Drain {
 const HELD: Duration = Duration::from_secs(10);
 /// How long the lookup of a name may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// What we say in `CONNECT`.
 #[derive(Serialize)]
 struct Connect<'a> {

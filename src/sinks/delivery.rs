@@ -39,7 +39,6 @@ pub(super) struct Shared<S> {
     pub(super) controller: Controller,
     pub(super) rate_limit: RateLimit,
     pub(super) options: HttpOptions,
-    pub(super) bytes_under_way: Arc<AtomicUsize>,
     /// No request begins before: the destination has asked for a pause with `Retry-After`.
     pub(super) not_before: Mutex<Option<Instant>>,
     pub(super) retry_log: LogLimit,
@@ -59,15 +58,15 @@ impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
         let mut batcher = Batcher::new(self.limits, shared.sink.framing(), Arc::clone(input.counts()));
         let mut ready: VecDeque<Batch> = VecDeque::new();
         let mut under_way = JoinSet::new();
+        let bytes_under_way: Arc<AtomicUsize> = Arc::default();
         let mut has_more = true;
         loop {
             while !ready.is_empty()
                 && under_way.len() < shared.controller.limit(under_way.len() + 1)
-                && (under_way.is_empty()
-                    || shared.bytes_under_way.load(Ordering::Relaxed) < MAX_BYTES_UNDER_WAY)
+                && (under_way.is_empty() || bytes_under_way.load(Ordering::Relaxed) < MAX_BYTES_UNDER_WAY)
                 && let Some(batch) = ready.pop_front()
             {
-                let held = Held::new(&shared.bytes_under_way, batch.body().len());
+                let held = Held::new(&bytes_under_way, batch.body().len());
                 let delivery = Arc::clone(&shared).deliver(batch);
                 under_way.spawn(async move {
                     delivery.await;
@@ -248,7 +247,7 @@ impl<S: HttpSink> Shared<S> {
             Ok(response) => hide_secrets(describe(response), request),
             Err(error) => error.to_string(),
         };
-        match &verdict {
+        match verdict {
             Verdict::Retry { .. } => {
                 if let Some(unsaid) = self.retry_log.allow() {
                     tracing::warn!(
@@ -271,8 +270,8 @@ impl<S: HttpSink> Shared<S> {
                     );
                 }
             }
-            Verdict::Rejected { .. } if answer.is_ok() => {
-                return Verdict::Rejected { reason: described() };
+            Verdict::Rejected { reason } => {
+                return Verdict::Rejected { reason: hide_secrets(reason, request) };
             }
             _ => {}
         }

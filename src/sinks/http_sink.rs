@@ -259,7 +259,6 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             controller: Controller::new(&self.options.request),
             rate_limit: RateLimit::new(&self.options.request),
             options: self.options.clone(),
-            bytes_under_way: Arc::default(),
             not_before: Mutex::new(None),
             retry_log: LogLimit::every_10_s(),
             hold_log: LogLimit::every_10_s(),

@@ -7,7 +7,7 @@
 mod broker;
 
 use super::{Failure, run};
-use crate::config::{Config, Registry, destinations};
+use crate::config::{Config, Registry, destinations, subscription};
 use crate::env::Env;
 use crate::event::Timestamp;
 use crate::nats::{Connection, ConnectionOptions, Servers};
@@ -47,18 +47,21 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         let table = table(&broker.url(), environment.table, env)?;
         let text = toml::to_string(&table).map_err(Failure::failed)?;
         let config = Config::from_toml(&text, "demo", registry, env).map_err(Failure::config)?;
-        let subjects = env.get("SUBJECT").map_err(Failure::config)?.unwrap_or_else(|| "logs.>".to_owned());
+        let subjects = subjects(&table);
         let options =
             TopologyOptions { when_full: WhenFull::DropOldest, require_healthy: false, env: env.clone() };
         let signals = run::StopSignals::catch()?;
         let running = Topology::start(config, &options).await.map_err(Failure::config)?;
-        tracing::info!("sample apps publish to {}; the shipper has subscribed to {subjects}", broker.url());
+        tracing::info!(
+            "sample apps publish to {}; the shipper has subscribed to {}",
+            broker.url(),
+            subjects.join(", ")
+        );
 
         let (rate, count) = (args.rate, args.count);
-        let subscriptions = words(&subjects).count();
         let stopper = running.stopper();
         let apps = async {
-            if let Err(error) = publish(&broker, subscriptions, rate, count).await {
+            if let Err(error) = publish(&broker, subjects.len(), rate, count).await {
                 tracing::error!("the sample apps have ended: {error}");
             }
             stopper.cancel();
@@ -74,17 +77,9 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
 
 /// The environment's destinations, with the broker as the source and the console as one more sink.
 fn table(url: &str, mut table: Table, env: &Env) -> Result<Table, Failure> {
-    let subjects = env.get("SUBJECT").map_err(Failure::config)?.unwrap_or_else(|| "logs.>".to_owned());
-    let exclude = env.get("SUBJECT_EXCLUDE").map_err(Failure::config)?.unwrap_or_default();
-    let list =
-        |text: &str| Value::Array(words(text).map(|word| Value::from(word.replace('$', "$$"))).collect());
     let parse = |text: &str| text.parse::<Table>().map_err(Failure::failed);
-    let mut source = parse(
-        "type = \"nats\"\nconnection_name = \"log-shipper demo\"\ndecoding.codec = \"json\"\nsubject_key_field = \"\"",
-    )?;
+    let mut source = subscription(env).map_err(Failure::config)?;
     source.insert("url".into(), url.into());
-    source.insert("subjects".into(), list(&subjects));
-    source.insert("exclude".into(), list(&exclude));
     let console = parse("type = \"console\"\ninputs = [\"nats\"]\nencoding.codec = \"json\"")?;
     let sinks = table.entry("sinks").or_insert_with(|| Value::Table(Table::new()));
     if let Value::Table(sinks) = sinks {
@@ -97,8 +92,11 @@ fn table(url: &str, mut table: Table, env: &Env) -> Result<Table, Failure> {
     Ok(table)
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split([',', ' ']).filter(|word| !word.is_empty())
+/// The subjects that the demo's source subscribes to.
+fn subjects(table: &Table) -> Vec<String> {
+    let source = &table["sources"]["nats"];
+    let several = source.get("subjects").and_then(Value::as_array).into_iter().flatten();
+    source.get("subject").into_iter().chain(several).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The sample apps: one client that publishes for all of them.
