@@ -32,23 +32,29 @@ mod request;
 mod verdict;
 
 pub use auth::Auth;
+pub use axiom::Axiom;
 pub use batch::{Batch, BatchConfig, BatchLimits, Partition};
 pub use blackhole::BlackholeConfig;
 pub use console::ConsoleConfig;
+pub use datadog_logs::DatadogLogs;
+pub use file::FileConfig;
+pub use honeycomb::Honeycomb;
+pub use http::Http;
 pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, judge_2xx};
+pub use loki::Loki;
 pub use verdict::{EntryVerdict, Verdict, describe};
 
 use crate::config::{ComponentInfo, Registry};
 
 pub(crate) fn register(registry: &mut Registry) {
-    registry.http_sink::<axiom::Axiom>();
+    registry.http_sink::<Axiom>();
     registry.sink::<BlackholeConfig>(BlackholeConfig::INFO);
     registry.sink::<ConsoleConfig>(ConsoleConfig::INFO);
-    registry.http_sink::<datadog_logs::DatadogLogs>();
-    registry.sink::<file::FileConfig>(file::FileConfig::INFO);
-    registry.http_sink::<honeycomb::Honeycomb>();
-    registry.http_sink::<http::Http>();
-    registry.http_sink::<loki::Loki>();
+    registry.http_sink::<DatadogLogs>();
+    registry.sink::<FileConfig>(FileConfig::INFO);
+    registry.http_sink::<Honeycomb>();
+    registry.http_sink::<Http>();
+    registry.http_sink::<Loki>();
 }
 
 impl ComponentInfo {

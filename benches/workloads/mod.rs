@@ -1,0 +1,123 @@
+//! The steps of an event's way, each as a piece of work that can be repeated: what `micro` times, and
+//! what `instructions` counts.
+
+use bytes::Bytes;
+use log_shipper::event::{LogEvent, Path, Timestamp, json};
+use log_shipper::nats::SubjectFilter;
+use log_shipper::sinks::compression::{Algorithm, Compression};
+use log_shipper::sinks::{Axiom, DatadogLogs, Honeycomb, Http, HttpOptions, HttpSink, Loki};
+use log_shipper::template::Template;
+use std::hint::black_box;
+
+#[path = "../../tests/support/publisher.rs"]
+#[allow(dead_code, reason = "only its events are used here")]
+mod publisher;
+
+/// How many events a piece of work is done on.
+pub const EVENTS: usize = 1000;
+
+/// A named piece of work on [`EVENTS`] events, 386 bytes each on average.
+pub struct Workload {
+    pub name: &'static str,
+    pub run: Box<dyn Fn()>,
+}
+
+/// All of them, in the order of an event's way.
+pub fn workloads() -> Vec<Workload> {
+    let payloads: Vec<Bytes> = (0..EVENTS as u64).map(|n| publisher::fly_event(n).1.into()).collect();
+    let received = Timestamp::now();
+    let events: Vec<_> = payloads
+        .iter()
+        .map(|payload| LogEvent::from_json_at(payload.clone(), received).expect("an object"))
+        .collect();
+    let body: Bytes = payloads.join(&b","[..]).into();
+    let subjects: Vec<String> = (0..EVENTS as u64).map(|n| publisher::fly_event(n).0).collect();
+
+    let label_paths = LABELS.map(|path| Path::parse(path).expect("a path"));
+    let template = Template::parse("{{ fly.app.name }}/{{ fly.region }}/%F").expect("a template");
+    let filter = SubjectFilter::parse("logs.*.iad.>").expect("a filter");
+    let gzip = |level| Compression { algorithm: Algorithm::Gzip, level };
+    let zstd: Compression = Algorithm::Zstd.into();
+
+    let texts = payloads.clone();
+    vec![
+        work("check_json", move || {
+            for payload in &texts {
+                let text = std::str::from_utf8(payload).expect("text");
+                assert!(json::is_object(black_box(text)));
+            }
+        }),
+        work("event_from_json", move || {
+            for payload in &payloads {
+                black_box(LogEvent::from_json_at(payload.clone(), received).expect("an object"));
+            }
+        }),
+        work("match_subject", move || {
+            let matching = subjects.iter().filter(|subject| filter.matches(black_box(subject))).count();
+            assert!(matching > 0);
+        }),
+        on_each("look_up_six_fields", &events, move |event| {
+            let paths = label_paths.each_ref();
+            let mut found = Vec::with_capacity(paths.len());
+            event.get_all(&paths, &mut found);
+            assert!(found.iter().all(Option::is_some));
+        }),
+        on_each("semantics", &events, |event| {
+            let known = event.semantics();
+            black_box((known.timestamp(), known.level(), known.app()));
+        }),
+        on_each("render_template", &events, move |event| {
+            black_box(template.render(event).expect("every field"));
+        }),
+        encode::<Axiom>("encode_axiom", "dataset = \"d\"\ntoken = \"t\"", &events),
+        encode::<DatadogLogs>("encode_datadog_logs", "default_api_key = \"k\"", &events),
+        encode::<Honeycomb>("encode_honeycomb", "api_key = \"k\"\ndataset = \"d\"", &events),
+        encode::<Http>("encode_http", "uri = \"http://localhost\"\nencoding.codec = \"json\"", &events),
+        encode::<Loki>(
+            "encode_loki",
+            &format!(
+                "endpoint = \"http://localhost\"\nencoding.codec = \"json\"\n[labels]\n{}",
+                LABELS.map(|path| format!("{} = \"{{{{ {path} }}}}\"\n", path.replace('.', "_"))).concat()
+            ),
+            &events,
+        ),
+        compress("gzip", gzip(None), &body),
+        compress("gzip_6", gzip(Some(6)), &body),
+        compress("zstd", zstd, &body),
+    ]
+}
+
+/// The labels of a careful Loki user.
+const LABELS: [&str; 6] =
+    ["event.provider", "fly.app.instance", "fly.app.name", "fly.region", "host", "log.level"];
+
+fn work(name: &'static str, run: impl Fn() + 'static) -> Workload {
+    Workload { name, run: Box::new(run) }
+}
+
+fn on_each(name: &'static str, events: &[LogEvent], run: impl Fn(&LogEvent) + 'static) -> Workload {
+    let events = events.to_vec();
+    work(name, move || events.iter().for_each(|event| run(black_box(event))))
+}
+
+fn encode<S: HttpSink>(name: &'static str, options: &str, events: &[LogEvent]) -> Workload {
+    let mut sink: S = toml::from_str(options).expect("the sink's options");
+    let mut kernel = HttpOptions { compression: Some(Algorithm::Gzip.into()), ..HttpOptions::default() };
+    sink.configure(&mut kernel).expect("options that fit together");
+    let events = events.to_vec();
+    work(name, move || {
+        // As in a batch: one body for all, of the size that the last one had.
+        let mut body = Vec::with_capacity(EVENTS << 10);
+        for event in &events {
+            sink.encode(black_box(event), &mut body).expect("an event that can be encoded");
+        }
+        assert!(!black_box(body).is_empty());
+    })
+}
+
+fn compress(name: &'static str, compression: Compression, body: &Bytes) -> Workload {
+    let body = body.clone();
+    work(name, move || {
+        assert!(compression.compress(black_box(body.clone())).expect("a body").len() < body.len() / 2);
+    })
+}

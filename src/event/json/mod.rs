@@ -1,0 +1,20 @@
+//! JSON as text: is it one valid object, where is a field, what are its members. Nothing here builds a
+//! tree.
+//!
+//! - `check`: [`is_object`] walks untrusted text once and says whether it is one JSON object
+//! - `walk`: [`members`], [`find`] and the like walk text that has passed that check, and therefore look
+//!   only at brackets and quotes
+//! - `write`: strings with their escapes
+//! - `marks`: where strings end, sixty-four bytes at a time, for all three
+
+mod check;
+mod marks;
+mod walk;
+mod write;
+
+pub use check::{MAX_DEPTH, is_object};
+pub use walk::{Members, elements, find, key_is, members, unescape};
+pub use write::{write_escaped, write_string};
+
+#[cfg(test)]
+mod tests;
