@@ -18,14 +18,32 @@ impl<'a> Walk<'a> {
         Walk { text, marks: Marks::new(text.as_bytes()) }
     }
 
+    #[inline]
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.as_bytes().get(at).copied()
     }
 
+    #[inline]
     fn space(&self, at: usize) -> usize {
         skip_space(self.text.as_bytes(), at)
     }
 
+    /// The key at `at` as written between its quotes, and where its value starts.
+    #[inline]
+    fn key(&mut self, at: usize) -> (&'a str, usize) {
+        let end = self.string(at);
+        let colon = self.space(end);
+        (&self.text[at + 1..end - 1], self.space(colon + 1))
+    }
+
+    /// Passes the comma behind a value, if there is one, and the white space around it.
+    #[inline]
+    fn comma(&self, at: usize) -> usize {
+        let at = self.space(at);
+        if self.byte(at) == Some(b',') { self.space(at + 1) } else { at }
+    }
+
+    #[inline]
     fn value(&mut self, at: usize) -> usize {
         match self.byte(at) {
             Some(b'"') => self.string(at),
@@ -38,6 +56,7 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[inline]
     fn string(&mut self, start: usize) -> usize {
         let mut at = start + 1;
         while let Some(found) = self.marks.next(at) {
@@ -85,7 +104,8 @@ pub struct Members<'a> {
 pub fn members(text: &str) -> Members<'_> {
     let start = skip_space(text.as_bytes(), 0);
     let is_object = text.as_bytes().get(start) == Some(&b'{');
-    Members { walk: Walk::new(text), at: if is_object { start + 1 } else { text.len() } }
+    let at = if is_object { skip_space(text.as_bytes(), start + 1) } else { text.len() };
+    Members { walk: Walk::new(text), at }
 }
 
 impl<'a> Iterator for Members<'a> {
@@ -93,17 +113,13 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let walk = &mut self.walk;
-        let key = walk.space(self.at);
-        if walk.byte(key) != Some(b'"') {
+        if walk.byte(self.at) != Some(b'"') {
             return None;
         }
-        let key_end = walk.string(key);
-        let colon = walk.space(key_end);
-        let value = walk.space(colon + 1);
-        let value_end = walk.value(value);
-        let comma = walk.space(value_end);
-        self.at = comma + usize::from(walk.byte(comma) == Some(b','));
-        Some((&walk.text[key + 1..key_end - 1], &walk.text[value..value_end]))
+        let (key, value) = walk.key(self.at);
+        let end = walk.value(value);
+        self.at = walk.comma(end);
+        Some((key, &walk.text[value..end]))
     }
 }
 
@@ -112,15 +128,13 @@ pub fn elements(text: &str) -> impl Iterator<Item = &str> {
     let mut walk = Walk::new(text);
     let start = walk.space(0);
     let is_array = walk.byte(start) == Some(b'[');
-    let mut at = if is_array { start + 1 } else { text.len() };
+    let mut at = if is_array { walk.space(start + 1) } else { text.len() };
     std::iter::from_fn(move || {
-        let value = walk.space(at);
-        if matches!(walk.byte(value), None | Some(b']')) {
+        if matches!(walk.byte(at), None | Some(b']')) {
             return None;
         }
-        let end = walk.value(value);
-        let comma = walk.space(end);
-        at = comma + usize::from(walk.byte(comma) == Some(b','));
+        let (value, end) = (at, walk.value(at));
+        at = walk.comma(end);
         Some(&text[value..end])
     })
 }
@@ -130,38 +144,74 @@ pub fn elements(text: &str) -> impl Iterator<Item = &str> {
 pub fn find<'a>(text: &'a str, paths: &[&Path], found: &mut [Option<&'a str>]) {
     debug_assert!(paths.len() <= 32 && found.len() >= paths.len());
     let wanted = (0..paths.len()).fold(0u32, |bits, index| bits | 1 << index);
-    find_below(text, paths, 0, wanted, found);
+    let start = skip_space(text.as_bytes(), 0);
+    Search { walk: Walk::new(text), paths, found }.value(start, 0, wanted);
 }
 
-/// `wanted` has a bit for each path whose first `level` segments lead to `text`.
-fn find_below<'a>(text: &'a str, paths: &[&Path], level: usize, wanted: u32, found: &mut [Option<&'a str>]) {
-    for index in bits(wanted) {
-        found[index] = (paths[index].segments().len() == level).then_some(text);
-    }
-    let deeper = bits(wanted).filter(|index| paths[*index].segments().len() > level);
-    let wanted = deeper.fold(0, |bits, index| bits | 1 << index);
-    if wanted == 0 {
-        return;
-    }
-    for (key, value) in members(text) {
-        let mut matching = 0u32;
+/// A walk that goes into a value if a path does, and passes it otherwise.
+struct Search<'a, 's> {
+    walk: Walk<'a>,
+    paths: &'s [&'s Path],
+    found: &'s mut [Option<&'a str>],
+}
+
+impl Search<'_, '_> {
+    /// Passes the value at `at`. `wanted` has a bit for each path whose first `level` segments lead to it.
+    fn value(&mut self, at: usize, level: usize, wanted: u32) -> usize {
+        let mut deeper = wanted;
         for index in bits(wanted) {
-            if let Segment::Field(name) = &paths[index].segments()[level]
-                && key_is(key, name)
-            {
-                matching |= 1 << index;
+            // A duplicate that lacks the rest of the path hides an earlier one.
+            self.found[index] = None;
+            if self.paths[index].segments().len() == level {
+                deeper &= !(1 << index);
             }
         }
-        if matching != 0 {
-            find_below(value, paths, level + 1, matching, found);
+        let end = match self.walk.byte(at) {
+            Some(b'{') if deeper != 0 => self.object(at, level, deeper),
+            Some(b'[') if deeper != 0 => self.array(at, level, deeper),
+            _ => self.walk.value(at),
+        };
+        for index in bits(wanted & !deeper) {
+            self.found[index] = Some(&self.walk.text[at..end]);
         }
+        end
     }
-    for index in bits(wanted) {
-        if let Segment::Index(position) = paths[index].segments()[level]
-            && let Some(value) = element_at(text, position)
-        {
-            find_below(value, paths, level + 1, 1 << index, found);
+
+    fn object(&mut self, start: usize, level: usize, wanted: u32) -> usize {
+        let mut at = self.walk.space(start + 1);
+        while let Some(b'"') = self.walk.byte(at) {
+            let (key, value) = self.walk.key(at);
+            let key = unescape(key);
+            let mut matching = 0u32;
+            for index in bits(wanted) {
+                if let Segment::Field(name) = &self.paths[index].segments()[level]
+                    && **name == *key
+                {
+                    matching |= 1 << index;
+                }
+            }
+            let end = match matching {
+                0 => self.walk.value(value),
+                _ => self.value(value, level + 1, matching),
+            };
+            at = self.walk.comma(end);
         }
+        at + 1
+    }
+
+    /// Arrays are rare, and an index may count from the end: their elements are looked up by themselves.
+    fn array(&mut self, start: usize, level: usize, wanted: u32) -> usize {
+        let end = self.walk.value(start);
+        let text = &self.walk.text[start..end];
+        for index in bits(wanted) {
+            if let Segment::Index(position) = self.paths[index].segments()[level]
+                && let Some(element) = element_at(text, position)
+            {
+                let mut search = Search { walk: Walk::new(element), paths: self.paths, found: self.found };
+                search.value(0, level + 1, 1 << index);
+            }
+        }
+        end
     }
 }
 
