@@ -587,7 +587,10 @@ async fn our_client_and_the_library_receive_the_same() {
         for (number, (our, (subject, payload, ..))) in seen.iter().zip(&messages).enumerate() {
             let their = theirs.next().await.unwrap();
             assert_eq!(&*our.subject, their.subject.as_str(), "message {number}");
-            assert!(our.payload == their.payload && our.payload == *payload, "message {number}");
+            assert!(
+                our.payload.as_bytes() == &*their.payload && our.payload.as_bytes() == &**payload,
+                "message {number}"
+            );
             assert_eq!(&*our.subject, subject);
         }
         // A drain ends when the server has nothing more for us.

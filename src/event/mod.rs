@@ -58,10 +58,16 @@ impl LogEvent {
     /// As [`LogEvent::from_json`].
     pub fn from_json_at(payload: Bytes, received: Timestamp) -> Result<LogEvent, Bytes> {
         // The clone shares the bytes; it is what is given back.
-        match ByteString::try_from(payload.clone()) {
-            Ok(text) if json::is_object(&text) => Ok(LogEvent::new(Body::Raw(text), received)),
-            _ => Err(payload),
-        }
+        let text = ByteString::try_from(payload.clone()).map_err(|_| payload)?;
+        LogEvent::from_json_text(text, received).map_err(ByteString::into_bytes)
+    }
+
+    /// The same for a payload that is known to be text.
+    ///
+    /// # Errors
+    /// As [`LogEvent::from_json`].
+    pub fn from_json_text(text: ByteString, received: Timestamp) -> Result<LogEvent, ByteString> {
+        if json::is_object(&text) { Ok(LogEvent::new(Body::Raw(text), received)) } else { Err(text) }
     }
 
     /// An event for a payload that is no JSON object: `{"message": payload, "fly": {...},

@@ -20,6 +20,7 @@ use serde::Serialize;
 use snafu::{OptionExt, ResultExt};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -75,14 +76,43 @@ pub struct Message {
     pub subject: ByteString,
     /// Its payload: like the subject a slice of the block that was read, so that to keep one is to keep
     /// all of that.
-    pub payload: Bytes,
+    pub payload: Payload,
+}
+
+/// What a message carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// UTF-8.
+    Text(ByteString),
+    /// Anything else.
+    Binary(Bytes),
+}
+
+impl Payload {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Payload::Text(text) => text.as_bytes(),
+            Payload::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Payload {
+        // A clone of the bytes is a reference to them.
+        ByteString::try_from(bytes.clone()).map_or(Payload::Binary(bytes), Payload::Text)
+    }
 }
 
 impl Message {
     /// Gives the message memory of its own.
     pub fn detach(&mut self) {
         self.subject = String::from(&*self.subject).into();
-        self.payload = Bytes::copy_from_slice(&self.payload);
+        self.payload = match &self.payload {
+            Payload::Text(text) => Payload::Text(String::from(&**text).into()),
+            Payload::Binary(bytes) => Payload::Binary(Bytes::copy_from_slice(bytes)),
+        };
     }
 }
 
@@ -330,7 +360,7 @@ impl Connection {
                         Op::Message { sid, subject, payload }
                             if (1..=self.subscriptions.len() as u64).contains(&sid) =>
                         {
-                            let shift = |range: std::ops::Range<usize>| range.start + at..range.end + at;
+                            let shift = |range: Range<usize>| range.start + at..range.end + at;
                             messages.push((sid, shift(subject), shift(payload)));
                         }
                         // Of a subscription that we do not have.
@@ -360,13 +390,22 @@ impl Connection {
             }
         }
         let block = link.input.split_to(at).freeze();
+        // Nearly always all of it is text, and a part of text need not be checked again.
+        let text = ByteString::try_from(block.clone()).ok();
+        let slice =
+            |range: Range<usize>| match text.as_ref().and_then(|text| Some((text, text.get(range.clone())?)))
+            {
+                Some((text, part)) => Payload::Text(text.slice_ref(part)),
+                None => block.slice(range).into(),
+            };
         chunk.reserve_exact(messages.len());
         for (sid, subject, payload) in messages {
-            let subject = block.slice(subject);
-            let subject = ByteString::try_from(subject.clone())
-                .unwrap_or_else(|_| String::from_utf8_lossy(&subject).into_owned().into());
+            let subject = match slice(subject) {
+                Payload::Text(subject) => subject,
+                Payload::Binary(subject) => String::from_utf8_lossy(&subject).into_owned().into(),
+            };
             let subscription = usize::try_from(sid).unwrap_or_default().saturating_sub(1);
-            chunk.push(Message { subscription, subject, payload: block.slice(payload) });
+            chunk.push(Message { subscription, subject, payload: slice(payload) });
         }
         // A block that a huge message has made is not the one that small ones wait in.
         if link.input.is_empty() && link.input.capacity() > *ROOM.end() {

@@ -5,6 +5,7 @@ use crate::config::Seconds;
 use crate::event::LogEvent;
 use crate::topology::{Outcome, Receipts, SinkCounts};
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -201,7 +202,8 @@ pub(super) struct Batcher {
     limits: BatchLimits,
     framing: Arc<Framing>,
     counts: Arc<SinkCounts>,
-    open: HashMap<Partition, Opened>,
+    /// Looked into for every event, hence the quick hash.
+    open: HashMap<Partition, Opened, RandomState>,
     /// The size of the last full batch: what the next one will need.
     usual_size: usize,
 }
@@ -228,7 +230,7 @@ pub(super) enum PushError {
 
 impl Batcher {
     pub(super) fn new(limits: BatchLimits, framing: Framing, counts: Arc<SinkCounts>) -> Batcher {
-        Batcher { limits, framing: Arc::new(framing), counts, open: HashMap::new(), usual_size: 4 << 10 }
+        Batcher { limits, framing: Arc::new(framing), counts, open: HashMap::default(), usual_size: 4 << 10 }
     }
 
     /// Encodes an event into the open batch of its partition, and hands every batch that is full then

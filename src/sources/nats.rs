@@ -2,7 +2,7 @@
 
 use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
 use crate::event::{LogEvent, Path, Timestamp};
-use crate::nats::{Connection, ConnectionOptions, Message, NatsAuth, Servers, SubjectFilter};
+use crate::nats::{Connection, ConnectionOptions, Message, NatsAuth, Payload, Servers, SubjectFilter};
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -226,7 +226,7 @@ impl Decoder {
         let received = Timestamp::now();
         let mut decoded = Decoded::default();
         let size = |messages: &[Message]| -> usize {
-            messages.iter().map(|message| message.subject.len() + message.payload.len()).sum()
+            messages.iter().map(|message| message.subject.len() + message.payload.as_bytes().len()).sum()
         };
         let all = size(&messages);
         messages.retain(|message| self.wants(message, &mut decoded));
@@ -240,12 +240,20 @@ impl Decoder {
         decoded.events.reserve_exact(messages.len());
         for Message { subject, payload, .. } in messages {
             let mut event = match self.codec {
-                DecodingCodec::Json => LogEvent::from_json_at(payload, received).unwrap_or_else(|payload| {
-                    decoded.undecodable += 1;
-                    LogEvent::from_text(&payload, Some(&subject), received)
-                }),
+                DecodingCodec::Json => {
+                    let checked = match payload {
+                        Payload::Text(text) => {
+                            LogEvent::from_json_text(text, received).map_err(Payload::Text)
+                        }
+                        binary @ Payload::Binary(_) => Err(binary),
+                    };
+                    checked.unwrap_or_else(|payload| {
+                        decoded.undecodable += 1;
+                        LogEvent::from_text(payload.as_bytes(), Some(&subject), received)
+                    })
+                }
                 DecodingCodec::Bytes => {
-                    let mut event = LogEvent::from_message(&payload, received);
+                    let mut event = LogEvent::from_message(payload.as_bytes(), received);
                     event.insert_missing(&Path::root_field("source_type"), "nats");
                     event
                 }
@@ -268,7 +276,11 @@ mod tests {
     }
 
     fn message(subscription: usize, subject: &str, payload: &[u8]) -> Message {
-        Message { subscription, subject: subject.into(), payload: bytes::Bytes::copy_from_slice(payload) }
+        Message {
+            subscription,
+            subject: subject.into(),
+            payload: bytes::Bytes::copy_from_slice(payload).into(),
+        }
     }
 
     #[test]
