@@ -10,9 +10,14 @@ use snafu::Snafu;
 pub struct Compression {
     /// How.
     pub algorithm: Algorithm,
-    /// How hard; `None` is the algorithm's default: 6 for gzip and zlib, 3 for zstd.
+    /// How hard; `None` is ours: [`DEFLATE_LEVEL`] for gzip and zlib, 3 for zstd.
     pub level: Option<u32>,
 }
+
+/// libdeflate's level for gzip and zlib where the user sets none. What zlib makes of Fly's logs at its
+/// level 6, which is Vector's default, is a ninth smaller and takes four times the CPU; our level 6 takes
+/// twice the CPU of this one, and is a little smaller than zlib's (`BENCHMARKS.md`).
+pub const DEFLATE_LEVEL: u32 = 1;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -149,7 +154,7 @@ impl Compression {
     /// libdeflate compresses a whole buffer at once, two to three times faster than zlib does it in a
     /// stream.
     fn deflate(self, body: &[u8]) -> Result<Vec<u8>, libdeflater::CompressionError> {
-        let level = self.level.map_or(6, |level| i32::try_from(level).unwrap_or(6));
+        let level = i32::try_from(self.level.unwrap_or(DEFLATE_LEVEL)).unwrap_or(1);
         let level = libdeflater::CompressionLvl::new(level).unwrap_or_default();
         let mut compressor = libdeflater::Compressor::new(level);
         let is_gzip = self.algorithm == Algorithm::Gzip;

@@ -3,7 +3,7 @@
 
 use super::batch::{Batch, BatchLimits, Batcher, Partition, PushError};
 use super::codec::EncodeError;
-use super::compression::Compression;
+use super::compression::{Algorithm, Compression};
 use super::http_sink::{HttpOptions, HttpSink, RetryStrategy};
 use super::request::{Backoff, Controller, RateLimit};
 use super::verdict::{EntryVerdict, Verdict, describe, hide_secrets, retry_after, shorten};
@@ -18,9 +18,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use http::{Request, Response};
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -100,6 +102,23 @@ impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
 /// gets more requests, and each of them holds its body.
 const MAX_BYTES_UNDER_WAY: usize = 32 << 20;
 
+/// Bytes of a body that are worth a thread for its compression: with gzip, a fifth of a millisecond.
+const LARGE_BODY: usize = 64 << 10;
+
+/// Does work in a thread for such work, as many at once as there are processors.
+async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    static PROCESSORS: LazyLock<Semaphore> =
+        LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)));
+    // Nobody closes it; should somebody, more threads than processors are no harm.
+    let _permit = PROCESSORS.acquire().await.ok();
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime ends, and this task with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// Bytes under way, for as long as this exists.
 struct Held {
     total: Arc<AtomicUsize>,
@@ -168,16 +187,10 @@ impl<S: HttpSink> Shared<S> {
     }
 
     /// Sends a batch; gives back its halves if it is too large.
-    async fn deliver_one(&self, mut batch: Batch) -> Option<(Batch, Batch)> {
+    async fn deliver_one(self: &Arc<Self>, batch: Batch) -> Option<(Batch, Batch)> {
         let mut backoff = Backoff::new(&self.options.request);
         let mut attempts = 0usize;
-        let mut request = match self.request(&batch) {
-            Ok(request) => request,
-            Err(error) => {
-                self.reject(batch, &format!("the request cannot be made: {error}"));
-                return None;
-            }
-        };
+        let (mut batch, mut request) = self.make_request(batch).await?;
         loop {
             let pause = match self.attempt(&request, &batch).await {
                 Verdict::Delivered => {
@@ -198,13 +211,7 @@ impl<S: HttpSink> Shared<S> {
                     if batch.is_empty() {
                         return None;
                     }
-                    match self.request(&batch) {
-                        Ok(rest) => request = rest,
-                        Err(error) => {
-                            self.reject(batch, &format!("the request cannot be made: {error}"));
-                            return None;
-                        }
-                    }
+                    (batch, request) = self.make_request(batch).await?;
                     attempts += 1;
                     backoff.pause()
                 }
@@ -296,6 +303,25 @@ impl<S: HttpSink> Shared<S> {
                 }
             }
             _ => verdict,
+        }
+    }
+
+    /// Makes the request of a batch; a batch of which none can be made is rejected. To compress a large
+    /// body takes milliseconds, so that is done in a thread of its own: events come in meanwhile.
+    async fn make_request(self: &Arc<Self>, batch: Batch) -> Option<(Batch, Request<Bytes>)> {
+        let is_long = self.compression.algorithm != Algorithm::None && batch.body().len() >= LARGE_BODY;
+        let shared = Arc::clone(self);
+        let make = move || {
+            let request = shared.request(&batch);
+            (batch, request)
+        };
+        let (batch, request) = if is_long { offload(make).await } else { make() };
+        match request {
+            Ok(request) => Some((batch, request)),
+            Err(error) => {
+                self.reject(batch, &format!("the request cannot be made: {error}"));
+                None
+            }
         }
     }
 

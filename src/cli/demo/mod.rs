@@ -14,6 +14,7 @@ use crate::nats::{Connection, ConnectionOptions, Servers};
 use crate::sources::demo_logs::FlyEvent;
 use crate::topology::{Topology, TopologyOptions, WhenFull};
 use broker::Broker;
+use std::num::NonZero;
 use std::time::Duration;
 use toml::{Table, Value};
 
@@ -38,7 +39,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
             args.rate
         )));
     }
-    run::block_on(async {
+    run::block_on(NonZero::<usize>::MIN, async {
         let broker = Broker::start()
             .await
             .map_err(|error| Failure::Failed(format!("cannot listen on loopback: {error}")))?;
