@@ -5,6 +5,7 @@ use chrono::format::{Item, StrftimeItems};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use snafu::Snafu;
+use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -29,7 +30,7 @@ enum Part {
     Literal(String),
     Field(Path),
     /// A strftime format that chrono has accepted.
-    Time(String),
+    Time(Vec<Item<'static>>),
 }
 
 /// A text is not a template.
@@ -135,10 +136,12 @@ impl Template {
     /// # Errors
     /// If the event lacks a field that the template needs.
     pub fn render(&self, event: &LogEvent) -> Result<String, RenderError> {
-        let mut out = String::new();
-        let fields: Vec<_> = self.paths().map(|path| event.get(path)).collect();
-        self.render_fields(&fields, &|| event.timestamp(), &mut out)?;
-        Ok(out)
+        if let Some(text) = self.as_static() {
+            return Ok(text.to_owned());
+        }
+        let paths: Vec<_> = self.paths().collect();
+        let (fields, time) = event.get_all_and_time(&paths);
+        self.render_fields(&fields, time).map(Cow::into_owned)
     }
 
     /// The text for this event, in which each value of a field is percent-encoded: in a URI, it is a part
@@ -151,9 +154,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
-                Part::Time(format) => {
-                    let _ = write!(out, "{}", event.timestamp().to_chrono().format(format));
-                }
+                Part::Time(items) => write_time(event.timestamp(), items, &mut out),
                 Part::Field(path) => {
                     let value =
                         event.get(path).map(Field::to_text).filter(|text| !matches!(&**text, "." | ".."));
@@ -165,33 +166,43 @@ impl Template {
         Ok(out)
     }
 
-    /// Appends the text for an event whose fields at [`Template::paths`] have been looked up already.
+    /// The text for an event whose fields at [`Template::paths`] and whose time have been looked up already.
     ///
     /// # Errors
-    /// As [`Template::render`]; `out` may have been added to.
-    pub fn render_fields(
-        &self,
-        fields: &[Option<Field<'_>>],
-        time: &dyn Fn() -> Timestamp,
-        out: &mut String,
-    ) -> Result<(), RenderError> {
-        let mut fields = fields.iter();
+    /// As [`Template::render`].
+    pub fn render_fields<'a>(
+        &'a self,
+        fields: &[Option<Field<'a>>],
+        time: Timestamp,
+    ) -> Result<Cow<'a, str>, RenderError> {
+        let mut fields = fields.iter().copied();
+        let mut value = |path: &Path| match fields.next().flatten() {
+            Some(field) if field.is_null() => Ok(Cow::Borrowed("<null>")),
+            Some(field) => Ok(field.to_text()),
+            None => Err(RenderError { path: path.to_string() }),
+        };
+        // Most templates are a text or a field, which need not be copied.
+        match self.parts.as_slice() {
+            [] => return Ok(Cow::Borrowed("")),
+            [Part::Literal(text)] => return Ok(Cow::Borrowed(text)),
+            [Part::Field(path)] => return value(path),
+            _ => {}
+        }
+        let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
-                Part::Time(format) => {
-                    // The format was checked when it was parsed; writing to a string cannot fail.
-                    let _ = write!(out, "{}", time().to_chrono().format(format));
-                }
-                Part::Field(path) => match fields.next().copied().flatten() {
-                    Some(field) if field.is_null() => out.push_str("<null>"),
-                    Some(field) => out.push_str(&field.to_text()),
-                    None => return Err(RenderError { path: path.to_string() }),
-                },
+                Part::Time(items) => write_time(time, items, &mut out),
+                Part::Field(path) => out.push_str(&value(path)?),
             }
         }
-        Ok(())
+        Ok(Cow::Owned(out))
     }
+}
+
+fn write_time(time: Timestamp, items: &[Item<'static>], out: &mut String) {
+    // The format was checked when it was parsed; writing to a string cannot fail.
+    let _ = write!(out, "{}", time.to_chrono().format_with_items(items.iter()));
 }
 
 /// What an escape at the start of the text stands for, and the text after it.
@@ -224,7 +235,7 @@ fn push_literal(part: &str, text: &str, is_uri: bool, parts: &mut Vec<Part>) -> 
     }
     let is_time = items.iter().any(|item| matches!(item, Item::Numeric(..) | Item::Fixed(_)));
     if is_time {
-        parts.push(Part::Time(escaped));
+        parts.push(Part::Time(items.into_iter().map(Item::to_owned).collect()));
     } else {
         push_text(part, parts);
     }

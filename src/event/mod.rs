@@ -178,18 +178,35 @@ impl LogEvent {
         }
     }
 
-    /// The fields at these paths (at most 32), found in one pass.
-    pub fn get_all<'a>(&'a self, paths: &[&Path], found: &mut Vec<Option<Field<'a>>>) {
-        found.clear();
+    /// The fields at these paths, found in one pass.
+    pub fn get_all(&self, paths: &[&Path]) -> Vec<Option<Field<'_>>> {
         match &self.body {
             Body::Raw(text) => {
-                let mut texts = [None; 32];
-                json::find(text, paths, &mut texts);
-                found.extend(texts[..paths.len()].iter().map(|text| text.map(Field::Json)));
+                let mut found = vec![None; paths.len()];
+                json::find(text, paths, &mut found);
+                found.into_iter().map(|text| text.map(Field::Json)).collect()
             }
-            Body::Value(value) => {
-                found.extend(paths.iter().map(|path| get_in(value, path).map(Field::Value)))
-            }
+            Body::Value(value) => paths.iter().map(|path| get_in(value, path).map(Field::Value)).collect(),
+        }
+    }
+
+    /// The fields at these paths and when the event happened, found in one pass.
+    pub fn get_all_and_time(&self, paths: &[&Path]) -> (Vec<Option<Field<'_>>>, Timestamp) {
+        let known = &KNOWN_PATHS[TIME];
+        let all: Vec<_> = paths.iter().copied().chain(known).collect();
+        let mut found = self.get_all(&all);
+        let mut semantics = Semantics { fields: [None; KNOWN], subject: None, received: self.received };
+        semantics.fields[TIME].copy_from_slice(&found[paths.len()..]);
+        found.truncate(paths.len());
+        (found, semantics.timestamp())
+    }
+
+    /// The event as JSON text without some of its root fields, in pieces, for whoever copies them to
+    /// another place anyway.
+    pub fn json_without(&self, is_unwanted: impl Fn(&str) -> bool, piece: &mut impl FnMut(&str)) {
+        match &self.body {
+            Body::Raw(text) => json::without(text, is_unwanted, piece),
+            Body::Value(value) => json::without(&value_json(value), is_unwanted, &mut |text| piece(text)),
         }
     }
 
@@ -241,9 +258,10 @@ impl LogEvent {
                 }
             }
             Body::Raw(text) => {
-                let kept =
-                    json::members(text).filter(|(key, _)| !names.clone().any(|name| json::key_is(key, name)));
-                *text = join_members(kept).into();
+                let mut kept = String::with_capacity(text.len());
+                let is_unwanted = |key: &str| names.clone().any(|name| name == key);
+                json::without(text, is_unwanted, &mut |piece| kept.push_str(piece));
+                *text = kept.into();
             }
         }
     }

@@ -128,6 +128,11 @@ impl EncodingConfig {
         }
     }
 
+    /// Whether an event is written as the JSON object that it is, whole.
+    pub fn is_plain_json(&self) -> bool {
+        self.codec == Codec::Json { pretty: false } && self.transformer == Transformer::default()
+    }
+
     /// Whether only the message is written.
     pub const fn is_text(&self) -> bool {
         matches!(self.codec, Codec::Text)

@@ -13,7 +13,7 @@ mod walk;
 mod write;
 
 pub use check::{MAX_DEPTH, is_object};
-pub use walk::{Members, elements, find, key_is, members, unescape};
+pub use walk::{Members, elements, find, key_is, members, unescape, without};
 pub use write::{write_escaped, write_string};
 
 #[cfg(test)]

@@ -158,6 +158,20 @@ proptest! {
     }
 
     #[test]
+    fn without_leaves_out_what_is_unwanted(
+        object in any_object(),
+        unwanted in prop::collection::vec("[abc.]{0,2}", 0..4),
+        pretty in any::<bool>(),
+    ) {
+        let text = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) }.unwrap();
+        let mut left = String::new();
+        without(&text, |key| unwanted.iter().any(|name| name == key), &mut |piece| left.push_str(piece));
+        let mut expected = object;
+        expected.as_object_mut().unwrap().retain(|key, _| !unwanted.contains(key));
+        prop_assert_eq!(serde_json::from_str::<Value>(&left).unwrap(), expected, "{}", left);
+    }
+
+    #[test]
     fn writes_strings_as_serde_json_reads_them(text in any::<String>()) {
         let mut out = Vec::new();
         write_string(&text, &mut out);

@@ -142,10 +142,42 @@ pub fn elements(text: &str) -> impl Iterator<Item = &str> {
 /// Looks up several paths in one pass over checked text: `found[i]` becomes the text of the value at
 /// `paths[i]`. Of duplicate keys the last one counts, as in every parser that builds a map.
 pub fn find<'a>(text: &'a str, paths: &[&Path], found: &mut [Option<&'a str>]) {
-    debug_assert!(paths.len() <= 32 && found.len() >= paths.len());
-    let wanted = (0..paths.len()).fold(0u32, |bits, index| bits | 1 << index);
     let start = skip_space(text.as_bytes(), 0);
-    Search { walk: Walk::new(text), paths, found }.value(start, 0, wanted);
+    // As many as a set of bits has room for; more than one pass is rarely needed.
+    for (paths, found) in paths.chunks(32).zip(found.chunks_mut(32)) {
+        let wanted = (0..paths.len()).fold(0u32, |bits, index| bits | 1 << index);
+        Search { walk: Walk::new(text), paths, found }.value(start, 0, wanted);
+    }
+}
+
+/// The object without some of its root members, in pieces: each is given to `piece`, and together they are
+/// an object. What stands between two members that stay, stays as it is.
+pub fn without<'a>(text: &'a str, is_unwanted: impl Fn(&str) -> bool, piece: &mut impl FnMut(&'a str)) {
+    let mut walk = Walk::new(text);
+    let mut at = walk.space(walk.space(0) + 1);
+    // The members in a row that stay, and whether any stayed before them.
+    let (mut start, mut end, mut has_more) = (at, at, false);
+    let mut flush = |start: usize, end: usize| {
+        if start < end {
+            piece(if has_more { "," } else { "{" });
+            piece(&text[start..end]);
+            has_more = true;
+        }
+    };
+    while let Some(b'"') = walk.byte(at) {
+        let (key, value) = walk.key(at);
+        let value_end = walk.value(value);
+        let next = walk.comma(value_end);
+        if is_unwanted(&unescape(key)) {
+            flush(start, end);
+            start = next;
+        } else {
+            end = value_end;
+        }
+        at = next;
+    }
+    flush(start, end);
+    piece(if has_more { "}" } else { "{}" });
 }
 
 /// A walk that goes into a value if a path does, and passes it otherwise.

@@ -1,16 +1,22 @@
 //! Labels and structured metadata: templates of names and values.
 
 use crate::config::Result;
-use crate::event::{Field, LogEvent, Path, json};
+use crate::event::{Field, Path, Timestamp, json};
 use crate::sinks::codec::Splice;
 use crate::template::Template;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// Templates of names and values, and every field that they need.
+/// Templates of names and values, by name.
 #[derive(Debug, Default)]
-pub(super) struct Pairs {
-    pairs: Vec<(Template, Template, bool)>,
-    pub(super) paths: Vec<Path>,
+pub(super) struct Pairs(Vec<Pair>);
+
+#[derive(Debug)]
+struct Pair {
+    name: Template,
+    value: Template,
+    /// The value is an object, and its members the pairs.
+    is_wildcard: bool,
 }
 
 impl Pairs {
@@ -29,42 +35,40 @@ impl Pairs {
             {
                 return Err(format!("{option}: `{name}` is not a label's name; expected letters, digits and `_`, or a trailing `*`").into());
             }
-            pairs.paths.extend(template.paths().chain(value.paths()).cloned());
-            pairs.pairs.push((template, value.clone(), wildcard.is_some()));
-        }
-        if pairs.paths.len() > 32 {
-            return Err(
-                format!("{option}: they need {} fields; expected at most 32", pairs.paths.len()).into()
-            );
+            pairs.0.push(Pair { name: template, value: value.clone(), is_wildcard: wildcard.is_some() });
         }
         Ok(pairs)
     }
 
-    /// The names and values for this event, by name.
-    pub(super) fn render(&self, event: &LogEvent) -> Vec<(String, String)> {
-        let mut fields = Vec::new();
-        event.get_all(&self.paths.iter().collect::<Vec<_>>(), &mut fields);
-        let mut fields = fields.as_slice();
-        let mut plain: Vec<(String, String)> = Vec::with_capacity(self.pairs.len());
+    /// Every field that they need, in their order.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().flat_map(|pair| pair.name.paths().chain(pair.value.paths()))
+    }
+
+    /// The names and values, by name, for an event with these fields at [`Pairs::paths`].
+    pub(super) fn render<'a>(
+        &'a self,
+        mut fields: &[Option<Field<'a>>],
+        time: Timestamp,
+    ) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+        let mut plain = Vec::with_capacity(self.0.len());
         let mut expanded = Vec::new();
-        let time = || event.timestamp();
-        for (name, value, is_wildcard) in &self.pairs {
-            let mut render = |template: &Template| {
+        for Pair { name, value, is_wildcard } in &self.0 {
+            let mut render = |template: &'a Template| {
                 let (own, rest) = fields.split_at(template.paths().count());
                 fields = rest;
-                let mut text = String::new();
-                template.render_fields(own, &time, &mut text).ok().map(|()| text)
+                template.render_fields(own, time).ok()
             };
             let (Some(name), Some(value)) = (render(name), render(value)) else { continue };
             if !is_wildcard {
-                plain.push((label_name(&name), value));
+                plain.push((label_name(name), value));
                 continue;
             }
             for (key, inner) in json::members(&value) {
                 let inner = Field::Json(inner);
                 if !inner.is_null() {
                     let key = format!("{name}{}", json::unescape(key)).to_lowercase();
-                    expanded.push((label_name(&key), inner.to_text().into_owned()));
+                    expanded.push((label_name(key.into()), Cow::Owned(inner.to_text().into_owned())));
                 }
             }
         }
@@ -78,26 +82,39 @@ impl Pairs {
 }
 
 /// The name with `_` for every character that a label can't have.
-fn label_name(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+fn label_name(text: Cow<'_, str>) -> Cow<'_, str> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if text.chars().all(is_allowed) {
+        return text;
+    }
+    text.chars().map(|c| if is_allowed(c) { c } else { '_' }).collect::<String>().into()
 }
 
 /// Labels as JSON.
-pub(super) fn object(pairs: &[(String, String)]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut object = Splice::open(&mut out);
+pub(super) fn write_object(pairs: &[(Cow<'_, str>, Cow<'_, str>)], out: &mut Vec<u8>) {
+    let mut object = Splice::open(out);
     for (name, value) in pairs {
         object.string(name, value);
     }
     object.close();
-    out
 }
 
 /// Labels as a selector, `{a="b", c="d"}`, with the escapes of a Go string, which Vector leaves out.
-pub(super) fn selector(pairs: &[(String, String)]) -> Vec<u8> {
-    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let labels: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
-    format!("{{{}}}", labels.join(", ")).into_bytes()
+pub(super) fn write_selector(pairs: &[(Cow<'_, str>, Cow<'_, str>)], out: &mut Vec<u8>) {
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b", " });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"=\"");
+        for byte in value.bytes() {
+            match byte {
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                _ => out.push(byte),
+            }
+        }
+        out.push(b'"');
+    }
+    out.push(b'}');
 }
 
 #[cfg(test)]
@@ -106,7 +123,9 @@ mod tests {
 
     #[test]
     fn escapes_labels() {
-        let labels = [("a".to_owned(), "x\"y\\z\n".to_owned()), ("b".to_owned(), "é".to_owned())];
-        assert_eq!(String::from_utf8(selector(&labels)).unwrap(), r#"{a="x\"y\\z\n", b="é"}"#);
+        let labels = [("a".into(), "x\"y\\z\n".into()), ("b".into(), "é".into())];
+        let mut selector = Vec::new();
+        write_selector(&labels, &mut selector);
+        assert_eq!(String::from_utf8(selector).unwrap(), r#"{a="x\"y\\z\n", b="é"}"#);
     }
 }

@@ -6,7 +6,7 @@
 mod labels;
 mod proto;
 
-use super::codec::{Codec, EncodeError, EncodingConfig, Framing};
+use super::codec::{Codec, EncodeError, EncodingConfig, Framing, write_integer};
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::verdict::{EntryVerdict, Verdict};
@@ -15,9 +15,10 @@ use crate::config::Result;
 use crate::event::{LogEvent, Path, Timestamp, json};
 use crate::template::Template;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
-use labels::{Pairs, object, selector};
+use labels::{Pairs, write_object, write_selector};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -123,10 +124,10 @@ impl HttpSink for Loki {
             removed.push(Path::root_field("timestamp"));
         }
         if self.remove_label_fields {
-            removed.extend(labels.paths.iter().cloned());
+            removed.extend(labels.paths().cloned());
         }
         if self.remove_structured_metadata_fields {
-            removed.extend(metadata.paths.iter().cloned());
+            removed.extend(metadata.paths().cloned());
         }
         let is_protobuf = compression.algorithm == Algorithm::Snappy;
         self.prepared = Prepared { is_protobuf, labels, metadata, removed, last: Mutex::default() };
@@ -156,36 +157,48 @@ impl HttpSink for Loki {
     }
 
     fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let mut labels = self.prepared.labels.render(event);
+        let Prepared { labels, metadata, is_protobuf, .. } = &self.prepared;
+        let paths: Vec<_> = labels.paths().chain(metadata.paths()).collect();
+        let (fields, time) = event.get_all_and_time(&paths);
+        let (label_fields, metadata_fields) = fields.split_at(labels.paths().count());
+        let mut labels = labels.render(label_fields, time);
         if labels.is_empty() {
-            labels.push(("agent".to_owned(), "log-shipper".to_owned()));
+            labels.push(("agent".into(), "log-shipper".into()));
         }
-        let metadata = self.prepared.metadata.render(event);
-        let mut line = Vec::new();
-        self.write_line(event, &mut line);
-        let stream = if self.prepared.is_protobuf { selector(&labels) } else { object(&labels) };
-        let time = self.in_order(event, &stream)?;
-        let mut text = Vec::new();
-        if !self.prepared.is_protobuf {
-            // The time and the line as the JSON of a value; the metadata, if any, stands behind them.
-            text.extend_from_slice(format!("[\"{}\",", time.nanos()).as_bytes());
-            json::write_string(&String::from_utf8_lossy(&line), &mut text);
-            if !metadata.is_empty() {
-                text.push(b',');
-                text.extend_from_slice(&object(&metadata));
-            }
-            text.push(b']');
-        } else {
-            let entry = proto::Entry::new(time, String::from_utf8_lossy(&line).into_owned(), metadata);
-            text = prost::Message::encode_to_vec(&entry);
+        let metadata = metadata.render(metadata_fields, time);
+
+        let start = Entry::begin(out);
+        match is_protobuf {
+            true => write_selector(&labels, out),
+            false => write_object(&labels, out),
         }
-        Entry { time: time.nanos(), stream: &stream, text: &text }.write(out);
+        let time = self.in_order(event, time, &out[start..])?;
+        Entry::end_stream(start, time, out);
+        if *is_protobuf {
+            let mut line = String::new();
+            self.write_line(event, &mut |piece| line.push_str(piece));
+            let entry = proto::Entry::new(time, line, metadata);
+            // Into memory there is always room.
+            let _ = prost::Message::encode(&entry, out);
+            return Ok(());
+        }
+        // The time and the line as the JSON of a value; the metadata, if any, stands behind them.
+        out.extend_from_slice(b"[\"");
+        write_integer(time.nanos(), out);
+        out.extend_from_slice(b"\",\"");
+        self.write_line(event, &mut |piece| json::write_escaped(piece, out));
+        out.push(b'"');
+        if !metadata.is_empty() {
+            out.push(b',');
+            write_object(&metadata, out);
+        }
+        out.push(b']');
         Ok(())
     }
 
     /// The entries by stream, each stream in the order of time.
     fn assemble(&self, batch: &Batch) -> Option<Vec<u8>> {
-        let mut places = HashMap::new();
+        let mut places = HashMap::with_hasher(RandomState::default());
         let mut streams: Vec<(&[u8], Vec<Entry<'_>>)> = Vec::new();
         for entry in batch.entries().filter_map(Entry::read) {
             let place = *places.entry(entry.stream).or_insert_with(|| {
@@ -269,26 +282,30 @@ impl HttpSink for Loki {
 }
 
 impl Loki {
-    fn write_line(&self, event: &LogEvent, out: &mut Vec<u8>) {
+    /// Gives the line to `piece`, in one piece or several.
+    fn write_line(&self, event: &LogEvent, piece: &mut impl FnMut(&str)) {
         let removed = &self.prepared.removed;
-        if self.encoding.codec == Codec::Text || removed.is_empty() {
-            return self.encoding.encode(event, out);
+        let only_root_fields = removed.iter().all(|path| path.as_root_field().is_some());
+        if self.encoding.is_plain_json() && only_root_fields {
+            let names = || removed.iter().filter_map(Path::as_root_field);
+            return event.json_without(|key| names().any(|name| name == key), piece);
         }
-        let mut event = event.without_receipts();
-        if removed.iter().all(|path| path.as_root_field().is_some()) {
-            event.remove_root_fields(removed.iter().filter_map(Path::as_root_field));
+        let mut line = Vec::new();
+        if self.encoding.codec == Codec::Text || removed.is_empty() {
+            self.encoding.encode(event, &mut line);
         } else {
+            let mut event = event.without_receipts();
             let value = event.value_mut();
             for path in removed {
                 value.remove(&path.to_vrl(), true);
             }
+            self.encoding.encode(&event, &mut line);
         }
-        self.encoding.encode(&event, out);
+        piece(&String::from_utf8_lossy(&line));
     }
 
     /// The time at which the entry is sent, by the last one of its stream.
-    fn in_order(&self, event: &LogEvent, stream: &[u8]) -> Result<Timestamp, EncodeError> {
-        let time = event.timestamp();
+    fn in_order(&self, event: &LogEvent, time: Timestamp, stream: &[u8]) -> Result<Timestamp, EncodeError> {
         if self.out_of_order_action == OutOfOrderAction::Accept {
             return Ok(time);
         }
@@ -356,18 +373,23 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// `{"stream":,"values":[]},` has 24 bytes, of which the two numbers take 16.
-    const PADDING: [u8; 8] = [0; 8];
+    const PADDING: usize = 8;
 
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&Entry::PADDING);
-        out.extend_from_slice(&self.time.to_le_bytes());
-        out.extend_from_slice(&(self.stream.len() as u64).to_le_bytes());
-        out.extend_from_slice(self.stream);
-        out.extend_from_slice(self.text);
+    /// Makes room for what stands before the stream; where the stream starts.
+    fn begin(out: &mut Vec<u8>) -> usize {
+        out.extend_from_slice(&[0; Entry::PADDING + 8 + 8]);
+        out.len()
+    }
+
+    /// The stream ends here, and the text follows.
+    fn end_stream(start: usize, time: Timestamp, out: &mut [u8]) {
+        let length = (out.len() - start) as u64;
+        out[start - 16..start - 8].copy_from_slice(&time.nanos().to_le_bytes());
+        out[start - 8..start].copy_from_slice(&length.to_le_bytes());
     }
 
     fn read(bytes: &'a [u8]) -> Option<Entry<'a>> {
-        let (_, rest) = bytes.split_first_chunk::<{ Entry::PADDING.len() }>()?;
+        let (_, rest) = bytes.split_first_chunk::<{ Entry::PADDING }>()?;
         let (time, rest) = rest.split_first_chunk::<8>()?;
         let (length, rest) = rest.split_first_chunk::<8>()?;
         let (stream, text) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;

@@ -3,6 +3,7 @@
 use crate::event::Timestamp;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use std::borrow::Cow;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Entry {
@@ -31,9 +32,11 @@ struct LabelPair {
 }
 
 impl Entry {
-    pub(super) fn new(time: Timestamp, line: String, metadata: Vec<(String, String)>) -> Entry {
+    pub(super) fn new(time: Timestamp, line: String, metadata: Vec<(Cow<'_, str>, Cow<'_, str>)>) -> Entry {
         let nanos = i32::try_from(time.subsecond_nanos()).unwrap_or_default();
-        let pairs = metadata.into_iter().map(|(name, value)| LabelPair { name, value });
+        let pairs = metadata
+            .into_iter()
+            .map(|(name, value)| LabelPair { name: name.into_owned(), value: value.into_owned() });
         let timestamp = Some(Time { seconds: time.seconds(), nanos });
         Entry { timestamp, line, structured_metadata: pairs.collect() }
     }
