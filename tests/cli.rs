@@ -71,6 +71,17 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
 }
 
 #[tokio::test]
+async fn tls_cannot_come_first_where_it_is_switched_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = "[sources.nats]\ntype='nats'\nurl='nats://h'\nconnection_name='x'\nsubject='logs.>'\n\
+                tls_first=true\ntls.enabled=false\n[sinks.out]\ntype='blackhole'\ninputs=['nats']\n";
+    std::fs::write(&path, text).unwrap();
+    let output = run(&["validate", "-c", path.to_str().unwrap()], &[]).await;
+    check(&output, 78, "", "sources.nats: tls_first: it needs TLS, but tls.enabled is false; take one of");
+}
+
+#[tokio::test]
 async fn validate_needs_no_secrets_if_it_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vector.toml");

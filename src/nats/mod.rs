@@ -17,6 +17,6 @@ mod servers;
 pub mod subject;
 
 pub use auth::{AuthError, NatsAuth};
-pub use connection::{Connection, ConnectionOptions, Message};
+pub use connection::{Connection, ConnectionOptions, Message, TlsMode, TlsOptions};
 pub use servers::{Servers, ServersError};
 pub use subject::{SubjectError, SubjectFilter};
