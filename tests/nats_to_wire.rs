@@ -339,6 +339,21 @@ async fn a_server_that_does_not_begin_with_tls_hears_nothing_but_the_handshake()
     .await;
 }
 
+#[tokio::test]
+async fn the_handshake_shows_the_name_that_is_expected() {
+    in_time(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = HttpServer::start().await;
+        let tls = "tls_first = true\ntls.server_name = 'nats.example'";
+        let text = LINES.replace("[sinks.http]", &format!("{tls}\n[sinks.http]"));
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let _running = start(&text, &url, &http, Env::default()).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        assert_eq!(shown_name(stream).await.as_deref(), Some("nats.example"));
+    })
+    .await;
+}
+
 /// The name in the handshake (SNI) that this connection begins with.
 async fn shown_name(stream: tokio::net::TcpStream) -> Option<String> {
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.unwrap();

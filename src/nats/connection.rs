@@ -52,6 +52,8 @@ pub struct TlsOptions {
     pub config: rustls::ClientConfig,
     /// When.
     pub mode: TlsMode,
+    /// The name to ask for and to expect in the certificate, instead of the URL's host.
+    pub server_name: Option<String>,
 }
 
 /// When a connection turns to TLS.
@@ -296,9 +298,12 @@ impl Connection {
         Ok(Link::new(Box::new(tls.connect(name, link.stream).await.context(IoSnafu)?)))
     }
 
-    /// The name to expect in the certificate of this host. Servers tell each other's addresses, and
-    /// certificates have names: for an address that is not configured, the name that is.
+    /// The name to ask for, and to expect in the certificate of this host. Servers tell each other's
+    /// addresses, and certificates have names: for an address that is not configured, the name that is.
     fn certified_name(&self, host: &str) -> String {
+        if let Some(name) = self.options.tls.as_ref().and_then(|tls| tls.server_name.as_ref()) {
+            return name.clone();
+        }
         let mut configured = self.servers.iter().map(|server| super::servers::host_and_port(server).0);
         let is_configured = configured.clone().any(|name| name == host);
         match host.parse::<IpAddr>() {

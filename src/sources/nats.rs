@@ -115,7 +115,7 @@ impl NatsConfig {
             (Some(true), false) => TlsMode::Required,
             (None, false) => TlsMode::IfAsked,
         };
-        Ok(Some(TlsOptions { config: tls.client_config()?, mode }))
+        Ok(Some(TlsOptions { config: tls.client_config()?, mode, server_name: tls.server_name }))
     }
 }
 
