@@ -5,8 +5,9 @@ mod support;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
+use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply};
-use support::nats_server::NatsServer;
+use support::nats_server::{NatsServer, Options, TlsFiles};
 use support::publisher::Publisher;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -325,6 +326,29 @@ async fn a_signal_delivers_what_is_left_and_reports_the_counts() {
         while nats.subscriptions().await.iter().any(|subject| subject == "logs.>") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_who_has_to_begin_with_tls() {
+    let destination = [("HTTP_URL", "http://127.0.0.1:1"), ("HTTP_TOKEN", "t")];
+    let certificates = Certificates::generate();
+    let tls = TlsFiles { handshake_first: Some("true"), ..certificates.tls() };
+    let nats = NatsServer::with(Options { tls: Some(tls), ..Options::default() }).await;
+    let url = nats.url().replace("127.0.0.1", "localhost");
+    let env = [("NATS_URL", url.as_str()), ("NATS_CA", &certificates.ca_pem)];
+    let env = [&env[..], &destination].concat();
+    start(&["run"], &env, "wants TLS first (its handshake_first), set tls_first (NATS_TLS_FIRST=true)").await;
+    let first = [&env[..], &[("NATS_TLS_FIRST", "true")]].concat();
+    start(&["run"], &first, "connected to NATS").await;
+
+    // Without TLS, and with TLS after INFO.
+    for tls in [None, Some(certificates.tls())] {
+        let nats = NatsServer::with(Options { tls, ..Options::default() }).await;
+        let url = nats.url();
+        let env = [("NATS_URL", url.as_str()), ("NATS_TLS_FIRST", "true")];
+        let env = [&env[..], &destination].concat();
+        start(&["run"], &env, "the server does not begin with TLS").await;
     }
 }
 

@@ -56,11 +56,11 @@ pub(super) enum LinkError {
     #[snafu(display("no answer within {} s", limit.as_secs()))]
     Timeout { limit: Duration },
     #[snafu(display(
-        "no INFO from the server: {source}; if it wants TLS first (its handshake_first), set tls_first"
+        "no INFO from the server: {source}; if it wants TLS first (its handshake_first), set tls_first (NATS_TLS_FIRST=true)"
     ))]
     NoInfo { source: Box<LinkError> },
     #[snafu(display(
-        "the server does not begin with TLS: {source}; set handshake_first in its tls block, or take tls_first out"
+        "the server does not begin with TLS: {source}; set handshake_first in its tls block, or take tls_first (NATS_TLS_FIRST) out"
     ))]
     NotTlsFirst { source: io::Error },
     #[snafu(display("the name {host} has no address"))]
