@@ -35,8 +35,8 @@ pub struct TlsConfig {
     pub key_file: Option<SensitiveString>,
     /// The passphrase of an encrypted key file. Refused: decrypt the key instead.
     pub key_pass: Option<SensitiveString>,
-    /// The name to expect in the peer's certificate, instead of the URL's host. The name that the
-    /// handshake itself shows (SNI) stays the URL's host.
+    /// The name to expect in the peer's certificate, instead of the URL's host. For NATS it is also the
+    /// name that the handshake shows (SNI); for HTTP that stays the URL's host.
     pub server_name: Option<String>,
     /// The protocols to offer (ALPN), most wanted first.
     pub alpn_protocols: Option<Vec<String>>,

@@ -5,8 +5,9 @@ mod support;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
+use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply};
-use support::nats_server::NatsServer;
+use support::nats_server::{NatsServer, Options, TlsFiles};
 use support::publisher::Publisher;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -68,6 +69,17 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
     check(&run(&["providers", "nope"], &[]).await, 78, "", "expected one of axiom");
     check(&run(&["demo", "--rate", "0"], &[]).await, 78, "", "--rate");
     check(&run(&["list"], &[("LOG_SHIPPER_LOG_FORMAT", "xml")]).await, 78, "", "expected text or json");
+}
+
+#[tokio::test]
+async fn tls_cannot_come_first_where_it_is_switched_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = "[sources.nats]\ntype='nats'\nurl='nats://h'\nconnection_name='x'\nsubject='logs.>'\n\
+                tls_first=true\ntls.enabled=false\n[sinks.out]\ntype='blackhole'\ninputs=['nats']\n";
+    std::fs::write(&path, text).unwrap();
+    let output = run(&["validate", "-c", path.to_str().unwrap()], &[]).await;
+    check(&output, 78, "", "sources.nats: tls_first: it needs TLS, but tls.enabled is false; take one of");
 }
 
 #[tokio::test]
@@ -314,6 +326,29 @@ async fn a_signal_delivers_what_is_left_and_reports_the_counts() {
         while nats.subscriptions().await.iter().any(|subject| subject == "logs.>") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_who_has_to_begin_with_tls() {
+    let destination = [("HTTP_URL", "http://127.0.0.1:1"), ("HTTP_TOKEN", "t")];
+    let certificates = Certificates::generate();
+    let tls = TlsFiles { handshake_first: Some("true"), ..certificates.tls() };
+    let nats = NatsServer::with(Options { tls: Some(tls), ..Options::default() }).await;
+    let url = nats.url().replace("127.0.0.1", "localhost");
+    let env = [("NATS_URL", url.as_str()), ("NATS_CA", &certificates.ca_pem)];
+    let env = [&env[..], &destination].concat();
+    start(&["run"], &env, "wants TLS first (its handshake_first), set tls_first (NATS_TLS_FIRST=true)").await;
+    let first = [&env[..], &[("NATS_TLS_FIRST", "true")]].concat();
+    start(&["run"], &first, "connected to NATS").await;
+
+    // Without TLS, and with TLS after INFO.
+    for tls in [None, Some(certificates.tls())] {
+        let nats = NatsServer::with(Options { tls, ..Options::default() }).await;
+        let url = nats.url();
+        let env = [("NATS_URL", url.as_str()), ("NATS_TLS_FIRST", "true")];
+        let env = [&env[..], &destination].concat();
+        start(&["run"], &env, "the server does not begin with TLS").await;
     }
 }
 

@@ -10,8 +10,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply, Request};
-use support::nats_server::{NatsServer, Options};
+use support::nats_server::{NatsServer, Options, TlsFiles};
 use support::publisher::{Publisher, fly_event};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::LazyConfigAcceptor;
 
 /// No test takes longer than this; a machine under load still passes.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -195,6 +197,9 @@ async fn client(nats: &NatsServer, options: &Options) -> async_nats::Client {
         if tls.ca.is_some() {
             connect = connect.add_client_certificate(dir.join("client.pem"), dir.join("client-key.pem"));
         }
+        if tls.handshake_first.is_some() {
+            connect = connect.tls_first();
+        }
     }
     connect.connect(nats.url().replace("127.0.0.1", "localhost")).await.unwrap()
 }
@@ -256,6 +261,103 @@ async fn connects_through_tls_with_a_private_authority() {
     signs_in(plain(), unchecked, localhost, Env::default()).await;
     let other_name = format!("{trust}\ntls.server_name = 'localhost'");
     signs_in(plain(), &other_name, NatsServer::url, Env::default()).await;
+}
+
+#[tokio::test]
+async fn begins_with_tls_where_the_server_wants_it() {
+    let certificates = Certificates::generate();
+    let (ca, cert, key) = (&certificates.ca, &certificates.client_cert, &certificates.client_key);
+    let localhost = |nats: &NatsServer| nats.url().replace("127.0.0.1", "localhost");
+    let first = format!("tls_first = true\ntls.ca_file = '{}'", ca.display());
+    let options = |tls, handshake_first| {
+        let tls = TlsFiles { handshake_first: Some(handshake_first), ..tls };
+        Options { tls: Some(tls), ..Options::default() }
+    };
+    signs_in(options(certificates.tls(), "true"), &first, localhost, Env::default()).await;
+    // The server would wait for ten seconds before it says anything in plain text.
+    signs_in(options(certificates.tls(), "10s"), &first, localhost, Env::default()).await;
+    let identity =
+        format!("{first}\ntls.crt_file = '{}'\ntls.key_file = '{}'", cert.display(), key.display());
+    signs_in(options(certificates.mutual_tls(), "true"), &identity, localhost, Env::default()).await;
+}
+
+#[tokio::test]
+async fn waits_for_a_server_that_would_like_tls_first() {
+    let certificates = Certificates::generate();
+    let localhost = |nats: &NatsServer| nats.url().replace("127.0.0.1", "localhost");
+    let trust = format!("tls.ca_file = '{}'", certificates.ca.display());
+    for wait in ["auto", "300ms"] {
+        let tls = TlsFiles { handshake_first: Some(wait), ..certificates.tls() };
+        let options = Options { tls: Some(tls), ..Options::default() };
+        signs_in(options, &trust, localhost, Env::default()).await;
+    }
+}
+
+/// With `tls_first`, what INFO says is believed, and no server hears a word in plain text.
+#[tokio::test]
+async fn a_server_of_the_cluster_is_learned_inside_tls_and_met_with_tls_first() {
+    in_time(async {
+        let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
+        let (first, second) = (bind().await.unwrap(), bind().await.unwrap());
+        let certificates = Certificates::generate();
+        let http = HttpServer::start().await;
+        let tls = format!("tls_first = true\ntls.ca_file = '{}'", certificates.ca.display());
+        let url = format!("nats://localhost:{}", first.local_addr().unwrap().port());
+        let text = LINES.replace("[sinks.http]", &format!("{tls}\n[sinks.http]"));
+        let _running = start(&text, &url, &http, Env::default()).await;
+
+        let (stream, _) = first.accept().await.unwrap();
+        let mut stream = certificates.acceptor().accept(stream).await.unwrap();
+        let info = format!("INFO {{\"connect_urls\":[\"{}\"]}}\r\n", second.local_addr().unwrap());
+        stream.write_all(info.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+
+        // An address has no certificate of its own: the name is that of the server that is configured.
+        let (stream, _) = second.accept().await.unwrap();
+        assert_eq!(shown_name(stream).await.as_deref(), Some("localhost"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_begin_with_tls_hears_nothing_but_the_handshake() {
+    in_time(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = HttpServer::start().await;
+        let text = LINES.replace("[sinks.http]", "tls_first = true\n[sinks.http]");
+        let url = format!("nats://user:password@{}", listener.local_addr().unwrap());
+        let _running = start(&text, &url, &http, Env::default()).await;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"INFO {\"server_id\":\"x\"}\r\n").await.unwrap();
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard).await;
+        const HANDSHAKE: u8 = 22;
+        assert_eq!(heard[0], HANDSHAKE);
+        let heard = String::from_utf8_lossy(&heard);
+        assert!(!heard.contains("CONNECT") && !heard.contains("user"), "{heard:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_handshake_shows_the_name_that_is_expected() {
+    in_time(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = HttpServer::start().await;
+        let tls = "tls_first = true\ntls.server_name = 'nats.example'";
+        let text = LINES.replace("[sinks.http]", &format!("{tls}\n[sinks.http]"));
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let _running = start(&text, &url, &http, Env::default()).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        assert_eq!(shown_name(stream).await.as_deref(), Some("nats.example"));
+    })
+    .await;
+}
+
+/// The name in the handshake (SNI) that this connection begins with.
+async fn shown_name(stream: tokio::net::TcpStream) -> Option<String> {
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.unwrap();
+    hello.client_hello().server_name().map(str::to_owned)
 }
 
 #[tokio::test]
@@ -487,7 +589,6 @@ async fn a_subject_that_is_forbidden_does_not_keep_the_others_from_working() {
 /// A server of one's own that says what it likes: none of it may do harm.
 #[tokio::test]
 async fn what_a_strange_server_says_does_no_harm() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     in_time(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());

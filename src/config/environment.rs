@@ -33,6 +33,12 @@ pub enum EnvironmentError {
         "ACCESS_TOKEN is not set: it is the Fly.io token that reads the logs (`fly tokens create readonly`). For a NATS server of your own, set NATS_URL"
     ))]
     NoAccessToken,
+    /// A switch is neither on nor off.
+    #[snafu(display("{name} is neither true nor false; set it to one of them"))]
+    NotASwitch {
+        /// The variable.
+        name: &'static str,
+    },
     /// No provider is on.
     #[snafu(display("no destination: set the secrets of at least one (`log-shipper providers` lists them){}", hints.iter().map(|hint| format!("\n{hint}")).collect::<String>()))]
     NoDestination {
@@ -123,7 +129,9 @@ fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<String, EnvErro
 fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
     let mut source = subscription(env)?;
-    let mut is_own_server = false;
+    // Fly's own NATS has no TLS, so that this alone means another server.
+    let tls_first = is_on(env, "NATS_TLS_FIRST")?;
+    let mut is_own_server = tls_first;
     for name in OWN_SERVER {
         is_own_server |= is_set(name)?;
     }
@@ -164,10 +172,22 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
             set(&mut source, &format!("tls.{option}"), format!("${{{name}}}"));
         }
     }
+    if tls_first {
+        set(&mut source, "tls_first", true);
+    }
     if let Some(queue) = env.get("QUEUE")? {
         set(&mut source, "queue", escape(&queue));
     }
     Ok(source)
+}
+
+/// Whether this variable is true; it is false if it is not set.
+fn is_on(env: &Env, name: &'static str) -> Result<bool, EnvironmentError> {
+    match env.get(name)?.as_deref() {
+        Some("true" | "1") => Ok(true),
+        Some("false" | "0") | None => Ok(false),
+        Some(_) => NotASwitchSnafu { name }.fail(),
+    }
 }
 
 /// A `nats` source without its servers: what to subscribe to, and what a message is.
@@ -207,7 +227,8 @@ const OWN_SERVER: &[&str] = &[
 ];
 
 /// The variables of every provider's and of the source.
-const CORE: &[&str] = &["ORG", "ACCESS_TOKEN", "SUBJECT", "SUBJECT_EXCLUDE", "QUEUE", "NETWORK"];
+const CORE: &[&str] =
+    &["ORG", "ACCESS_TOKEN", "SUBJECT", "SUBJECT_EXCLUDE", "QUEUE", "NETWORK", "NATS_TLS_FIRST"];
 
 /// Words divided by commas or white space.
 fn list(text: Option<String>) -> Vec<String> {
@@ -273,8 +294,14 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
          # Vector 0.58 with --dangerously-allow-env-var-interpolation. Secrets stay in the environment.\n\n",
     );
     let source = environment.table.get("sources").and_then(|sources| sources.get("nats"));
-    if source.is_some_and(|source| source.get("subjects").is_some() || source.get("exclude").is_some()) {
+    let has = |option: &str| source.is_some_and(|source| source.get(option).is_some());
+    if has("subjects") || has("exclude") {
         text.push_str("# `subjects` and `exclude` are log-shipper's own: Vector has one subject for each nats source.\n\n");
+    }
+    if has("tls_first") {
+        text.push_str(
+            "# `tls_first` is log-shipper's own: Vector cannot connect to a server that wants TLS first.\n\n",
+        );
     }
     text.push_str(&toml::to_string(&environment.table).context(SerializeSnafu)?);
     Ok(text)
@@ -369,6 +396,25 @@ mod tests {
             assert_eq!(strategy(variables), (url.to_owned(), expected.to_owned()), "{variables:?}");
         }
         assert!(matches!(from_environment(&Env::from_pairs(HTTP)), Err(EnvironmentError::NoAccessToken)));
+    }
+
+    #[test]
+    fn tls_comes_first_at_a_server_of_ones_own() {
+        let tls_first = |value: &str| {
+            let variables = [("ACCESS_TOKEN", "t"), ("NATS_TLS_FIRST", value)];
+            from_environment(&Env::from_pairs([&HTTP[..], &variables].concat()))
+        };
+        let own = tls_first("true").unwrap();
+        let source = &own.table["sources"]["nats"];
+        assert_eq!(source["tls_first"].as_bool(), Some(true));
+        assert_eq!(source["url"].as_str(), Some("${NATS_URL:-nats://localhost:4222}"));
+        assert!(generate(&own).unwrap().contains("`tls_first` is log-shipper's own"));
+        for value in ["false", ""] {
+            let source = &tls_first(value).unwrap().table["sources"]["nats"];
+            assert!(source.get("tls_first").is_none() && source["url"].as_str().unwrap().contains("fdaa"));
+        }
+        let error = tls_first("maybe").unwrap_err().to_string();
+        assert!(error.contains("NATS_TLS_FIRST is neither true nor false"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::connection_log::ConnectionLog;
 use super::link::{
     CONNECT_TIMEOUT, Info, InfoSnafu, IoSnafu, Link, LinkError, NoAddressSnafu, ROOM, TlsSwitchedOffSnafu,
-    is_permissions_violation,
+    is_permissions_violation, within,
 };
 use super::protocol::{Op, parse, shown};
 use super::{NatsAuth, Servers};
@@ -40,18 +40,40 @@ pub struct ConnectionOptions {
     pub servers: Servers,
     /// Who we are; without it, what the URLs say.
     pub auth: Option<NatsAuth>,
-    /// TLS, and whether it is required.
-    pub tls: Option<(rustls::ClientConfig, bool)>,
+    /// TLS, unless it is switched off.
+    pub tls: Option<TlsOptions>,
     /// For secrets that are read anew at each connect.
     pub env: Env,
+}
+
+/// How a connection is encrypted.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// Whom to trust, and our own certificate.
+    pub config: rustls::ClientConfig,
+    /// When.
+    pub mode: TlsMode,
+    /// The name to ask for and to expect in the certificate, instead of the URL's host.
+    pub server_name: Option<String>,
+}
+
+/// When a connection turns to TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsMode {
+    /// After `INFO`, if that or a `tls://` of the URLs wants it.
+    IfAsked,
+    /// After `INFO`, always.
+    Required,
+    /// Before `INFO`, always, so that nothing is read or said in plain text.
+    First,
 }
 
 /// One client, connected or trying to be.
 pub struct Connection {
     options: ConnectionOptions,
     tls: Option<TlsConnector>,
-    /// Whether nothing may be said without TLS, to any server.
-    requires_tls: bool,
+    /// For every server, also those that others tell us of.
+    tls_mode: TlsMode,
     /// The configured servers, in an order of our own.
     servers: Vec<String>,
     /// Those that a server has told us of last.
@@ -152,16 +174,17 @@ impl Connection {
     /// The client; it connects when it is first asked for something.
     pub fn new(options: ConnectionOptions) -> Connection {
         let log = ConnectionLog::new(&options.id);
-        let tls = options.tls.as_ref().map(|(config, _)| TlsConnector::from(Arc::new(config.clone())));
+        let tls = options.tls.as_ref().map(|tls| TlsConnector::from(Arc::new(tls.config.clone())));
         let mut servers = options.servers.urls.clone();
         // So that many clients do not all go to the first server of the list.
         servers.shuffle(&mut rand::rng());
-        let requires_tls = options.tls.as_ref().is_some_and(|(_, required)| *required)
-            || servers.iter().any(|server| server.starts_with("tls://"));
+        let has_tls_url = servers.iter().any(|server| server.starts_with("tls://"));
+        let by_url = if has_tls_url { TlsMode::Required } else { TlsMode::IfAsked };
+        let tls_mode = options.tls.as_ref().map_or(by_url, |tls| tls.mode.max(by_url));
         Connection {
             options,
             tls,
-            requires_tls,
+            tls_mode,
             servers,
             learned: Vec::new(),
             turn: 0,
@@ -232,8 +255,7 @@ impl Connection {
         addresses.shuffle(&mut rand::rng());
         let mut link = NoAddressSnafu { host: &host }.fail();
         for address in addresses {
-            let opened = timeout(CONNECT_TIMEOUT, self.open_address(&host, address)).await;
-            link = opened.unwrap_or(Err(LinkError::Timeout));
+            link = within(CONNECT_TIMEOUT, self.open_address(&host, address)).await;
             if link.is_ok() {
                 break;
             }
@@ -244,17 +266,7 @@ impl Connection {
     async fn open_address(&mut self, host: &str, address: SocketAddr) -> Result<Link, LinkError> {
         let stream = TcpStream::connect(address).await.context(IoSnafu)?;
         stream.set_nodelay(true).context(IoSnafu)?;
-        let mut link = Link::new(Box::new(stream));
-        let info = link.read_info().await?;
-        if info.tls_required || self.requires_tls {
-            let tls = self.tls.as_ref().context(TlsSwitchedOffSnafu)?;
-            let name = self.certified_name(host);
-            let name = ServerName::try_from(name.clone()).ok().context(NoAddressSnafu { host: name })?;
-            link = Link::new(Box::new(tls.connect(name, link.stream).await.context(IoSnafu)?));
-        } else {
-            // What comes before TLS could come from anybody.
-            self.learn(&info);
-        }
+        let (mut link, info) = self.greet(host, Link::new(Box::new(stream))).await?;
         let env = &self.options.env;
         let credentials = match (&self.options.auth, &self.options.servers.userinfo) {
             (Some(auth), _) => auth.answer(info.nonce.as_bytes(), env)?,
@@ -267,7 +279,7 @@ impl Connection {
         let connect = Connect {
             verbose: false,
             pedantic: false,
-            tls_required: self.requires_tls,
+            tls_required: self.tls_mode != TlsMode::IfAsked,
             name: &self.options.name,
             lang: "rust",
             version: env!("CARGO_PKG_VERSION"),
@@ -291,9 +303,37 @@ impl Connection {
         Ok(link)
     }
 
-    /// The name to expect in the certificate of this host. Servers tell each other's addresses, and
-    /// certificates have names: for an address that is not configured, the name that is.
+    /// Reads `INFO`, and turns to TLS before or after it; the link is then as it stays.
+    async fn greet(&mut self, host: &str, mut link: Link) -> Result<(Link, Info), LinkError> {
+        if self.tls_mode == TlsMode::First {
+            link = self.encrypt(host, link).await.map_err(LinkError::of_tls_first)?;
+            let info = link.read_info().await?;
+            self.learn(&info);
+            return Ok((link, info));
+        }
+        let info = link.read_plain_info().await?;
+        if info.tls_required || self.tls_mode == TlsMode::Required {
+            link = self.encrypt(host, link).await?;
+        } else {
+            // What comes before TLS could come from anybody.
+            self.learn(&info);
+        }
+        Ok((link, info))
+    }
+
+    async fn encrypt(&mut self, host: &str, link: Link) -> Result<Link, LinkError> {
+        let tls = self.tls.as_ref().context(TlsSwitchedOffSnafu)?;
+        let name = self.certified_name(host);
+        let name = ServerName::try_from(name.clone()).ok().context(NoAddressSnafu { host: name })?;
+        Ok(Link::new(Box::new(tls.connect(name, link.stream).await.context(IoSnafu)?)))
+    }
+
+    /// The name to ask for, and to expect in the certificate of this host. Servers tell each other's
+    /// addresses, and certificates have names: for an address that is not configured, the name that is.
     fn certified_name(&self, host: &str) -> String {
+        if let Some(name) = self.options.tls.as_ref().and_then(|tls| tls.server_name.as_ref()) {
+            return name.clone();
+        }
         let mut configured = self.servers.iter().map(|server| super::servers::host_and_port(server).0);
         let is_configured = configured.clone().any(|name| name == host);
         match host.parse::<IpAddr>() {

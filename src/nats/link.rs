@@ -8,7 +8,7 @@ use snafu::{ResultExt, Snafu};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// An open connection.
 pub(super) struct Link {
@@ -33,6 +33,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// How long a server may take from the first packet to its answer to our `PING`.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long its `INFO` may take. A server that wants TLS first lets us wait for it, and a limit below that
+/// for everything lets the log say so.
+const INFO_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long it may be silent before we ask whether it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How often we ask before the connection counts as dead.
@@ -50,8 +53,16 @@ pub(super) enum LinkError {
     Closed,
     #[snafu(display("no answer to {MAX_UNANSWERED} pings"))]
     Silent,
-    #[snafu(display("no answer within {} s", CONNECT_TIMEOUT.as_secs()))]
-    Timeout,
+    #[snafu(display("no answer within {} s", limit.as_secs()))]
+    Timeout { limit: Duration },
+    #[snafu(display(
+        "no INFO from the server: {source}; if it wants TLS first (its handshake_first), set tls_first (NATS_TLS_FIRST=true)"
+    ))]
+    NoInfo { source: Box<LinkError> },
+    #[snafu(display(
+        "the server does not begin with TLS: {source}; set handshake_first in its tls block, or take tls_first (NATS_TLS_FIRST) out"
+    ))]
+    NotTlsFirst { source: io::Error },
     #[snafu(display("the name {host} has no address"))]
     NoAddress { host: String },
     #[snafu(transparent)]
@@ -75,6 +86,30 @@ pub(super) struct Info {
     pub(super) tls_required: bool,
     pub(super) connect_urls: Vec<String>,
     pub(super) ldm: bool,
+}
+
+impl LinkError {
+    /// The same error, of a handshake that a connection begins with: where TLS should have answered, a
+    /// server without TLS first says its `INFO`.
+    pub(super) fn of_tls_first(self) -> LinkError {
+        match self {
+            LinkError::Io { source } if is_not_tls(&source) => LinkError::NotTlsFirst { source },
+            other => other,
+        }
+    }
+}
+
+fn is_not_tls(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidMessage(_)))
+}
+
+/// What comes of this, if it comes in time.
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    timeout(limit, work).await.unwrap_or(Err(LinkError::Timeout { limit }))
 }
 
 impl Link {
@@ -130,6 +165,17 @@ impl Link {
         Ok(())
     }
 
+    /// The first thing that a server says, if it says it in plain text.
+    pub(super) async fn read_plain_info(&mut self) -> Result<Info, LinkError> {
+        within(INFO_TIMEOUT, self.read_info()).await.map_err(|error| match error {
+            // One that wants TLS first waits for us, and in the end closes the connection.
+            LinkError::Timeout { .. } | LinkError::Closed | LinkError::Io { .. } => {
+                LinkError::NoInfo { source: Box::new(error) }
+            }
+            other => other,
+        })
+    }
+
     /// The first thing that a server says.
     pub(super) async fn read_info(&mut self) -> Result<Info, LinkError> {
         loop {
@@ -178,4 +224,30 @@ impl Link {
 
 pub(super) fn is_permissions_violation(message: &str) -> bool {
     message.to_lowercase().contains("permissions violation")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{DuplexStream, duplex};
+
+    fn link() -> (Link, DuplexStream) {
+        let (ours, theirs) = duplex(1024);
+        (Link::new(Box::new(ours)), theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn says_what_a_server_without_a_greeting_may_want() {
+        let (mut link, _silent) = link();
+        let error = link.read_plain_info().await.unwrap_err().to_string();
+        assert!(error.contains("no answer within 4 s") && error.contains("set tls_first"), "{error}");
+        let (mut link, closed) = self::link();
+        drop(closed);
+        let error = link.read_plain_info().await.unwrap_err().to_string();
+        assert!(error.contains("closed the connection") && error.contains("set tls_first"), "{error}");
+        let (mut link, mut other) = self::link();
+        other.write_all(b"HTTP/1.1 400 Bad Request\r\n").await.unwrap();
+        let error = link.read_plain_info().await.unwrap_err().to_string();
+        assert!(error.contains("HTTP/1.1 400") && !error.contains("tls_first"), "{error}");
+    }
 }

@@ -17,6 +17,6 @@ mod servers;
 pub mod subject;
 
 pub use auth::{AuthError, NatsAuth};
-pub use connection::{Connection, ConnectionOptions, Message, Payload};
+pub use connection::{Connection, ConnectionOptions, Message, Payload, TlsMode, TlsOptions};
 pub use servers::{Servers, ServersError};
 pub use subject::{SubjectError, SubjectFilter};

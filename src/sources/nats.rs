@@ -2,7 +2,9 @@
 
 use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
 use crate::event::{LogEvent, Path, Timestamp};
-use crate::nats::{Connection, ConnectionOptions, Message, NatsAuth, Payload, Servers, SubjectFilter};
+use crate::nats::{
+    Connection, ConnectionOptions, Message, NatsAuth, Payload, Servers, SubjectFilter, TlsMode, TlsOptions,
+};
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -34,6 +36,10 @@ pub struct NatsConfig {
     auth: Option<NatsAuth>,
     /// TLS.
     tls: Option<TlsConfig>,
+    /// Whether every connection begins with TLS, for servers with `handshake_first`. Default: false, and
+    /// the server's `INFO` comes first, in plain text. Ours.
+    #[serde(default)]
+    tls_first: bool,
     /// What a payload is. Default: `bytes`, as in Vector.
     #[serde(default)]
     decoding: Decoding,
@@ -97,6 +103,20 @@ impl NatsConfig {
         };
         subjects.iter().map(parse).collect()
     }
+
+    fn tls_options(&self) -> Result<Option<TlsOptions>> {
+        let tls = self.tls.clone().unwrap_or_default();
+        let mode = match (tls.enabled, self.tls_first) {
+            (Some(false), true) => {
+                return Err("tls_first: it needs TLS, but tls.enabled is false; take one of them out".into());
+            }
+            (Some(false), false) => return Ok(None),
+            (_, true) => TlsMode::First,
+            (Some(true), false) => TlsMode::Required,
+            (None, false) => TlsMode::IfAsked,
+        };
+        Ok(Some(TlsOptions { config: tls.client_config()?, mode, server_name: tls.server_name }))
+    }
 }
 
 /// Without the userinfo that a URL may hold.
@@ -111,6 +131,7 @@ impl fmt::Debug for NatsConfig {
             .field("queue", &self.queue)
             .field("auth", &self.auth)
             .field("tls", &self.tls)
+            .field("tls_first", &self.tls_first)
             .finish_non_exhaustive()
     }
 }
@@ -130,19 +151,12 @@ impl SourceConfig for NatsConfig {
         if self.subscriber_capacity == 0 {
             return Err("subscriber_capacity: 0 would drop everything; expected at least 1".into());
         }
-        let tls = match &self.tls {
-            Some(tls) if tls.enabled == Some(false) => None,
-            tls => {
-                let required = tls.as_ref().is_some_and(|tls| tls.enabled == Some(true));
-                Some((tls.clone().unwrap_or_default().client_config()?, required))
-            }
-        };
         let options = ConnectionOptions {
             id: cx.id.clone(),
             name: self.connection_name.clone(),
             servers: Servers::parse(&self.url)?,
             auth: self.auth.clone(),
-            tls,
+            tls: self.tls_options()?,
             env: cx.env.clone(),
         };
         let key = self.subject_key_field.trim();

@@ -5,8 +5,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
 
 /// PEM files of an authority, of a server at localhost and 127.0.0.1, and of a client.
 pub struct Certificates {
@@ -51,13 +56,27 @@ impl Certificates {
             cert: self.server_cert.clone(),
             key: self.server_key.clone(),
             ca: None,
-            handshake_first: false,
+            handshake_first: None,
         }
     }
 
     /// What a nats-server needs to speak TLS and ask for a client certificate.
     pub fn mutual_tls(&self) -> TlsFiles {
         TlsFiles { ca: Some(self.ca.clone()), ..self.tls() }
+    }
+
+    /// What a server of a test's own needs to speak TLS.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let certificate = CertificateDer::from_pem_file(&self.server_cert).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(&self.server_key).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a certificate and its key");
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 

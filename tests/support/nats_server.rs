@@ -41,8 +41,9 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// With an authority here, clients must show a certificate of it.
     pub ca: Option<PathBuf>,
-    /// TLS from the first byte, instead of after the plain `INFO` line.
-    pub handshake_first: bool,
+    /// The server's `handshake_first`: TLS from the first byte, for `auto` and a duration such as `300ms`
+    /// only if the client begins with it before then.
+    pub handshake_first: Option<&'static str>,
 }
 
 /// A running (or stopped) nats-server, killed when dropped.
@@ -180,7 +181,7 @@ impl NatsServer {
     }
 
     fn write_config(&mut self, options: &Options) {
-        self.handshake_first = options.tls.as_ref().is_some_and(|tls| tls.handshake_first);
+        self.handshake_first = options.tls.as_ref().is_some_and(|tls| tls.handshake_first.is_some());
         let text = config(&self.name, self.port, self.monitor_port, options);
         std::fs::write(self.config_path(), text).expect("a file in the temporary directory");
     }
@@ -228,7 +229,7 @@ impl NatsServer {
 
     async fn is_ready(&self) -> bool {
         if self.handshake_first {
-            // No line comes before the handshake, so the monitor is asked.
+            // No line comes before the handshake, or not at once, so the monitor is asked.
             return self.monitor("/varz").await.is_some_and(|body| body.contains(&self.name))
                 && self.monitor("/healthz").await.is_some();
         }
@@ -308,8 +309,8 @@ fn config(name: &str, port: u16, monitor_port: u16, options: &Options) -> String
             line(&mut text, &format!("  ca_file: {}", quoted_path(ca)));
             line(&mut text, "  verify: true");
         }
-        if tls.handshake_first {
-            line(&mut text, "  handshake_first: true");
+        if let Some(value) = tls.handshake_first {
+            line(&mut text, &format!("  handshake_first: {}", quoted(value)));
         }
         line(&mut text, "}");
     }
