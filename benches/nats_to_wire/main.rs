@@ -1,0 +1,121 @@
+//! What it costs to carry events from NATS to their destinations.
+//!
+//! Each round measures child processes with the same events, one after the other:
+//!
+//! - log-shipper in each of the `scenarios`, which takes the events from a real nats-server and sends
+//!   them to receivers in this process;
+//! - the `baseline`, which is this program again and only receives the events with async-nats.
+//!
+//! ```text
+//! cargo bench --bench nats_to_wire -- --help
+//! ```
+//!
+//! It ends with failure when an event is lost or arrives twice.
+
+mod baseline;
+mod measure;
+mod program;
+mod receiver;
+mod report;
+mod scenarios;
+mod stream;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use baseline::{BASELINE, subscribe_and_count};
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use report::Series;
+use scenarios::{SCENARIOS, Scenario};
+use std::process::ExitCode;
+use stream::Stream;
+
+/// What went wrong, for a person.
+pub type Result<T> = std::result::Result<T, String>;
+
+/// What every program that is measured subscribes to.
+pub const SUBJECT: &str = "logs.>";
+
+/// Measures what it costs to carry events from NATS to their destinations.
+#[derive(Debug, Parser)]
+#[command(name = "nats_to_wire")]
+struct Arguments {
+    /// Events of a measurement.
+    #[arg(long, value_name = "N", default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1..))]
+    events: u64,
+    /// Rounds; min and median of them are reported.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    /// Events published in a second. The default is more than any Fly organisation has, and less than two
+    /// cores take with the server, the publisher and the receiver on them.
+    #[arg(long, value_name = "N", default_value_t = 150_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
+    /// Measures only these.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = names())]
+    only: Vec<String>,
+    /// Cargo's, for every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn names() -> PossibleValuesParser {
+    SCENARIOS.iter().map(|scenario| scenario.name).into()
+}
+
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, url, events] = arguments.as_slice()
+        && command == BASELINE
+    {
+        subscribe_and_count(url, events.parse().expect("a number of events"));
+        return ExitCode::SUCCESS;
+    }
+    // `cargo test --all-targets` runs this program too, without `--bench`.
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        println!("nats_to_wire measures only under `cargo bench`");
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    match runtime.block_on(run(&Arguments::parse())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    let stream = Stream::generated(arguments.events);
+    println!(
+        "{} events of {:.1} bytes on average, {} a second, {} rounds",
+        stream.events,
+        stream.average(),
+        arguments.rate,
+        arguments.rounds
+    );
+    let scenarios: Vec<&Scenario> =
+        SCENARIOS.iter().filter(|scenario| arguments.wants(scenario.name)).collect();
+    let series = |name| Series { name, rounds: Vec::new() };
+    let mut results: Vec<Series> = scenarios.iter().map(|scenario| series(scenario.name)).collect();
+    let mut baseline = series(BASELINE);
+    // Alternating, so that whatever else the machine does hits all alike.
+    for round in 1..=arguments.rounds {
+        for (scenario, series) in scenarios.iter().zip(&mut results) {
+            let measured = measure::log_shipper(scenario, &stream, Some(arguments.rate)).await?;
+            println!("round {round} {:<20} {}", series.name, report::line(&measured));
+            series.rounds.push(measured);
+        }
+        let measured = measure::baseline(&stream, arguments.rate).await?;
+        println!("round {round} {:<20} {}", baseline.name, report::line(&measured));
+        baseline.rounds.push(measured);
+    }
+    println!("\n{}", report::table(&results, &baseline));
+    Ok(())
+}

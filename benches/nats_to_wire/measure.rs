@@ -1,0 +1,140 @@
+//! One program, from its start to its end, with all events on their way through it.
+
+use crate::baseline::BASELINE;
+use crate::program::Program;
+use crate::receiver::Receiver;
+use crate::scenarios::Scenario;
+use crate::stream::Stream;
+use crate::support::nats_server::{NatsServer, Options};
+use crate::support::publisher::Publisher;
+use crate::{Result, SUBJECT};
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+const START_WITHIN: Duration = Duration::from_secs(20);
+/// Events that have not come after so long without any other are lost.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+const ROUND_WITHIN: Duration = Duration::from_secs(300);
+const POLL_EVERY: Duration = Duration::from_millis(5);
+
+/// What one run cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Measurement {
+    /// Seconds of CPU for a million events.
+    pub cpu: f64,
+    /// Events a second.
+    pub rate: f64,
+    /// Peak of resident memory in MiB.
+    pub memory: f64,
+    /// Bytes of request bodies for an event, at all destinations together.
+    pub bytes: f64,
+    /// Events that found a full buffer and were dropped, as the program says in its books.
+    pub dropped: u64,
+}
+
+/// Measures log-shipper.
+pub async fn log_shipper(scenario: &Scenario, stream: &Stream, rate: Option<u64>) -> Result<Measurement> {
+    let nats = nats_server(stream).await;
+    let mut receivers = Vec::new();
+    for sink in scenario.sinks {
+        receivers.push(Receiver::start(sink.key(), stream.events).await);
+    }
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    let urls: Vec<String> = receivers.iter().map(Receiver::url).collect();
+    let mut program = Program::start(scenario.log_shipper(&nats.url(), &urls), "log-shipper")?;
+    subscribed(&nats, &mut program).await?;
+
+    let before = program.cpu_seconds()?;
+    let start = Instant::now();
+    stream.publish(&mut publisher, rate).await;
+    let all = async {
+        for receiver in &receivers {
+            receiver.wait(PATIENCE).await;
+        }
+    };
+    if timeout(ROUND_WITHIN, all).await.is_err() {
+        return Err(program.problem(&format!("has not delivered everything within {ROUND_WITHIN:?}")));
+    }
+    let cpu = program.cpu_seconds()? - before;
+    let memory = program.peak_memory()?;
+    let ended = program.stop().await?;
+    for receiver in &mut receivers {
+        receiver.stop().await;
+    }
+
+    let dropped = program.counted("buffer_full");
+    check(&receivers, dropped).map_err(|what| program.problem(&what))?;
+    if !ended.success() {
+        return Err(program.problem(&format!("ended with {ended}")));
+    }
+    let bytes: u64 = receivers.iter().map(Receiver::bytes).sum();
+    Ok(Measurement {
+        cpu: cpu / stream.events as f64 * 1e6,
+        rate: receivers.iter().map(|receiver| receiver.rate_since(start)).fold(f64::INFINITY, f64::min),
+        memory,
+        bytes: bytes as f64 / stream.events as f64,
+        dropped,
+    })
+}
+
+/// Every event must be at every destination exactly once, but for those that the program says it dropped.
+fn check(receivers: &[Receiver], dropped: u64) -> Result<()> {
+    let missing: u64 = receivers.iter().map(Receiver::missing).sum();
+    let repeated: u64 = receivers.iter().map(Receiver::repeated).sum();
+    if missing != dropped {
+        return Err(format!("LOST {missing} events, of which it counted {dropped} as dropped"));
+    }
+    if repeated > 0 {
+        return Err(format!("DUPLICATED {repeated} events"));
+    }
+    Ok(())
+}
+
+/// Measures the baseline.
+pub async fn baseline(stream: &Stream, rate: u64) -> Result<Measurement> {
+    let nats = nats_server(stream).await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
+    command.env_clear().args([BASELINE, &nats.url(), &stream.events.to_string()]);
+    let mut program = Program::start(command, BASELINE)?;
+    subscribed(&nats, &mut program).await?;
+
+    let before = program.cpu_seconds()?;
+    let start = Instant::now();
+    stream.publish(&mut publisher, Some(rate)).await;
+    // The child gives up by itself, and earlier, when no event comes any more.
+    let line = program.line(ROUND_WITHIN).await?;
+    let measurement = Measurement {
+        cpu: (program.cpu_seconds()? - before) / stream.events as f64 * 1e6,
+        rate: stream.events as f64 / start.elapsed().as_secs_f64(),
+        memory: program.peak_memory()?,
+        bytes: 0.0,
+        dropped: 0,
+    };
+    program.stop().await?;
+    if line != stream.events.to_string() {
+        return Err(program.problem(&format!("did not count all {} events", stream.events)));
+    }
+    Ok(measurement)
+}
+
+/// A server that waits for a slow subscriber. With its usual patience it cuts one off that is behind by
+/// 64 MB, and here all events may be published at once.
+async fn nats_server(stream: &Stream) -> NatsServer {
+    let extra = format!("max_pending: {}\nwrite_deadline: \"120s\"", stream.most_pending());
+    NatsServer::with(Options { extra, ..Options::default() }).await
+}
+
+/// Waits until the program gets what is published, and has nothing left to do for its start.
+async fn subscribed(nats: &NatsServer, program: &mut Program) -> Result<()> {
+    let subscription = async {
+        while !program.has_ended() && !nats.subscriptions().await.iter().any(|subject| subject == SUBJECT) {
+            sleep(POLL_EVERY).await;
+        }
+    };
+    if timeout(START_WITHIN, subscription).await.is_err() {
+        return Err(program.problem(&format!("did not subscribe within {START_WITHIN:?}")));
+    }
+    program.idle().await
+}
