@@ -108,7 +108,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     // Alternating, so that whatever else the machine does hits all alike.
     for round in 1..=arguments.rounds {
         for (scenario, series) in scenarios.iter().zip(&mut results) {
-            let measured = measure::log_shipper(scenario, &stream, Some(arguments.rate)).await?;
+            let measured = measure::log_shipper(scenario, &stream, arguments.rate).await?;
             println!("round {round} {:<20} {}", series.name, report::line(&measured));
             series.rounds.push(measured);
         }

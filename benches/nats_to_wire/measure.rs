@@ -9,6 +9,7 @@ use crate::support::nats_server::{NatsServer, Options};
 use crate::support::publisher::Publisher;
 use crate::{Result, SUBJECT};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
@@ -33,8 +34,8 @@ pub struct Measurement {
     pub dropped: u64,
 }
 
-/// Measures log-shipper.
-pub async fn log_shipper(scenario: &Scenario, stream: &Stream, rate: Option<u64>) -> Result<Measurement> {
+/// Measures log-shipper; where the scenario has a steady rate, it is this one.
+pub async fn log_shipper(scenario: &Scenario, stream: &Stream, rate: u64) -> Result<Measurement> {
     let nats = nats_server(stream).await;
     let mut receivers = Vec::new();
     for sink in scenario.sinks {
@@ -42,12 +43,14 @@ pub async fn log_shipper(scenario: &Scenario, stream: &Stream, rate: Option<u64>
     }
     let mut publisher = Publisher::connect(&nats.url(), None).await;
     let urls: Vec<String> = receivers.iter().map(Receiver::url).collect();
-    let mut program = Program::start(scenario.log_shipper(&nats.url(), &urls), "log-shipper")?;
+    let directory = TempDir::new().expect("a temporary directory");
+    let command = scenario.log_shipper(&nats.url(), &urls, directory.path());
+    let mut program = Program::start(command, "log-shipper")?;
     subscribed(&nats, &mut program).await?;
 
     let before = program.cpu_seconds()?;
     let start = Instant::now();
-    stream.publish(&mut publisher, rate).await;
+    stream.publish(&mut publisher, scenario.is_steady.then_some(rate)).await;
     let all = async {
         for receiver in &receivers {
             receiver.wait(PATIENCE).await;

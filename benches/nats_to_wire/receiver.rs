@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 /// How an event's number stands in a body. A message that holds JSON itself has its quotes escaped
 /// once more than the event has, so it never matches.
 pub const IN_JSON: &[u8] = b"\"n\":";
+/// The same where the event itself is text inside JSON.
+pub const IN_ESCAPED_JSON: &[u8] = b"\\\"n\\\":";
 
 /// A destination that takes everything and looks for events with the numbers from 0 on.
 pub struct Receiver {
