@@ -27,6 +27,7 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use report::Series;
 use scenarios::{SCENARIOS, Scenario};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use stream::Stream;
 
@@ -36,13 +37,16 @@ pub type Result<T> = std::result::Result<T, String>;
 /// What every program that is measured subscribes to.
 pub const SUBJECT: &str = "logs.>";
 
+/// Events of a measurement, where nobody says how many.
+const EVENTS: u64 = 400_000;
+
 /// Measures what it costs to carry events from NATS to their destinations.
 #[derive(Debug, Parser)]
 #[command(name = "nats_to_wire")]
 struct Arguments {
-    /// Events of a measurement.
-    #[arg(long, value_name = "N", default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1..))]
-    events: u64,
+    /// Events of a measurement. Default: 400,000, or all of the input.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    events: Option<u64>,
     /// Rounds; min and median of them are reported.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
@@ -50,6 +54,10 @@ struct Arguments {
     /// cores take with the server, the publisher and the receiver on them.
     #[arg(long, value_name = "N", default_value_t = 150_000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
+    /// Events as JSON, one a line: the scenarios' events. Each has a unique `"n":<number>`, from 0 on, and
+    /// `fly` fields, which its subject is made of. Default: made-up events of Fly's shape.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
     /// Measures only these.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = names())]
     only: Vec<String>,
@@ -63,6 +71,16 @@ fn names() -> PossibleValuesParser {
 }
 
 impl Arguments {
+    fn stream(&self) -> Result<Stream> {
+        match (&self.input, self.events) {
+            (None, events) => Ok(Stream::generated(events.unwrap_or(EVENTS))),
+            (Some(file), events) => {
+                let most = events.map_or(usize::MAX, |n| usize::try_from(n).expect("events fit in memory"));
+                Stream::from_file(file, most)
+            }
+        }
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
@@ -92,7 +110,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
-    let stream = Stream::generated(arguments.events);
+    let stream = arguments.stream()?;
     println!(
         "{} events of {:.1} bytes on average, {} a second, {} rounds",
         stream.events,

@@ -1,6 +1,10 @@
 //! The events, as the bytes that publish them.
 
+use crate::Result;
+use crate::receiver::{IN_JSON, numbers};
 use crate::support::publisher::{Publisher, fly_event, frame};
+use serde::Deserialize;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::interval;
 
@@ -33,6 +37,27 @@ impl Stream {
     /// Made-up events in the shape Fly sends them.
     pub fn generated(events: u64) -> Self {
         Self::new((0..events).map(fly_event))
+    }
+
+    /// The events of a file, one a line; their numbers must be those from 0 on, in any order.
+    pub fn from_file(path: &Path, most: usize) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("the input cannot be read: {error}"))?;
+        let mut events = Vec::new();
+        let mut found = Vec::new();
+        for (index, line) in text.lines().take(most).enumerate() {
+            let subject =
+                subject_of(line).map_err(|what| format!("line {} of the input: {what}", index + 1))?;
+            found.extend(numbers(line.as_bytes(), IN_JSON));
+            events.push((subject, line.to_owned()));
+        }
+        found.sort_unstable();
+        if events.is_empty() || !found.into_iter().eq(0..events.len() as u64) {
+            return Err(
+                "the input needs one `\"n\":<number>` in each line, and each number from 0 on once".into()
+            );
+        }
+        Ok(Self::new(events.into_iter()))
     }
 
     /// Bytes of an event.
@@ -69,4 +94,29 @@ impl Stream {
             publisher.publish_framed(piece).await;
         }
     }
+}
+
+/// The subject that Fly would publish the event on.
+fn subject_of(line: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Event {
+        fly: Fly,
+    }
+    #[derive(Deserialize)]
+    struct Fly {
+        app: App,
+        region: String,
+    }
+    #[derive(Deserialize)]
+    struct App {
+        name: String,
+        instance: String,
+    }
+    let Event { fly } = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    for token in [&fly.app.name, &fly.region, &fly.app.instance] {
+        if token.is_empty() || token.contains(|c: char| c.is_whitespace() || ".*>".contains(c)) {
+            return Err(format!("`{token}` cannot stand in a subject"));
+        }
+    }
+    Ok(format!("logs.{}.{}.{}", fly.app.name, fly.region, fly.app.instance))
 }
