@@ -4,13 +4,14 @@
 //!
 //! - log-shipper in each of the `scenarios`, which takes the events from a real nats-server and sends
 //!   them to receivers in this process;
+//! - Vector, if VECTOR names one or PATH has one, with the same configuration;
 //! - the `baseline`, which is this program again and only receives the events with async-nats.
 //!
 //! ```text
 //! cargo bench --bench nats_to_wire -- --help
 //! ```
 //!
-//! It ends with failure when an event is lost or arrives twice.
+//! It ends with failure when log-shipper loses an event or delivers one twice.
 
 mod baseline;
 mod measure;
@@ -25,8 +26,8 @@ mod support;
 use baseline::{BASELINE, subscribe_and_count};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use report::Series;
-use scenarios::{SCENARIOS, Scenario};
+use report::{Results, Series};
+use scenarios::{SCENARIOS, Shipper};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use stream::Stream;
@@ -118,22 +119,35 @@ async fn run(arguments: &Arguments) -> Result<()> {
         arguments.rate,
         arguments.rounds
     );
-    let scenarios: Vec<&Scenario> =
-        SCENARIOS.iter().filter(|scenario| arguments.wants(scenario.name)).collect();
-    let series = |name| Series { name, rounds: Vec::new() };
-    let mut results: Vec<Series> = scenarios.iter().map(|scenario| series(scenario.name)).collect();
-    let mut baseline = series(BASELINE);
-    // Alternating, so that whatever else the machine does hits all alike.
+    let vector = Shipper::vector();
+    let chosen = SCENARIOS.iter().filter(|scenario| arguments.wants(scenario.name));
+    let mut results = Results { series: chosen.map(Series::new).collect(), baseline: Vec::new() };
     for round in 1..=arguments.rounds {
-        for (scenario, series) in scenarios.iter().zip(&mut results) {
-            let measured = measure::log_shipper(scenario, &stream, arguments.rate).await?;
-            println!("round {round} {:<20} {}", series.name, report::line(&measured));
-            series.rounds.push(measured);
-        }
-        let measured = measure::baseline(&stream, arguments.rate).await?;
-        println!("round {round} {:<20} {}", baseline.name, report::line(&measured));
-        baseline.rounds.push(measured);
+        println!("round {round} of {}", arguments.rounds);
+        measure_round(&mut results, vector.as_ref(), &stream, arguments.rate).await?;
     }
-    println!("\n{}", report::table(&results, &baseline));
+    println!("\n{}", report::costs(&results));
+    Ok(())
+}
+
+/// Measures everything once, one after the other, so that whatever else the machine does hits all alike.
+async fn measure_round(
+    results: &mut Results,
+    vector: Option<&Shipper>,
+    stream: &Stream,
+    rate: u64,
+) -> Result<()> {
+    for Series { scenario, ours, vectors } in &mut results.series {
+        let shippers = [(Some(&Shipper::LogShipper), ours), (vector, vectors)];
+        for (shipper, rounds) in shippers.into_iter().filter_map(|(shipper, rounds)| Some((shipper?, rounds)))
+        {
+            let measured = measure::shipper(shipper, scenario, stream, rate).await?;
+            println!("{:<20} {:<11} {}", scenario.name, shipper.name(), report::line(&measured));
+            rounds.push(measured);
+        }
+    }
+    let measured = measure::baseline(stream, rate).await?;
+    println!("{BASELINE:<32} {}", report::line(&measured));
+    results.baseline.push(measured);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::baseline::BASELINE;
 use crate::program::Program;
 use crate::receiver::Receiver;
-use crate::scenarios::Scenario;
+use crate::scenarios::{Scenario, Shipper};
 use crate::stream::Stream;
 use crate::support::nats_server::{NatsServer, Options};
 use crate::support::publisher::Publisher;
@@ -30,12 +30,22 @@ pub struct Measurement {
     pub memory: f64,
     /// Bytes of request bodies for an event, at all destinations together.
     pub bytes: f64,
-    /// Events that found a full buffer and were dropped, as the program says in its books.
-    pub dropped: u64,
+    /// Events that did not arrive. Those of log-shipper found a full buffer, and are in its books.
+    pub lost: u64,
+    /// Events that arrived more than once.
+    pub repeated: u64,
 }
 
-/// Measures log-shipper; where the scenario has a steady rate, it is this one.
-pub async fn log_shipper(scenario: &Scenario, stream: &Stream, rate: u64) -> Result<Measurement> {
+/// Measures a shipper; where the scenario has a steady rate, it is this one.
+///
+/// # Errors
+/// If it fails, or if log-shipper loses an event or delivers one twice. Another's losses are figures.
+pub async fn shipper(
+    shipper: &Shipper,
+    scenario: &Scenario,
+    stream: &Stream,
+    rate: u64,
+) -> Result<Measurement> {
     let nats = nats_server(stream).await;
     let mut receivers = Vec::new();
     for sink in scenario.sinks {
@@ -44,8 +54,8 @@ pub async fn log_shipper(scenario: &Scenario, stream: &Stream, rate: u64) -> Res
     let mut publisher = Publisher::connect(&nats.url(), None).await;
     let urls: Vec<String> = receivers.iter().map(Receiver::url).collect();
     let directory = TempDir::new().expect("a temporary directory");
-    let command = scenario.log_shipper(&nats.url(), &urls, directory.path());
-    let mut program = Program::start(command, "log-shipper")?;
+    let command = scenario.command(shipper, &nats.url(), &urls, directory.path());
+    let mut program = Program::start(command, shipper.name())?;
     subscribed(&nats, &mut program).await?;
 
     let before = program.cpu_seconds()?;
@@ -66,29 +76,31 @@ pub async fn log_shipper(scenario: &Scenario, stream: &Stream, rate: u64) -> Res
         receiver.stop().await;
     }
 
-    let dropped = program.counted("buffer_full");
-    check(&receivers, dropped).map_err(|what| program.problem(&what))?;
-    if !ended.success() {
-        return Err(program.problem(&format!("ended with {ended}")));
-    }
     let bytes: u64 = receivers.iter().map(Receiver::bytes).sum();
-    Ok(Measurement {
+    let measurement = Measurement {
         cpu: cpu / stream.events as f64 * 1e6,
         rate: receivers.iter().map(|receiver| receiver.rate_since(start)).fold(f64::INFINITY, f64::min),
         memory,
         bytes: bytes as f64 / stream.events as f64,
-        dropped,
-    })
+        lost: receivers.iter().map(Receiver::missing).sum(),
+        repeated: receivers.iter().map(Receiver::repeated).sum(),
+    };
+    if matches!(shipper, Shipper::LogShipper) {
+        check(&measurement, program.counted("buffer_full")).map_err(|what| program.problem(&what))?;
+        if !ended.success() {
+            return Err(program.problem(&format!("ended with {ended}")));
+        }
+    }
+    Ok(measurement)
 }
 
-/// Every event must be at every destination exactly once, but for those that the program says it dropped.
-fn check(receivers: &[Receiver], dropped: u64) -> Result<()> {
-    let missing: u64 = receivers.iter().map(Receiver::missing).sum();
-    let repeated: u64 = receivers.iter().map(Receiver::repeated).sum();
-    if missing != dropped {
-        return Err(format!("LOST {missing} events, of which it counted {dropped} as dropped"));
+/// Every event must be at every destination exactly once, but for those that the books say were dropped.
+fn check(measurement: &Measurement, dropped: u64) -> Result<()> {
+    let Measurement { lost, repeated, .. } = measurement;
+    if *lost != dropped {
+        return Err(format!("LOST {lost} events, and counted {dropped} as dropped"));
     }
-    if repeated > 0 {
+    if *repeated > 0 {
         return Err(format!("DUPLICATED {repeated} events"));
     }
     Ok(())
@@ -113,7 +125,8 @@ pub async fn baseline(stream: &Stream, rate: u64) -> Result<Measurement> {
         rate: stream.events as f64 / start.elapsed().as_secs_f64(),
         memory: program.peak_memory()?,
         bytes: 0.0,
-        dropped: 0,
+        lost: 0,
+        repeated: 0,
     };
     program.stop().await?;
     if line != stream.events.to_string() {

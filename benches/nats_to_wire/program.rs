@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// Both shippers allow themselves 60 s with a configuration file.
+const STOP_WITHIN: Duration = Duration::from_secs(80);
 /// A program that used no clock tick of CPU for so long has nothing to do.
 const IDLE_FOR: Duration = Duration::from_millis(300);
 const IDLE_WITHIN: Duration = Duration::from_secs(20);

@@ -2,7 +2,7 @@
 
 use crate::SUBJECT;
 use crate::receiver::{IN_ESCAPED_JSON, IN_JSON};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 /// A destination.
@@ -65,45 +65,178 @@ labels.event_provider = "{{ event.provider }}"
 #[derive(Debug)]
 pub struct Scenario {
     pub name: &'static str,
+    pub about: &'static str,
     pub sinks: &'static [Sink],
     /// Whether log-shipper runs from secrets of the environment, where a full buffer drops the oldest
     /// events, and not from a configuration file, where it makes the source wait.
     from_environment: bool,
     /// Whether events come at a steady rate, and not as fast as they are taken.
     pub is_steady: bool,
+    /// The scenarios that do separately what this one does at once.
+    pub parts: &'static [&'static str],
+    pub targets: Targets,
 }
 
-const USUAL: Scenario = Scenario { name: "", sinks: &[], from_environment: false, is_steady: true };
+/// What log-shipper shall reach.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets {
+    /// Seconds of CPU for a million events, at most.
+    pub cpu: Option<f64>,
+    /// Events a second, at least.
+    pub rate: Option<f64>,
+    /// Peak of resident memory in MiB, at most.
+    pub memory: Option<f64>,
+}
+
+pub const NO_TARGETS: Targets = Targets { cpu: None, rate: None, memory: None };
+
+/// What most scenarios have in common.
+const USUAL: Scenario = Scenario {
+    name: "",
+    about: "",
+    sinks: &[],
+    from_environment: false,
+    is_steady: true,
+    parts: &[],
+    targets: NO_TARGETS,
+};
+
+/// The targets of a scenario with one destination.
+const fn one(cpu: f64) -> Targets {
+    Targets { cpu: Some(cpu), memory: Some(32.0), ..NO_TARGETS }
+}
+
+const FULL_RATE: Targets = Targets { rate: Some(200_000.0), ..NO_TARGETS };
 
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "http", sinks: &[Sink::Http], from_environment: true, ..USUAL },
-    Scenario { name: "http-gzip", sinks: &[Sink::HttpGzip], ..USUAL },
-    Scenario { name: "loki-gzip", sinks: &[Sink::LokiGzip], ..USUAL },
-    Scenario { name: "datadog-gzip", sinks: &[Sink::DatadogGzip], ..USUAL },
-    Scenario { name: "honeycomb-gzip", sinks: &[Sink::HoneycombGzip], ..USUAL },
-    Scenario { name: "three", sinks: &[Sink::LokiGzip, Sink::DatadogGzip, Sink::HoneycombGzip], ..USUAL },
-    Scenario { name: "ten", sinks: &[Sink::Http; 10], ..USUAL },
-    Scenario { name: "full-rate", sinks: &[Sink::Http], from_environment: true, is_steady: false },
-    Scenario { name: "full-rate-gzip", sinks: &[Sink::HttpGzip], is_steady: false, ..USUAL },
+    Scenario {
+        name: "http",
+        about: "any HTTP server, uncompressed; log-shipper from the secrets of the environment",
+        sinks: &[Sink::Http],
+        from_environment: true,
+        targets: one(0.75),
+        ..USUAL
+    },
+    Scenario {
+        name: "http-gzip",
+        about: "the `http` sink",
+        sinks: &[Sink::HttpGzip],
+        targets: one(2.3),
+        ..USUAL
+    },
+    Scenario {
+        name: "loki-gzip",
+        about: "the `loki` sink with six labels",
+        sinks: &[Sink::LokiGzip],
+        targets: one(2.5),
+        ..USUAL
+    },
+    Scenario {
+        name: "datadog-gzip",
+        about: "the `datadog_logs` sink",
+        sinks: &[Sink::DatadogGzip],
+        targets: one(2.3),
+        ..USUAL
+    },
+    Scenario {
+        name: "honeycomb-gzip",
+        about: "the `honeycomb` sink",
+        sinks: &[Sink::HoneycombGzip],
+        targets: one(3.0),
+        ..USUAL
+    },
+    Scenario {
+        name: "three",
+        about: "Loki, Datadog and Honeycomb at once",
+        sinks: &[Sink::LokiGzip, Sink::DatadogGzip, Sink::HoneycombGzip],
+        parts: &["loki-gzip", "datadog-gzip", "honeycomb-gzip"],
+        ..USUAL
+    },
+    Scenario {
+        name: "ten",
+        about: "ten `http` sinks at once, uncompressed",
+        sinks: &[Sink::Http; 10],
+        targets: Targets { memory: Some(64.0), ..NO_TARGETS },
+        ..USUAL
+    },
+    Scenario {
+        name: "full-rate",
+        about: "like `http`, with events as fast as the server takes them",
+        sinks: &[Sink::Http],
+        from_environment: true,
+        is_steady: false,
+        targets: FULL_RATE,
+        ..USUAL
+    },
+    Scenario {
+        name: "full-rate-gzip",
+        about: "like `http-gzip`, with events as fast as the server takes them",
+        sinks: &[Sink::HttpGzip],
+        is_steady: false,
+        targets: FULL_RATE,
+        ..USUAL
+    },
 ];
 
-impl Scenario {
-    /// log-shipper as the scenario says, before these addresses; a file that it needs goes into the
-    /// directory.
-    pub fn log_shipper(&self, nats: &str, destinations: &[String], directory: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_log-shipper"));
-        command.env_clear();
-        if self.from_environment {
-            command
-                .env("NATS_URL", nats)
-                .env("SUBJECT", SUBJECT)
-                .env("HTTP_URL", &destinations[0])
-                .env("HTTP_TOKEN", "bench");
-        } else {
-            let file = directory.join("vector.toml");
-            std::fs::write(&file, self.configuration(nats, destinations)).expect("a temporary file");
-            command.arg("run").arg("-c").arg(file);
+/// A program that runs the scenarios.
+#[derive(Debug)]
+pub enum Shipper {
+    LogShipper,
+    Vector(PathBuf),
+}
+
+impl Shipper {
+    /// The Vector that VECTOR or PATH names, if one does.
+    pub fn vector() -> Option<Shipper> {
+        let named = std::env::var_os("VECTOR").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let on_path = || {
+            let path = std::env::var_os("PATH")?;
+            std::env::split_paths(&path).map(|folder| folder.join("vector")).find(|file| file.is_file())
+        };
+        named.or_else(on_path).map(Shipper::Vector)
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Shipper::LogShipper => "log-shipper",
+            Shipper::Vector(_) => "Vector",
         }
+    }
+
+    pub fn command(&self) -> Command {
+        let program = match self {
+            Shipper::LogShipper => Path::new(env!("CARGO_BIN_EXE_log-shipper")),
+            Shipper::Vector(program) => program,
+        };
+        let mut command = Command::new(program);
+        command.env_clear();
+        command
+    }
+}
+
+impl Scenario {
+    /// The shipper as the scenario says, before these addresses; a file that it needs goes into the
+    /// directory.
+    pub fn command(
+        &self,
+        shipper: &Shipper,
+        nats: &str,
+        destinations: &[String],
+        directory: &Path,
+    ) -> Command {
+        let mut command = shipper.command();
+        if matches!(shipper, Shipper::LogShipper) && self.from_environment {
+            command.envs([("NATS_URL", nats), ("SUBJECT", SUBJECT), ("HTTP_TOKEN", "bench")]);
+            command.env("HTTP_URL", &destinations[0]);
+            return command;
+        }
+        let file = directory.join("vector.toml");
+        std::fs::write(&file, self.configuration(nats, destinations)).expect("a temporary file");
+        match shipper {
+            Shipper::LogShipper => command.arg("run").arg("-c"),
+            Shipper::Vector(_) => command.arg("--config"),
+        };
+        command.arg(file);
         command
     }
 
