@@ -11,9 +11,12 @@
 //! cargo bench --bench nats_to_wire -- --help
 //! ```
 //!
+//! The `facts` are measured once, after the last round.
+//!
 //! It ends with failure when log-shipper loses an event or delivers one twice.
 
 mod baseline;
+mod facts;
 mod measure;
 mod program;
 mod receiver;
@@ -26,6 +29,7 @@ mod support;
 use baseline::{BASELINE, subscribe_and_count};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use facts::FACTS;
 use report::{Results, Series};
 use scenarios::{SCENARIOS, Shipper};
 use std::path::PathBuf;
@@ -40,6 +44,9 @@ pub const SUBJECT: &str = "logs.>";
 
 /// Events of a measurement, where nobody says how many.
 const EVENTS: u64 = 400_000;
+
+/// Bytes of a made-up event, about.
+pub const EVENT_BYTES: u64 = 386;
 
 /// Measures what it costs to carry events from NATS to their destinations.
 #[derive(Debug, Parser)]
@@ -68,7 +75,7 @@ struct Arguments {
 }
 
 fn names() -> PossibleValuesParser {
-    SCENARIOS.iter().map(|scenario| scenario.name).into()
+    SCENARIOS.iter().map(|scenario| scenario.name).chain(FACTS.iter().copied()).into()
 }
 
 impl Arguments {
@@ -121,12 +128,20 @@ async fn run(arguments: &Arguments) -> Result<()> {
     );
     let vector = Shipper::vector();
     let chosen = SCENARIOS.iter().filter(|scenario| arguments.wants(scenario.name));
-    let mut results = Results { series: chosen.map(Series::new).collect(), baseline: Vec::new() };
-    for round in 1..=arguments.rounds {
-        println!("round {round} of {}", arguments.rounds);
+    let series: Vec<Series> = chosen.map(Series::new).collect();
+    let rounds = if series.is_empty() { 0 } else { arguments.rounds };
+    let mut results = Results { series, baseline: Vec::new(), facts: Vec::new() };
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
         measure_round(&mut results, vector.as_ref(), &stream, arguments.rate).await?;
     }
-    println!("\n{}", report::costs(&results));
+    for fact in FACTS.iter().filter(|fact| arguments.wants(fact)) {
+        println!("{fact}");
+        let events = arguments.events.unwrap_or(EVENTS);
+        let measured = facts::measure(fact, events, arguments.rate).await;
+        results.facts.extend(measured.map_err(|problem| format!("{fact}: {problem}"))?);
+    }
+    println!("\n{}\n{}", report::costs(&results), report::facts(&results.facts));
     Ok(())
 }
 
@@ -141,7 +156,8 @@ async fn measure_round(
         let shippers = [(Some(&Shipper::LogShipper), ours), (vector, vectors)];
         for (shipper, rounds) in shippers.into_iter().filter_map(|(shipper, rounds)| Some((shipper?, rounds)))
         {
-            let measured = measure::shipper(shipper, scenario, stream, rate).await?;
+            let measured = measure::shipper(shipper, scenario, stream, rate).await;
+            let measured = measured.map_err(|problem| format!("{}: {problem}", scenario.name))?;
             println!("{:<20} {:<11} {}", scenario.name, shipper.name(), report::line(&measured));
             rounds.push(measured);
         }

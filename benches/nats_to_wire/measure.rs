@@ -143,7 +143,7 @@ async fn nats_server(stream: &Stream) -> NatsServer {
 }
 
 /// Waits until the program gets what is published, and has nothing left to do for its start.
-async fn subscribed(nats: &NatsServer, program: &mut Program) -> Result<()> {
+pub async fn subscribed(nats: &NatsServer, program: &mut Program) -> Result<()> {
     let subscription = async {
         while !program.has_ended() && !nats.subscriptions().await.iter().any(|subject| subject == SUBJECT) {
             sleep(POLL_EVERY).await;

@@ -1,6 +1,7 @@
 //! What was measured, for people.
 
 use crate::baseline::BASELINE;
+use crate::facts::Fact;
 use crate::measure::Measurement;
 use crate::scenarios::{NO_TARGETS, Scenario, Targets};
 use std::iter::zip;
@@ -9,6 +10,7 @@ use std::iter::zip;
 pub struct Results {
     pub series: Vec<Series>,
     pub baseline: Vec<Measurement>,
+    pub facts: Vec<Fact>,
 }
 
 /// One scenario in all rounds.
@@ -179,9 +181,10 @@ const COLUMNS_OF_VECTOR: [&str; 6] = [
     "Vector bytes/event",
 ];
 
-/// The table of costs, and what must be said about it and its scenarios.
+/// The table of costs, and what must be said about it and its scenarios; nothing, if none was measured.
 pub fn costs(results: &Results) -> String {
-    let baseline = Figures { bytes: None, ..Figures::of(&results.baseline).expect("a round") };
+    let Some(baseline) = Figures::of(&results.baseline) else { return String::new() };
+    let baseline = Figures { bytes: None, ..baseline };
     let has_vector = results.series.iter().any(|series| !series.vectors.is_empty());
     let mut rows: Vec<Row> = results
         .series
@@ -204,6 +207,15 @@ pub fn costs(results: &Results) -> String {
     let abouts: Vec<String> =
         scenarios.map(|Scenario { name, about, .. }| format!("- `{name}`: {about}\n")).collect();
     format!("{}{}\n{}", markdown(&table), losses.concat(), abouts.concat())
+}
+
+/// The facts as a list, each with its target if it has one.
+pub fn facts(facts: &[Fact]) -> String {
+    let line = |Fact { name, measured, target }: &Fact| match target.as_str() {
+        "" => format!("- `{name}`: {measured}\n"),
+        target => format!("- `{name}`: {measured} (target: {target})\n"),
+    };
+    facts.iter().map(line).collect()
 }
 
 /// What did not arrive exactly once, in sentences.

@@ -203,7 +203,7 @@ impl Shipper {
         }
     }
 
-    pub fn command(&self) -> Command {
+    fn command(&self) -> Command {
         let program = match self {
             Shipper::LogShipper => Path::new(env!("CARGO_BIN_EXE_log-shipper")),
             Shipper::Vector(program) => program,
@@ -214,7 +214,19 @@ impl Shipper {
     }
 }
 
+/// log-shipper with the secrets of an HTTP destination.
+pub fn from_environment(nats: &str, destination: &str) -> Command {
+    let mut command = Shipper::LogShipper.command();
+    command.envs([("NATS_URL", nats), ("SUBJECT", SUBJECT)]);
+    command.envs([("HTTP_URL", destination), ("HTTP_TOKEN", "bench")]);
+    command
+}
+
 impl Scenario {
+    pub fn named(name: &str) -> &'static Scenario {
+        SCENARIOS.iter().find(|scenario| scenario.name == name).expect("a scenario of this name")
+    }
+
     /// The shipper as the scenario says, before these addresses; a file that it needs goes into the
     /// directory.
     pub fn command(
@@ -224,12 +236,10 @@ impl Scenario {
         destinations: &[String],
         directory: &Path,
     ) -> Command {
-        let mut command = shipper.command();
         if matches!(shipper, Shipper::LogShipper) && self.from_environment {
-            command.envs([("NATS_URL", nats), ("SUBJECT", SUBJECT), ("HTTP_TOKEN", "bench")]);
-            command.env("HTTP_URL", &destinations[0]);
-            return command;
+            return from_environment(nats, &destinations[0]);
         }
+        let mut command = shipper.command();
         let file = directory.join("vector.toml");
         std::fs::write(&file, self.configuration(nats, destinations)).expect("a temporary file");
         match shipper {
