@@ -16,6 +16,7 @@
 //! It ends with failure when log-shipper loses an event or delivers one twice.
 
 mod baseline;
+mod document;
 mod facts;
 mod measure;
 mod program;
@@ -30,7 +31,7 @@ use baseline::{BASELINE, subscribe_and_count};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use facts::FACTS;
-use report::{Results, Series};
+use report::{Results, Series, number};
 use scenarios::{SCENARIOS, Shipper};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,6 +70,9 @@ struct Arguments {
     /// Measures only these.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = names())]
     only: Vec<String>,
+    /// Writes what was measured into BENCHMARKS.md.
+    #[arg(long)]
+    write: bool,
     /// Cargo's, for every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -87,6 +91,19 @@ impl Arguments {
                 Stream::from_file(file, most)
             }
         }
+    }
+
+    /// What was asked for, in a line.
+    fn describe(&self, stream: &Stream) -> String {
+        let whose = if self.input.is_some() { "events of a file" } else { "made-up events" };
+        let only = if self.only.is_empty() { "" } else { "; only a part was measured" };
+        format!(
+            "- run: {} {whose} of {} bytes on average, {} a second; rounds: {}{only}\n",
+            number(stream.events as f64, 0),
+            number(stream.average(), 1),
+            number(self.rate as f64, 0),
+            self.rounds
+        )
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -119,13 +136,6 @@ fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     let stream = arguments.stream()?;
-    println!(
-        "{} events of {:.1} bytes on average, {} a second, {} rounds",
-        stream.events,
-        stream.average(),
-        arguments.rate,
-        arguments.rounds
-    );
     let vector = Shipper::vector();
     let chosen = SCENARIOS.iter().filter(|scenario| arguments.wants(scenario.name));
     let series: Vec<Series> = chosen.map(Series::new).collect();
@@ -141,8 +151,15 @@ async fn run(arguments: &Arguments) -> Result<()> {
         let measured = facts::measure(fact, events, arguments.rate).await;
         results.facts.extend(measured.map_err(|problem| format!("{fact}: {problem}"))?);
     }
-    println!("\n{}\n{}", report::costs(&results), report::facts(&results.facts));
-    Ok(())
+    let measured = format!(
+        "{}{}{}{}",
+        document::circumstances(vector.as_ref()),
+        arguments.describe(&stream),
+        report::costs(&results),
+        report::facts(&results.facts)
+    );
+    println!("\n{measured}");
+    if arguments.write { document::write(&measured) } else { Ok(()) }
 }
 
 /// Measures everything once, one after the other, so that whatever else the machine does hits all alike.

@@ -206,16 +206,20 @@ pub fn costs(results: &Results) -> String {
     let scenarios = results.series.iter().map(|Series { scenario, .. }| scenario);
     let abouts: Vec<String> =
         scenarios.map(|Scenario { name, about, .. }| format!("- `{name}`: {about}\n")).collect();
-    format!("{}{}\n{}", markdown(&table), losses.concat(), abouts.concat())
+    format!("\n{}{}\nThe scenarios:\n\n{}", markdown(&table), losses.concat(), abouts.concat())
 }
 
-/// The facts as a list, each with its target if it has one.
+/// The facts as a list, each with its target if it has one; nothing, if none was measured.
 pub fn facts(facts: &[Fact]) -> String {
+    if facts.is_empty() {
+        return String::new();
+    }
     let line = |Fact { name, measured, target }: &Fact| match target.as_str() {
         "" => format!("- `{name}`: {measured}\n"),
         target => format!("- `{name}`: {measured} (target: {target})\n"),
     };
-    facts.iter().map(line).collect()
+    let lines: String = facts.iter().map(line).collect();
+    format!("\nMeasured once, with made-up events:\n\n{lines}")
 }
 
 /// What did not arrive exactly once, in sentences.
