@@ -20,9 +20,9 @@ lint:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
-## bench: the whole way from NATS to the wire, CPU and memory; takes some minutes
+## bench: the whole way from NATS to the wire, into BENCHMARKS.md; takes some minutes. ARGS="--rounds 1" asks for less
 bench: $(NATS_SERVER)
-	cargo bench --locked --bench nats_to_wire
+	cargo bench --locked --bench nats_to_wire -- --write $(ARGS)
 
 fmt:
 	cargo fmt

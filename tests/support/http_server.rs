@@ -348,8 +348,9 @@ struct Counts {
 }
 
 impl CountingServer {
-    /// Starts the server; the function is called with the decoded body of each request.
-    pub async fn start(on_body: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+    /// Starts the server; the function is called with the `Content-Encoding` and the body of each request,
+    /// as it came over the wire.
+    pub async fn start(on_body: impl Fn(Option<&str>, &[u8]) + Send + Sync + 'static) -> Self {
         let (listener, port) = listen().await;
         let counts = Arc::new(Counts {
             requests: AtomicU64::new(0),
@@ -410,16 +411,18 @@ impl CountingServer {
 }
 
 impl Counts {
-    async fn handle(&self, request: hyper::Request<Incoming>, on_body: &(dyn Fn(&[u8]) + Sync)) -> Reply {
+    async fn handle(
+        &self,
+        request: hyper::Request<Incoming>,
+        on_body: &(dyn Fn(Option<&str>, &[u8]) + Sync),
+    ) -> Reply {
         let (parts, body) = request.into_parts();
         let Ok(body) = body.collect().await else {
             return Reply::Never;
         };
         let raw = body.to_bytes();
-        match parts.headers.get(header::CONTENT_ENCODING) {
-            None => on_body(&raw),
-            Some(encoding) => on_body(&decode(encoding.to_str().ok(), &raw)),
-        }
+        let encoding = parts.headers.get(header::CONTENT_ENCODING);
+        on_body(encoding.map(|encoding| encoding.to_str().expect("the name of an encoding")), &raw);
         let length = u64::try_from(raw.len()).expect("a length fits");
         self.bytes.fetch_add(length, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);

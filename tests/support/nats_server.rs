@@ -270,7 +270,8 @@ impl Drop for NatsServer {
     }
 }
 
-fn program() -> PathBuf {
+/// The program: LOG_SHIPPER_NATS_SERVER, or the one in `.tools`.
+pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("LOG_SHIPPER_NATS_SERVER") {
         return PathBuf::from(path);
     }
