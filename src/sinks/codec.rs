@@ -206,7 +206,7 @@ fn write_logfmt(object: &str, out: &mut Vec<u8>) {
         if out.len() > start {
             out.push(b' ');
         }
-        write_logfmt_text(key, out);
+        write_logfmt_text(&json::unescape(key), out);
         out.push(b'=');
         write_logfmt_text(&Field::Json(value).to_text(), out);
     });
@@ -230,8 +230,8 @@ fn write_logfmt_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Calls `leaf` for everything in the object that is not an object or array itself, with its keys
-/// joined by dots; `array` stands before an array's index and decides its form: `.` for `a.0`, `[`
+/// Calls `leaf` for everything in the object that is not an object or array itself, with its keys, as they
+/// are written between quotes, joined by dots; `array` stands before an array's index and decides its form: `.` for `a.0`, `[`
 /// for `a[0]`. An empty object or array is a leaf.
 pub fn flatten<'a>(object: &'a str, array: &str, leaf: &mut dyn FnMut(&str, &'a str)) {
     flatten_below(object, array, &mut String::new(), leaf);
@@ -247,7 +247,7 @@ fn flatten_below<'a>(value: &'a str, array: &str, key: &mut String, leaf: &mut d
                 if length > 0 {
                     key.push('.');
                 }
-                key.push_str(&json::unescape(name));
+                key.push_str(name);
                 flatten_below(inner, array, key, leaf);
                 key.truncate(length);
             }

@@ -79,12 +79,9 @@ impl HttpSink for Honeycomb {
         time.write_rfc3339(out);
         out.extend_from_slice(b"\",\"data\":");
         let mut data = Splice::open(out);
-        let mut name = Vec::new();
         flatten(&event.json(), "[", &mut |key, value| {
-            if key != "timestamp" || Field::Json(value).as_timestamp().is_none() {
-                name.clear();
-                json::write_escaped(key, &mut name);
-                data.key(&String::from_utf8_lossy(&name)).extend_from_slice(value.as_bytes());
+            if !json::key_is(key, "timestamp") || Field::Json(value).as_timestamp().is_none() {
+                data.key(key).extend_from_slice(value.as_bytes());
             }
         });
         data.close();

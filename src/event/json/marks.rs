@@ -66,34 +66,48 @@ fn block(bytes: &[u8], at: usize) -> (usize, u64) {
     } else if let Some(block) = bytes.last_chunk() {
         (bytes.len() - BLOCK, marks_of(block))
     } else {
-        // No mark is behind the end: a space is none.
-        let mut block = [b' '; BLOCK];
-        block[..bytes.len()].copy_from_slice(bytes);
-        (0, marks_of(&block))
+        (0, marks_of_few(bytes))
     }
 }
 
 /// A bit for each byte that is a mark.
 #[inline]
 fn marks_of(block: &[u8; BLOCK]) -> u64 {
-    let (lanes, _) = block.as_chunks::<16>();
-    lanes.iter().rev().fold(0, |marks, lane| {
-        let bytes = u8x16::new(*lane);
-        let quotes = bytes.simd_eq(u8x16::splat(b'"'));
-        let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
-        let controls = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-        marks << 16 | u64::from((quotes | backslashes | controls).to_bitmask())
-    })
+    let (lanes, _) = block.as_chunks();
+    lanes.iter().rev().fold(0, |marks, lane| marks << LANE | marks_of_lane(lane))
+}
+
+const LANE: usize = 16;
+
+#[inline]
+fn marks_of_lane(lane: &[u8; LANE]) -> u64 {
+    let bytes = u8x16::new(*lane);
+    let quotes = bytes.simd_eq(u8x16::splat(b'"'));
+    let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
+    let controls = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    u64::from((quotes | backslashes | controls).to_bitmask())
+}
+
+/// The same for fewer bytes than a block has.
+fn marks_of_few(bytes: &[u8]) -> u64 {
+    let (lanes, rest) = bytes.as_chunks();
+    let whole = lanes.iter().rev().fold(0, |marks, lane| marks << LANE | marks_of_lane(lane));
+    match bytes.last_chunk() {
+        _ if rest.is_empty() => whole,
+        // The last lane overlaps the one before it.
+        Some(last) => whole | marks_of_lane(last) << (bytes.len() - LANE),
+        None => (0..).zip(rest).fold(0, |marks, (place, byte)| marks | u64::from(is_mark(*byte)) << place),
+    }
+}
+
+fn is_mark(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn is_mark(byte: u8) -> bool {
-        byte < 0x20 || byte == b'"' || byte == b'\\'
-    }
 
     #[test]
     fn every_byte_at_every_place_is_marked_or_not() {

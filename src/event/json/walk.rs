@@ -4,6 +4,7 @@ use super::super::path::{Path, Segment};
 use super::check::skip_space;
 use super::marks::Marks;
 use std::borrow::Cow;
+use wide::u8x16;
 
 /// A walk along checked text. Each method takes the index it starts at and returns the one after what it
 /// has passed.
@@ -210,12 +211,18 @@ impl Search<'_, '_> {
     }
 
     fn object(&mut self, start: usize, level: usize, wanted: u32) -> usize {
+        let mut tags = [0; 32];
+        for index in bits(wanted) {
+            if let Segment::Field(name) = &self.paths[index].segments()[level] {
+                tags[index] = tag(name);
+            }
+        }
         let mut at = self.walk.space(start + 1);
         while let Some(b'"') = self.walk.byte(at) {
             let (key, value) = self.walk.key(at);
             let key = unescape(key);
             let mut matching = 0u32;
-            for index in bits(wanted) {
+            for index in bits(wanted & places_of(tag(&key), &tags)) {
                 if let Segment::Field(name) = &self.paths[index].segments()[level]
                     && **name == *key
                 {
@@ -245,6 +252,21 @@ impl Search<'_, '_> {
         }
         end
     }
+}
+
+/// A byte that tells most names from each other, so that few of them have to be compared with a key.
+#[inline]
+fn tag(name: &str) -> u8 {
+    let first = name.as_bytes().first().copied().unwrap_or_default();
+    first ^ (name.len() as u8).wrapping_mul(32)
+}
+
+/// A bit for each place that has this tag.
+#[inline]
+fn places_of(tag: u8, tags: &[u8; 32]) -> u32 {
+    let (halves, _) = tags.as_chunks();
+    let places = |half: &[u8; 16]| u8x16::new(*half).simd_eq(u8x16::splat(tag)).to_bitmask();
+    places(&halves[0]) | places(&halves[1]) << 16
 }
 
 fn element_at(text: &str, position: isize) -> Option<&str> {
