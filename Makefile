@@ -5,7 +5,7 @@ NATS_SERVER := $(TOOLS)/bin/nats-server
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test lint docs bench fmt clean-tools
+.PHONY: test lint docs bench micro instructions fmt clean-tools
 
 ## test: formatting, lints, docs, every test, the examples
 test: $(NATS_SERVER) lint docs
@@ -23,6 +23,14 @@ docs:
 ## bench: the whole way from NATS to the wire, into BENCHMARKS.md; takes some minutes. ARGS="--rounds 1" asks for less
 bench: $(NATS_SERVER)
 	cargo bench --locked --bench nats_to_wire -- --write $(ARGS)
+
+## micro: what each step of an event's way takes, by itself
+micro:
+	cargo bench --locked --bench micro
+
+## instructions: how many instructions each step takes, against benches/instructions.txt; needs valgrind
+instructions:
+	cargo bench --locked --bench instructions
 
 fmt:
 	cargo fmt

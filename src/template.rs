@@ -1,6 +1,6 @@
 //! [`Template`]: `"{{ fly.app.name }}/%F/"`, parsed once and rendered for each event.
 
-use crate::event::{Field, LogEvent, Path, PathError, Timestamp};
+use crate::event::{Field, LogEvent, Lookup, Path, PathError, Timestamp};
 use chrono::format::{Item, StrftimeItems};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -23,6 +23,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 pub struct Template {
     text: String,
     parts: Vec<Part>,
+    lookup: Lookup,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +102,11 @@ impl Template {
             }
         }
         push_literal(&literal, text, is_uri, &mut parts)?;
-        Ok(Template { text: text.to_owned(), parts })
+        let paths = parts.iter().filter_map(|part| match part {
+            Part::Field(path) => Some(path.clone()),
+            _ => None,
+        });
+        Ok(Template { text: text.to_owned(), lookup: Lookup::new(paths), parts })
     }
 
     /// This text as part of a template that means nothing but itself.
@@ -123,6 +128,14 @@ impl Template {
         }
     }
 
+    /// The field whose text the template is, if it is nothing else.
+    pub fn as_field(&self) -> Option<&Path> {
+        match self.parts.as_slice() {
+            [Part::Field(path)] => Some(path),
+            _ => None,
+        }
+    }
+
     /// The fields that the template needs, in its order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.parts.iter().filter_map(|part| match part {
@@ -139,8 +152,7 @@ impl Template {
         if let Some(text) = self.as_static() {
             return Ok(text.to_owned());
         }
-        let paths: Vec<_> = self.paths().collect();
-        let (fields, time) = event.get_all_and_time(&paths);
+        let (fields, time) = event.look_up(&self.lookup);
         self.render_fields(&fields, time).map(Cow::into_owned)
     }
 

@@ -990,9 +990,9 @@ async fn no_more_bytes_at_once_than_memory_has_room_for() {
     let megabyte = format!(r#"{{"message":"{}"}}"#, "x".repeat(1 << 20));
     let options = "request.concurrency = 100\nbatch.max_events = 1";
     let mut running = start(scripted(&http(&server, options), vec![vec![megabyte; 60]])).await;
-    server.wait_for(32).await;
+    server.wait_for(16).await;
     let report = running.stop(Duration::from_millis(300)).await;
-    assert_eq!(server.requests().len(), 32, "32 MiB, and not one more");
+    assert_eq!(server.requests().len(), 16, "16 MiB, and not one more");
     assert_eq!(books(&report, "out").dropped_for(DropReason::Shutdown), 60);
 }
 

@@ -2,12 +2,17 @@
 //! what `instructions` counts.
 
 use bytes::Bytes;
-use log_shipper::event::{LogEvent, Path, Timestamp, json};
-use log_shipper::nats::SubjectFilter;
+use log_shipper::event::{LogEvent, Lookup, Path, Timestamp, json};
+use log_shipper::nats::{SubjectFilter, protocol};
+use log_shipper::sinks::codec::Framing;
 use log_shipper::sinks::compression::{Algorithm, Compression};
-use log_shipper::sinks::{Axiom, DatadogLogs, Honeycomb, Http, HttpOptions, HttpSink, Loki};
+use log_shipper::sinks::{
+    Axiom, BatchLimits, Batcher, DatadogLogs, Honeycomb, Http, HttpOptions, HttpSink, Loki, Partition,
+};
 use log_shipper::template::Template;
+use log_shipper::topology::SinkCounts;
 use std::hint::black_box;
+use std::sync::Arc;
 
 #[path = "../../tests/support/publisher.rs"]
 #[allow(dead_code, reason = "only its events are used here")]
@@ -33,14 +38,28 @@ pub fn workloads() -> Vec<Workload> {
     let body: Bytes = payloads.join(&b","[..]).into();
     let subjects: Vec<String> = (0..EVENTS as u64).map(|n| publisher::fly_event(n).0).collect();
 
-    let label_paths = LABELS.map(|path| Path::parse(path).expect("a path"));
+    let labels = Lookup::new(LABELS.map(|path| Path::parse(path).expect("a path")));
     let template = Template::parse("{{ fly.app.name }}/{{ fly.region }}/%F").expect("a template");
     let filter = SubjectFilter::parse("logs.*.iad.>").expect("a filter");
     let gzip = |level| Compression { algorithm: Algorithm::Gzip, level };
     let zstd: Compression = Algorithm::Zstd.into();
 
     let texts = payloads.clone();
+    let mut stream = Vec::new();
+    for (subject, payload) in subjects.iter().zip(&payloads) {
+        stream.extend_from_slice(format!("MSG {subject} 1 {}\r\n", payload.len()).as_bytes());
+        stream.extend_from_slice(payload);
+        stream.extend_from_slice(b"\r\n");
+    }
     vec![
+        work("parse_protocol", move || {
+            let (mut at, mut count) = (0, 0);
+            while let Some((_, length)) = protocol::parse(black_box(&stream[at..])).expect("the protocol") {
+                at += length;
+                count += 1;
+            }
+            assert_eq!(count, EVENTS);
+        }),
         work("check_json", move || {
             for payload in &texts {
                 let text = std::str::from_utf8(payload).expect("text");
@@ -56,9 +75,8 @@ pub fn workloads() -> Vec<Workload> {
             let matching = subjects.iter().filter(|subject| filter.matches(black_box(subject))).count();
             assert!(matching > 0);
         }),
-        on_each("look_up_six_fields", &events, move |event| {
-            let paths = label_paths.each_ref();
-            assert!(event.get_all(&paths).iter().all(Option::is_some));
+        on_each("look_up_six_fields_and_time", &events, move |event| {
+            assert!(event.look_up(&labels).0.iter().all(Option::is_some));
         }),
         on_each("semantics", &events, |event| {
             let known = event.semantics();
@@ -79,6 +97,7 @@ pub fn workloads() -> Vec<Workload> {
             ),
             &events,
         ),
+        batch(&events),
         compress("gzip", gzip(None), &body),
         compress("gzip_6", gzip(Some(6)), &body),
         compress("zstd", zstd, &body),
@@ -110,6 +129,25 @@ fn encode<S: HttpSink>(name: &'static str, options: &str, events: &[LogEvent]) -
             sink.encode(black_box(event), &mut body).expect("an event that can be encoded");
         }
         assert!(!black_box(body).is_empty());
+    })
+}
+
+fn batch(events: &[LogEvent]) -> Workload {
+    let events = events.to_vec();
+    work("batch", move || {
+        let counts = Arc::new(SinkCounts::default());
+        let limits = BatchLimits { max_bytes: 100_000, ..BatchLimits::DEFAULT };
+        let mut batcher = Batcher::new(limits, Framing::JSON_ARRAY, counts);
+        let mut ready = Vec::new();
+        for event in &events {
+            let encode = |event: &LogEvent, out: &mut Vec<u8>| {
+                out.extend_from_slice(event.json().as_bytes());
+                Ok(())
+            };
+            batcher.push(Partition::new(), event.clone(), encode, &mut ready).expect("an event that fits");
+        }
+        ready.extend(batcher.close_all());
+        assert!(black_box(ready).len() > 1);
     })
 }
 

@@ -3,7 +3,7 @@
 //! - `json`: JSON as text: check, look up, write
 //! - `level`: [`Level`]
 //! - `path`: [`Path`], where a field is
-//! - `semantics`: [`Field`], [`Semantics`], which field means what
+//! - `semantics`: [`Field`], [`Semantics`], which field means what, [`Lookup`]
 //! - `time`: [`Timestamp`]
 
 pub mod json;
@@ -14,16 +14,22 @@ mod time;
 
 pub use level::Level;
 pub use path::{Path, PathError, Segment};
-pub use semantics::{Field, Semantics};
+pub use semantics::{Field, Lookup, Semantics};
 pub use time::Timestamp;
 
 use crate::finalizer::EventFinalizers;
 use bytes::Bytes;
 use bytestring::ByteString;
-use semantics::{APP, HOST, INSTANCE, KNOWN, KNOWN_PATHS, LEVEL, MESSAGE, REGION, TIME, fly_tokens};
+use semantics::{APP, EVERYTHING, HOST, INSTANCE, KNOWN, Known, LEVEL, MESSAGE, REGION, TIME, fly_tokens};
+use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::ops::Range;
 use vrl::value::{KeyString, Value};
+
+/// Fields that were looked up together, in the order of their paths.
+pub type Fields<'a> = SmallVec<[Option<Field<'a>>; FEW]>;
+
+/// As many fields are found without an allocation.
+const FEW: usize = 16;
 
 /// One log event: a JSON object, kept as the text it came as until somebody changes it, with what is
 /// known of its way here.
@@ -169,36 +175,30 @@ impl LogEvent {
     /// The field at this path.
     pub fn get(&self, path: &Path) -> Option<Field<'_>> {
         match &self.body {
-            Body::Raw(text) => {
-                let mut found = [None];
-                json::find(text, &[path], &mut found);
-                found[0].map(Field::Json)
-            }
+            Body::Raw(text) => json::get(text, path).map(Field::Json),
             Body::Value(value) => get_in(value, path).map(Field::Value),
         }
     }
 
-    /// The fields at these paths, found in one pass.
-    pub fn get_all(&self, paths: &[&Path]) -> Vec<Option<Field<'_>>> {
+    /// The fields at the paths of a lookup, and when the event happened, found in one pass.
+    pub fn look_up(&self, lookup: &Lookup) -> (Fields<'_>, Timestamp) {
+        let mut found = self.find(&lookup.paths);
+        let mut semantics = Semantics { fields: [None; KNOWN], subject: None, received: self.received };
+        semantics.fields[TIME.range()].copy_from_slice(&found[lookup.len()..]);
+        found.truncate(lookup.len());
+        (found, semantics.timestamp())
+    }
+
+    fn find(&self, lookup: &json::Lookup) -> Fields<'_> {
+        let paths = lookup.paths();
         match &self.body {
             Body::Raw(text) => {
-                let mut found = vec![None; paths.len()];
-                json::find(text, paths, &mut found);
-                found.into_iter().map(|text| text.map(Field::Json)).collect()
+                let mut found = Fields::from_elem(None, paths.len());
+                lookup.find(text, &mut found);
+                found
             }
             Body::Value(value) => paths.iter().map(|path| get_in(value, path).map(Field::Value)).collect(),
         }
-    }
-
-    /// The fields at these paths and when the event happened, found in one pass.
-    pub fn get_all_and_time(&self, paths: &[&Path]) -> (Vec<Option<Field<'_>>>, Timestamp) {
-        let known = &KNOWN_PATHS[TIME];
-        let all: Vec<_> = paths.iter().copied().chain(known).collect();
-        let mut found = self.get_all(&all);
-        let mut semantics = Semantics { fields: [None; KNOWN], subject: None, received: self.received };
-        semantics.fields[TIME].copy_from_slice(&found[paths.len()..]);
-        found.truncate(paths.len());
-        (found, semantics.timestamp())
     }
 
     /// The event as JSON text without some of its root fields, in pieces, for whoever copies them to
@@ -304,64 +304,47 @@ impl LogEvent {
 
     /// When the event happened; see [`Semantics::timestamp`].
     pub fn timestamp(&self) -> Timestamp {
-        self.lookup(TIME).timestamp()
+        self.semantics_of(&TIME).timestamp()
     }
 
     /// How serious the event is; see [`Semantics::level`].
     pub fn level(&self) -> Option<Level> {
-        self.lookup(LEVEL).level()
+        self.semantics_of(&LEVEL).level()
     }
 
     /// The host the event came from.
     pub fn host(&self) -> Option<Cow<'_, str>> {
-        self.lookup(HOST).host()
+        self.semantics_of(&HOST).host()
     }
 
     /// The message; see [`Semantics::message`].
     pub fn message(&self) -> Option<Cow<'_, str>> {
-        self.lookup(MESSAGE).message()
+        self.semantics_of(&MESSAGE).message()
     }
 
     /// The Fly app; see [`Semantics::app`].
     pub fn app(&self) -> Option<Cow<'_, str>> {
-        self.lookup(APP).app()
+        self.semantics_of(&APP).app()
     }
 
     /// The Fly region; see [`Semantics::region`].
     pub fn region(&self) -> Option<Cow<'_, str>> {
-        self.lookup(REGION).region()
+        self.semantics_of(&REGION).region()
     }
 
     /// The Fly machine; see [`Semantics::instance`].
     pub fn instance(&self) -> Option<Cow<'_, str>> {
-        self.lookup(INSTANCE).instance()
+        self.semantics_of(&INSTANCE).instance()
     }
 
     /// All fields with a meaning, found in one pass.
     pub fn semantics(&self) -> Semantics<'_> {
-        self.lookup(0..KNOWN)
+        self.semantics_of(&EVERYTHING)
     }
 
-    fn lookup(&self, which: Range<usize>) -> Semantics<'_> {
+    fn semantics_of<const START: usize, const END: usize>(&self, known: &Known<START, END>) -> Semantics<'_> {
         let mut fields = [None; KNOWN];
-        match &self.body {
-            Body::Raw(text) => {
-                let mut paths = [&KNOWN_PATHS[0]; KNOWN];
-                for (slot, path) in paths.iter_mut().zip(&KNOWN_PATHS[which.clone()]) {
-                    *slot = path;
-                }
-                let mut texts = [None; KNOWN];
-                json::find(text, &paths[..which.len()], &mut texts);
-                for (field, text) in fields[which].iter_mut().zip(texts) {
-                    *field = text.map(Field::Json);
-                }
-            }
-            Body::Value(value) => {
-                for index in which {
-                    fields[index] = get_in(value, &KNOWN_PATHS[index]).map(Field::Value);
-                }
-            }
-        }
+        fields[known.range()].copy_from_slice(&self.find(&known.lookup));
         Semantics { fields, subject: self.subject(), received: self.received }
     }
 }

@@ -15,6 +15,12 @@ pub enum Field<'a> {
     Value(&'a Value),
 }
 
+impl<'a> From<&'a str> for Field<'a> {
+    fn from(json: &'a str) -> Field<'a> {
+        Field::Json(json)
+    }
+}
+
 impl<'a> Field<'a> {
     /// The text of a string; `None` if the field is anything else.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
@@ -76,74 +82,130 @@ pub struct Semantics<'a> {
 }
 
 /// The names under which the meanings are looked for, in the order in which they count.
-pub(super) static KNOWN_PATHS: LazyLock<[Path; KNOWN]> = LazyLock::new(|| {
-    let nested = |names: &[&str]| {
-        Path::from_segments(names.iter().map(|name| Segment::Field((*name).into())).collect())
-    };
-    [
-        nested(&["timestamp"]),
-        nested(&["@timestamp"]),
-        nested(&["time"]),
-        nested(&["ts"]),
-        nested(&["log", "level"]),
-        nested(&["level"]),
-        nested(&["severity"]),
-        nested(&["host"]),
-        nested(&["message"]),
-        nested(&["fly", "app", "name"]),
-        nested(&["fly", "region"]),
-        nested(&["fly", "app", "instance"]),
-    ]
-});
+static KNOWN_PATHS: [&[&str]; KNOWN] = [
+    &["timestamp"],
+    &["@timestamp"],
+    &["time"],
+    &["ts"],
+    &["log", "level"],
+    &["level"],
+    &["severity"],
+    &["host"],
+    &["message"],
+    &["fly", "app", "name"],
+    &["fly", "region"],
+    &["fly", "app", "instance"],
+];
 pub(super) const KNOWN: usize = 12;
-pub(super) const TIME: Range<usize> = 0..4;
-pub(super) const LEVEL: Range<usize> = 4..7;
-pub(super) const HOST: Range<usize> = 7..8;
-pub(super) const MESSAGE: Range<usize> = 8..9;
-pub(super) const APP: Range<usize> = 9..10;
-pub(super) const REGION: Range<usize> = 10..11;
-pub(super) const INSTANCE: Range<usize> = 11..12;
+
+/// Some of the names: those from `START` up to `END`.
+pub(super) struct Known<const START: usize, const END: usize> {
+    pub(super) lookup: LazyLock<json::Lookup>,
+}
+
+impl<const START: usize, const END: usize> Known<START, END> {
+    const fn new() -> Self {
+        Known { lookup: LazyLock::new(|| json::Lookup::new(known_paths(START..END))) }
+    }
+
+    pub(super) const fn range(&self) -> Range<usize> {
+        START..END
+    }
+}
+
+fn known_paths(range: Range<usize>) -> impl Iterator<Item = Path> {
+    let segment = |name: &&str| Segment::Field((*name).into());
+    KNOWN_PATHS[range].iter().map(move |names| Path::from_segments(names.iter().map(segment).collect()))
+}
+
+pub(super) static EVERYTHING: Known<0, KNOWN> = Known::new();
+pub(super) static TIME: Known<0, 4> = Known::new();
+pub(super) static LEVEL: Known<4, 7> = Known::new();
+pub(super) static HOST: Known<7, 8> = Known::new();
+pub(super) static MESSAGE: Known<8, 9> = Known::new();
+pub(super) static APP: Known<9, 10> = Known::new();
+pub(super) static REGION: Known<10, 11> = Known::new();
+pub(super) static INSTANCE: Known<11, 12> = Known::new();
+
+/// Fields, and with them those that hold an event's time, prepared to be looked up together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    pub(super) paths: json::Lookup,
+    /// How many there are without those of the time.
+    fields: usize,
+}
+
+impl Lookup {
+    /// A lookup of these fields.
+    pub fn new(paths: impl IntoIterator<Item = Path>) -> Lookup {
+        let mut paths: Vec<_> = paths.into_iter().collect();
+        let fields = paths.len();
+        paths.extend(known_paths(TIME.range()));
+        Lookup { paths: json::Lookup::new(paths), fields }
+    }
+
+    /// How many fields it looks for.
+    pub fn len(&self) -> usize {
+        self.fields
+    }
+
+    /// Whether there are none; the time is looked for all the same.
+    pub fn is_empty(&self) -> bool {
+        self.fields == 0
+    }
+}
+
+/// The time alone.
+impl Default for Lookup {
+    fn default() -> Lookup {
+        Lookup::new([])
+    }
+}
 
 impl<'a> Semantics<'a> {
     /// When the event happened: the first of `timestamp`, `@timestamp`, `time` and `ts` that holds
     /// RFC 3339 text or a count since the epoch; without one, the time of receipt.
     pub fn timestamp(&self) -> Timestamp {
-        self.fields[TIME].iter().flatten().find_map(|field| field.as_timestamp()).unwrap_or(self.received)
+        self.fields[TIME.range()]
+            .iter()
+            .flatten()
+            .find_map(|field| field.as_timestamp())
+            .unwrap_or(self.received)
     }
 
     /// How serious the event is: the first of `log.level`, `level` and `severity` that holds a word
     /// or number of a level.
     pub fn level(&self) -> Option<Level> {
-        self.fields[LEVEL].iter().flatten().find_map(|field| field.level())
+        self.fields[LEVEL.range()].iter().flatten().find_map(|field| field.level())
     }
 
     /// The host: `host`.
     pub fn host(&self) -> Option<Cow<'a, str>> {
-        self.text(HOST)
+        self.text(&HOST)
     }
 
     /// The message: `message`, as JSON if it is not a string; `None` if it is missing or null.
     pub fn message(&self) -> Option<Cow<'a, str>> {
-        self.text(MESSAGE)
+        self.text(&MESSAGE)
     }
 
     /// The Fly app: `fly.app.name`, else the subject's second token.
     pub fn app(&self) -> Option<Cow<'a, str>> {
-        self.text(APP).or_else(|| self.token(0))
+        self.text(&APP).or_else(|| self.token(0))
     }
 
     /// The Fly region: `fly.region`, else the subject's third token.
     pub fn region(&self) -> Option<Cow<'a, str>> {
-        self.text(REGION).or_else(|| self.token(1))
+        self.text(&REGION).or_else(|| self.token(1))
     }
 
     /// The Fly machine: `fly.app.instance`, else the rest of the subject.
     pub fn instance(&self) -> Option<Cow<'a, str>> {
-        self.text(INSTANCE).or_else(|| self.token(2))
+        self.text(&INSTANCE).or_else(|| self.token(2))
     }
 
-    fn text(&self, which: Range<usize>) -> Option<Cow<'a, str>> {
-        self.fields[which.start].filter(|field| !field.is_null()).map(Field::to_text)
+    fn text<const AT: usize, const END: usize>(&self, _: &Known<AT, END>) -> Option<Cow<'a, str>> {
+        self.fields[AT].filter(|field| !field.is_null()).map(Field::to_text)
     }
 
     fn token(&self, which: usize) -> Option<Cow<'a, str>> {

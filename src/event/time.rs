@@ -51,18 +51,33 @@ impl Timestamp {
     /// else, and for a day that does not exist.
     pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
         let bytes = text.as_bytes();
-        let number = |from: usize, to: usize| {
-            let digits = bytes.get(from..to)?;
-            digits.iter().try_fold(0i64, |sum, digit| {
-                digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0'))
-            })
-        };
-        let is = |at: usize, allowed: &[u8]| bytes.get(at).is_some_and(|byte| allowed.contains(byte));
-        if !(is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":")) {
+        // `2026-11-22T05:00:00` is always there, in its places.
+        let [
+            y1,
+            y2,
+            y3,
+            y4,
+            b'-',
+            m1,
+            m2,
+            b'-',
+            d1,
+            d2,
+            b'T' | b't' | b' ',
+            h1,
+            h2,
+            b':',
+            n1,
+            n2,
+            b':',
+            s1,
+            s2,
+        ] = *bytes.first_chunk::<19>()?
+        else {
             return None;
-        }
-        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        };
+        let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?);
+        let (hour, minute, second) = (number(&[h1, h2])?, number(&[n1, n2])?, number(&[s1, s2])?);
         if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
             return None;
         }
@@ -71,22 +86,26 @@ impl Timestamp {
             return None;
         }
         let (mut at, mut nanos) = (19, 0);
-        if is(at, b".") {
-            let mut scale = NANOS / 10;
+        if bytes.get(at) == Some(&b'.') {
+            let mut places = 0;
             at += 1;
-            if !is(at, b"0123456789") {
-                return None;
-            }
             while let Some(digit) = bytes.get(at).filter(|byte| byte.is_ascii_digit()) {
-                nanos += i64::from(digit - b'0') * scale;
-                scale /= 10;
+                if places < 9 {
+                    nanos = nanos * 10 + i64::from(digit - b'0');
+                    places += 1;
+                }
                 at += 1;
             }
+            if places == 0 {
+                return None;
+            }
+            nanos *= SCALES[places];
         }
         let offset = match *bytes.get(at)? {
             b'Z' | b'z' if bytes.len() == at + 1 => 0,
-            sign @ (b'+' | b'-') if bytes.len() == at + 6 && is(at + 3, b":") => {
-                let (hours, minutes) = (number(at + 1, at + 3)?, number(at + 4, at + 6)?);
+            sign @ (b'+' | b'-') => {
+                let [h1, h2, b':', m1, m2] = *bytes.get(at + 1..)? else { return None };
+                let (hours, minutes) = (number(&[h1, h2])?, number(&[m1, m2])?);
                 if hours > 23 || minutes > 59 {
                     return None;
                 }
@@ -156,6 +175,15 @@ impl Timestamp {
     pub fn to_chrono(self) -> chrono::DateTime<chrono::Utc> {
         chrono::DateTime::from_timestamp_nanos(self.0)
     }
+}
+
+/// What a fraction of so many digits has to be multiplied with to be nanoseconds.
+const SCALES: [i64; 10] =
+    [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+
+#[inline]
+fn number<const DIGITS: usize>(digits: &[u8; DIGITS]) -> Option<i64> {
+    digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
 }
 
 fn days_in_month(year: i64, month: i64) -> i64 {

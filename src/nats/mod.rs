@@ -12,7 +12,7 @@ mod auth;
 mod connection;
 mod connection_log;
 mod link;
-mod protocol;
+pub mod protocol;
 mod servers;
 pub mod subject;
 

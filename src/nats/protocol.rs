@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Op {
+pub enum Op {
     /// `MSG` or `HMSG`; a message's headers are passed over.
     Message {
         /// Our number of the subscription.
@@ -32,13 +32,22 @@ pub(super) enum Op {
 /// The bytes are not NATS's protocol. What follows cannot be understood either: the connection is of
 /// no more use.
 #[derive(Debug, Snafu, PartialEq, Eq)]
-pub(super) enum ProtocolError {
+pub enum ProtocolError {
+    /// A line that says nothing of the protocol's.
     #[snafu(display("the server has sent a line that is not of the NATS protocol: {line:?}"))]
-    Line { line: String },
+    Line {
+        /// Its beginning.
+        line: String,
+    },
+    /// A line without an end.
     #[snafu(display("the server has sent a line of more than {MAX_LINE} bytes"))]
     LineTooLong,
+    /// A message of a size that no server is configured to take.
     #[snafu(display("the server has announced a message larger than any server sends: {line:?}"))]
-    MessageTooLarge { line: String },
+    MessageTooLarge {
+        /// The line that announces it.
+        line: String,
+    },
 }
 
 /// The longest line: an `INFO` that names a large cluster.
@@ -47,7 +56,10 @@ const MAX_LINE: usize = 1 << 20;
 const MAX_MESSAGE: usize = 128 << 20;
 
 /// The operation at the start of the bytes and its length, or `None` if it is not whole yet.
-pub(super) fn parse(input: &[u8]) -> Result<Option<(Op, usize)>, ProtocolError> {
+///
+/// # Errors
+/// If the bytes are not NATS's protocol.
+pub fn parse(input: &[u8]) -> Result<Option<(Op, usize)>, ProtocolError> {
     let Some(end) = memchr::memchr(b'\n', &input[..input.len().min(MAX_LINE)]) else {
         return if input.len() >= MAX_LINE { Err(ProtocolError::LineTooLong) } else { Ok(None) };
     };

@@ -198,7 +198,7 @@ impl OpenBatch {
 
 /// Collects events into batches, one open batch for each partition.
 #[derive(Debug)]
-pub(super) struct Batcher {
+pub struct Batcher {
     limits: BatchLimits,
     framing: Arc<Framing>,
     counts: Arc<SinkCounts>,
@@ -221,21 +221,30 @@ const MAX_OPEN: usize = 1000;
 
 /// An event did not get into a batch.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum PushError {
+pub enum PushError {
     /// It could not be encoded, for this reason.
     Encode(String),
     /// It is larger than the destination takes.
-    TooLarge { size: usize, limit: usize },
+    TooLarge {
+        /// The bytes it has.
+        size: usize,
+        /// The bytes it may have.
+        limit: usize,
+    },
 }
 
 impl Batcher {
-    pub(super) fn new(limits: BatchLimits, framing: Framing, counts: Arc<SinkCounts>) -> Batcher {
+    /// No batches yet; events that get into none are counted in these books.
+    pub fn new(limits: BatchLimits, framing: Framing, counts: Arc<SinkCounts>) -> Batcher {
         Batcher { limits, framing: Arc::new(framing), counts, open: HashMap::default(), usual_size: 4 << 10 }
     }
 
     /// Encodes an event into the open batch of its partition, and hands every batch that is full then
-    /// to `ready`. An event that gets into none is rejected.
-    pub(super) fn push(
+    /// to `ready`.
+    ///
+    /// # Errors
+    /// If the event gets into none; it has then been answered for as rejected.
+    pub fn push(
         &mut self,
         partition: Partition,
         mut event: LogEvent,
@@ -300,19 +309,19 @@ impl Batcher {
     }
 
     /// When the oldest open batch is to be sent.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.open.values().map(|opened| opened.since + self.limits.timeout).min()
     }
 
     /// The batches whose time has come.
-    pub(super) fn close_expired(&mut self, now: Instant) -> Vec<Batch> {
+    pub fn close_expired(&mut self, now: Instant) -> Vec<Batch> {
         let expired = self.open.iter().filter(|(_, opened)| opened.since + self.limits.timeout <= now);
         let expired: Vec<_> = expired.map(|(partition, _)| partition.clone()).collect();
         expired.iter().filter_map(|partition| self.close(partition)).collect()
     }
 
     /// All open batches.
-    pub(super) fn close_all(&mut self) -> Vec<Batch> {
+    pub fn close_all(&mut self) -> Vec<Batch> {
         self.open.drain().map(|(_, opened)| opened.batch.finish(opened.receipts)).collect()
     }
 

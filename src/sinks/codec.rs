@@ -4,7 +4,6 @@ use crate::event::{Field, LogEvent, Path, Timestamp, json};
 use serde::Deserialize;
 use snafu::Snafu;
 use std::borrow::Cow;
-use std::io::Write as _;
 use vrl::value::Value;
 
 /// What of an event is sent: `only_fields`, `except_fields` and `timestamp_format`.
@@ -384,23 +383,25 @@ pub struct EncodeError {
 
 /// Appends an integer in decimal digits.
 pub fn write_integer(number: i64, out: &mut Vec<u8>) {
-    // Writing into memory cannot fail.
-    let _ = write!(out, "{number}");
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends the event with its time under `time_key` and its level under `level`, each only if it has
 /// no such field of its own.
 pub fn write_with_missing(event: &LogEvent, time_key: &str, out: &mut Vec<u8>) {
     let text = event.json();
-    let known = event.semantics();
-    let has = |name: &str| json::members(&text).any(|(key, _)| json::key_is(key, name));
-    let time = (!has(time_key)).then(|| known.timestamp());
-    let level = known.level().filter(|_| !has("level"));
+    let (mut has_time, mut has_level, mut is_empty) = (false, false, true);
+    for (key, _) in json::members(&text) {
+        has_time |= json::key_is(key, time_key);
+        has_level |= json::key_is(key, "level");
+        is_empty = false;
+    }
+    let time = if has_time { None } else { Some(event.timestamp()) };
+    let level = if has_level { None } else { event.level() };
     if time.is_none() && level.is_none() {
         out.extend_from_slice(text.as_bytes());
         return;
     }
-    let is_empty = json::members(&text).next().is_none();
     // The object without its closing brace, and what it lacks.
     out.extend_from_slice(text.as_bytes().strip_suffix(b"}").unwrap_or_default().trim_ascii_end());
     let mut object = Splice { out, is_first: is_empty };

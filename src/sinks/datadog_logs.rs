@@ -98,9 +98,9 @@ impl HttpSink for DatadogLogs {
                 "service" => service = Some(value),
                 "ddsource" => source = Some(value),
                 "ddtags" if value.starts_with('[') => {
-                    tags.extend(json::elements(value).map(|tag| Field::Json(tag).to_text().into_owned()));
+                    tags.extend(json::elements(value).map(|tag| Field::Json(tag).to_text()));
                 }
-                "ddtags" => tags.push(field.to_text().into_owned()),
+                "ddtags" => tags.push(field.to_text()),
                 "status" => match field.as_str().and_then(|word| Level::from_word(&word)) {
                     Some(own) => level = level.or(Some(own)),
                     None => object.key("_RESERVED_status").extend_from_slice(value.as_bytes()),
@@ -125,11 +125,19 @@ impl HttpSink for DatadogLogs {
             Some(own) => object.key("ddsource").extend_from_slice(own.as_bytes()),
             None => object.string("ddsource", if app.is_some() { "fly" } else { "log-shipper" }),
         }
-        let places = [("region", known.region()), ("app", app), ("instance", known.instance())];
-        let places = places.into_iter().filter_map(|(name, value)| Some(format!("{name}:{}", value?)));
-        let tags: Vec<_> = places.chain(tags.into_iter().filter(|tag| !tag.is_empty())).collect();
-        if !tags.is_empty() {
-            object.string("ddtags", &tags.join(","));
+        let places = [("region:", known.region()), ("app:", app), ("instance:", known.instance())];
+        let places = places.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let tags = tags.into_iter().filter(|tag| !tag.is_empty()).map(|tag| ("", tag));
+        let mut tags = places.chain(tags).peekable();
+        if tags.peek().is_some() {
+            let out = object.key("ddtags");
+            out.push(b'"');
+            for (index, (name, value)) in tags.enumerate() {
+                out.extend_from_slice(if index == 0 { b"" } else { b"," });
+                out.extend_from_slice(name.as_bytes());
+                json::write_escaped(&value, out);
+            }
+            out.push(b'"');
         }
         object.close();
         Ok(())

@@ -100,7 +100,7 @@ impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
 
 /// How many bytes of bodies, before compression, are under way at once: a destination that answers slowly
 /// gets more requests, and each of them holds its body.
-const MAX_BYTES_UNDER_WAY: usize = 32 << 20;
+const MAX_BYTES_UNDER_WAY: usize = 16 << 20;
 
 /// Bytes of a body that are worth a thread for its compression: with gzip, a fifth of a millisecond.
 const LARGE_BODY: usize = 64 << 10;

@@ -33,7 +33,7 @@ mod verdict;
 
 pub use auth::Auth;
 pub use axiom::Axiom;
-pub use batch::{Batch, BatchConfig, BatchLimits, Partition};
+pub use batch::{Batch, BatchConfig, BatchLimits, Batcher, Partition, PushError};
 pub use blackhole::BlackholeConfig;
 pub use console::ConsoleConfig;
 pub use datadog_logs::DatadogLogs;

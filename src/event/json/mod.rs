@@ -2,18 +2,21 @@
 //! tree.
 //!
 //! - `check`: [`is_object`] walks untrusted text once and says whether it is one JSON object
-//! - `walk`: [`members`], [`find`] and the like walk text that has passed that check, and therefore look
+//! - `walk`: [`members`], [`get`] and the like walk text that has passed that check, and therefore look
 //!   only at brackets and quotes
+//! - `lookup`: [`Lookup`], several paths in one such walk
 //! - `write`: strings with their escapes
 //! - `marks`: where strings end, sixty-four bytes at a time, for all three
 
 mod check;
+mod lookup;
 mod marks;
 mod walk;
 mod write;
 
 pub use check::{MAX_DEPTH, is_object};
-pub use walk::{Members, elements, find, key_is, members, unescape, without};
+pub use lookup::Lookup;
+pub use walk::{Members, elements, get, key_is, members, unescape, without};
 pub use write::{write_escaped, write_string};
 
 #[cfg(test)]

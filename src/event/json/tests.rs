@@ -151,10 +151,18 @@ proptest! {
     fn finds_what_the_map_holds(object in any_object(), names in prop::collection::vec("[abc.]{0,2}", 1..4)) {
         let text = serde_json::to_string(&object).unwrap();
         let path = Path::from_segments(names.iter().map(|name| Segment::Field(name.as_str().into())).collect());
-        let mut found = [None];
-        find(&text, &[&path], &mut found);
         let expected = names.iter().try_fold(&object, |value, name| value.get(name));
-        prop_assert_eq!(found[0].map(|value| serde_json::from_str::<Value>(value).unwrap()), expected.cloned());
+        let parsed = |value: Option<&str>| value.map(|value| serde_json::from_str::<Value>(value).unwrap());
+        prop_assert_eq!(parsed(get(&text, &path)), expected.cloned());
+        // With others that share its steps.
+        let steps = path.segments();
+        let paths = (1..=steps.len()).map(|length| Path::from_segments(steps[..length].to_vec()));
+        let lookup = Lookup::new(paths);
+        let mut found = vec![None; steps.len()];
+        lookup.find(&text, &mut found);
+        for (found, path) in found.iter().zip(lookup.paths()) {
+            prop_assert_eq!(*found, get(&text, path));
+        }
     }
 
     #[test]
@@ -185,7 +193,7 @@ fn finds_several_paths_at_once_and_the_last_of_duplicates() {
     let paths = ["a.b", "a.b.c", "x[1][0]", "x[-1]", "ab", "\"a.b\"", "a.d", "x.y", "x[9]", "x[-9]"]
         .map(|path| Path::parse(path).unwrap());
     let mut found = [None; 10];
-    find(text, &paths.each_ref(), &mut found);
+    Lookup::new(paths.clone()).find(text, &mut found);
     let expected = [
         Some(r#"{"c":2}"#),
         Some("2"),
@@ -200,7 +208,7 @@ fn finds_several_paths_at_once_and_the_last_of_duplicates() {
     ];
     assert_eq!(found, expected);
     // A duplicate that lacks the rest of the path hides the earlier one.
-    let mut found = [None];
-    find(r#"{"a":{"b":1},"a":7}"#, &[&paths[0]], &mut found);
+    let mut found = [None::<&str>];
+    Lookup::new([paths[0].clone()]).find(r#"{"a":{"b":1},"a":7}"#, &mut found);
     assert_eq!(found, [None]);
 }

@@ -4,48 +4,64 @@ use super::super::path::{Path, Segment};
 use super::check::skip_space;
 use super::marks::Marks;
 use std::borrow::Cow;
-use wide::u8x16;
 
 /// A walk along checked text. Each method takes the index it starts at and returns the one after what it
 /// has passed.
 #[derive(Clone)]
-struct Walk<'a> {
-    text: &'a str,
+pub(super) struct Walk<'a> {
+    pub(super) text: &'a str,
     marks: Marks<'a>,
+    /// Whether the string that was passed last has escapes in it.
+    has_escapes: bool,
+}
+
+/// A key, as it is written between its quotes, and where its value starts.
+pub(super) struct Key {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) has_escapes: bool,
+    pub(super) value: usize,
 }
 
 impl<'a> Walk<'a> {
-    fn new(text: &'a str) -> Walk<'a> {
-        Walk { text, marks: Marks::new(text.as_bytes()) }
+    pub(super) fn new(text: &'a str) -> Walk<'a> {
+        Walk { text, marks: Marks::new(text.as_bytes()), has_escapes: false }
     }
 
     #[inline]
-    fn byte(&self, at: usize) -> Option<u8> {
+    pub(super) fn byte(&self, at: usize) -> Option<u8> {
         self.text.as_bytes().get(at).copied()
     }
 
     #[inline]
-    fn space(&self, at: usize) -> usize {
+    pub(super) fn space(&self, at: usize) -> usize {
         skip_space(self.text.as_bytes(), at)
     }
 
-    /// The key at `at` as written between its quotes, and where its value starts.
-    #[inline]
-    fn key(&mut self, at: usize) -> (&'a str, usize) {
+    /// The key at `at`.
+    #[inline(always)]
+    pub(super) fn key(&mut self, at: usize) -> Key {
         let end = self.string(at);
         let colon = self.space(end);
-        (&self.text[at + 1..end - 1], self.space(colon + 1))
+        Key { start: at + 1, end: end - 1, has_escapes: self.has_escapes, value: self.space(colon + 1) }
+    }
+
+    /// The name that a key stands for.
+    #[inline]
+    pub(super) fn name(&self, key: &Key) -> Cow<'a, str> {
+        let written = &self.text[key.start..key.end];
+        if key.has_escapes { unescape(written) } else { Cow::Borrowed(written) }
     }
 
     /// Passes the comma behind a value, if there is one, and the white space around it.
     #[inline]
-    fn comma(&self, at: usize) -> usize {
+    pub(super) fn comma(&self, at: usize) -> usize {
         let at = self.space(at);
         if self.byte(at) == Some(b',') { self.space(at + 1) } else { at }
     }
 
     #[inline]
-    fn value(&mut self, at: usize) -> usize {
+    pub(super) fn value(&mut self, at: usize) -> usize {
         match self.byte(at) {
             Some(b'"') => self.string(at),
             Some(b'{' | b'[') => self.container(at),
@@ -57,14 +73,26 @@ impl<'a> Walk<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn string(&mut self, start: usize) -> usize {
-        let mut at = start + 1;
-        while let Some(found) = self.marks.next(at) {
+        match self.marks.next(start + 1) {
+            Some(found) if self.byte(found) == Some(b'"') => {
+                self.has_escapes = false;
+                found + 1
+            }
+            Some(found) => self.string_from_escape(found),
+            None => self.text.len(),
+        }
+    }
+
+    #[inline(never)]
+    fn string_from_escape(&mut self, mut at: usize) -> usize {
+        self.has_escapes = true;
+        while let Some(found) = self.marks.next(at + 2) {
             if self.byte(found) == Some(b'"') {
                 return found + 1;
             }
-            at = found + 2;
+            at = found;
         }
         self.text.len()
     }
@@ -117,10 +145,10 @@ impl<'a> Iterator for Members<'a> {
         if walk.byte(self.at) != Some(b'"') {
             return None;
         }
-        let (key, value) = walk.key(self.at);
-        let end = walk.value(value);
+        let key = walk.key(self.at);
+        let end = walk.value(key.value);
         self.at = walk.comma(end);
-        Some((key, &walk.text[value..end]))
+        Some((&walk.text[key.start..key.end], &walk.text[key.value..end]))
     }
 }
 
@@ -140,15 +168,15 @@ pub fn elements(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Looks up several paths in one pass over checked text: `found[i]` becomes the text of the value at
-/// `paths[i]`. Of duplicate keys the last one counts, as in every parser that builds a map.
-pub fn find<'a>(text: &'a str, paths: &[&Path], found: &mut [Option<&'a str>]) {
-    let start = skip_space(text.as_bytes(), 0);
-    // As many as a set of bits has room for; more than one pass is rarely needed.
-    for (paths, found) in paths.chunks(32).zip(found.chunks_mut(32)) {
-        let wanted = (0..paths.len()).fold(0u32, |bits, index| bits | 1 << index);
-        Search { walk: Walk::new(text), paths, found }.value(start, 0, wanted);
-    }
+/// The value at a path in checked text. Of duplicate keys the last one counts, as in every parser that
+/// builds a map.
+pub fn get<'a>(text: &'a str, path: &Path) -> Option<&'a str> {
+    path.segments().iter().try_fold(text, |value, segment| match segment {
+        Segment::Field(name) => {
+            members(value).filter(|(key, _)| key_is(key, name)).last().map(|(_, value)| value)
+        }
+        Segment::Index(position) => element_at(value, *position),
+    })
 }
 
 /// The object without some of its root members, in pieces: each is given to `piece`, and together they are
@@ -166,10 +194,10 @@ pub fn without<'a>(text: &'a str, is_unwanted: impl Fn(&str) -> bool, piece: &mu
         }
     };
     while let Some(b'"') = walk.byte(at) {
-        let (key, value) = walk.key(at);
-        let value_end = walk.value(value);
+        let key = walk.key(at);
+        let value_end = walk.value(key.value);
         let next = walk.comma(value_end);
-        if is_unwanted(&unescape(key)) {
+        if is_unwanted(&walk.name(&key)) {
             flush(start, end);
             start = next;
         } else {
@@ -181,95 +209,7 @@ pub fn without<'a>(text: &'a str, is_unwanted: impl Fn(&str) -> bool, piece: &mu
     piece(if has_more { "}" } else { "{}" });
 }
 
-/// A walk that goes into a value if a path does, and passes it otherwise.
-struct Search<'a, 's> {
-    walk: Walk<'a>,
-    paths: &'s [&'s Path],
-    found: &'s mut [Option<&'a str>],
-}
-
-impl Search<'_, '_> {
-    /// Passes the value at `at`. `wanted` has a bit for each path whose first `level` segments lead to it.
-    fn value(&mut self, at: usize, level: usize, wanted: u32) -> usize {
-        let mut deeper = wanted;
-        for index in bits(wanted) {
-            // A duplicate that lacks the rest of the path hides an earlier one.
-            self.found[index] = None;
-            if self.paths[index].segments().len() == level {
-                deeper &= !(1 << index);
-            }
-        }
-        let end = match self.walk.byte(at) {
-            Some(b'{') if deeper != 0 => self.object(at, level, deeper),
-            Some(b'[') if deeper != 0 => self.array(at, level, deeper),
-            _ => self.walk.value(at),
-        };
-        for index in bits(wanted & !deeper) {
-            self.found[index] = Some(&self.walk.text[at..end]);
-        }
-        end
-    }
-
-    fn object(&mut self, start: usize, level: usize, wanted: u32) -> usize {
-        let mut tags = [0; 32];
-        for index in bits(wanted) {
-            if let Segment::Field(name) = &self.paths[index].segments()[level] {
-                tags[index] = tag(name);
-            }
-        }
-        let mut at = self.walk.space(start + 1);
-        while let Some(b'"') = self.walk.byte(at) {
-            let (key, value) = self.walk.key(at);
-            let key = unescape(key);
-            let mut matching = 0u32;
-            for index in bits(wanted & places_of(tag(&key), &tags)) {
-                if let Segment::Field(name) = &self.paths[index].segments()[level]
-                    && **name == *key
-                {
-                    matching |= 1 << index;
-                }
-            }
-            let end = match matching {
-                0 => self.walk.value(value),
-                _ => self.value(value, level + 1, matching),
-            };
-            at = self.walk.comma(end);
-        }
-        at + 1
-    }
-
-    /// Arrays are rare, and an index may count from the end: their elements are looked up by themselves.
-    fn array(&mut self, start: usize, level: usize, wanted: u32) -> usize {
-        let end = self.walk.value(start);
-        let text = &self.walk.text[start..end];
-        for index in bits(wanted) {
-            if let Segment::Index(position) = self.paths[index].segments()[level]
-                && let Some(element) = element_at(text, position)
-            {
-                let mut search = Search { walk: Walk::new(element), paths: self.paths, found: self.found };
-                search.value(0, level + 1, 1 << index);
-            }
-        }
-        end
-    }
-}
-
-/// A byte that tells most names from each other, so that few of them have to be compared with a key.
-#[inline]
-fn tag(name: &str) -> u8 {
-    let first = name.as_bytes().first().copied().unwrap_or_default();
-    first ^ (name.len() as u8).wrapping_mul(32)
-}
-
-/// A bit for each place that has this tag.
-#[inline]
-fn places_of(tag: u8, tags: &[u8; 32]) -> u32 {
-    let (halves, _) = tags.as_chunks();
-    let places = |half: &[u8; 16]| u8x16::new(*half).simd_eq(u8x16::splat(tag)).to_bitmask();
-    places(&halves[0]) | places(&halves[1]) << 16
-}
-
-fn element_at(text: &str, position: isize) -> Option<&str> {
+pub(super) fn element_at(text: &str, position: isize) -> Option<&str> {
     if position >= 0 {
         return elements(text).nth(position as usize);
     }
@@ -277,17 +217,10 @@ fn element_at(text: &str, position: isize) -> Option<&str> {
     elements(text).nth(count.checked_sub(position.unsigned_abs())?)
 }
 
-fn bits(mut set: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let index = set.trailing_zeros();
-        set &= set.wrapping_sub(1);
-        (index < 32).then_some(index as usize)
-    })
-}
-
 /// Whether a key as written is this name.
 pub fn key_is(key: &str, name: &str) -> bool {
-    key == name || key.contains('\\') && unescape(key) == name
+    // An escape is longer than what it stands for.
+    key == name || key.len() > name.len() && key.contains('\\') && unescape(key) == name
 }
 
 /// The text between the quotes of a checked string, its escapes resolved.

@@ -12,13 +12,13 @@ use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint
 use super::verdict::{EntryVerdict, Verdict};
 use super::{Auth, Batch, BatchLimits, Partition, describe};
 use crate::config::Result;
-use crate::event::{LogEvent, Path, Timestamp, json};
+use crate::event::{LogEvent, Lookup, Path, Timestamp, json};
 use crate::template::Template;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
-use labels::{Pairs, write_object, write_selector};
+use labels::{Label, Pairs, write_object, write_selector};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -66,6 +66,8 @@ struct Prepared {
     is_protobuf: bool,
     labels: Pairs,
     metadata: Pairs,
+    /// The fields of both.
+    lookup: Lookup,
     removed: Vec<Path>,
     /// The time of the last entry of each stream, where the order counts.
     last: Mutex<HashMap<Vec<u8>, Timestamp>>,
@@ -130,7 +132,8 @@ impl HttpSink for Loki {
             removed.extend(metadata.paths().cloned());
         }
         let is_protobuf = compression.algorithm == Algorithm::Snappy;
-        self.prepared = Prepared { is_protobuf, labels, metadata, removed, last: Mutex::default() };
+        let lookup = Lookup::new(labels.paths().chain(metadata.paths()).cloned());
+        self.prepared = Prepared { is_protobuf, labels, metadata, lookup, removed, last: Mutex::default() };
         Ok(())
     }
 
@@ -157,13 +160,12 @@ impl HttpSink for Loki {
     }
 
     fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let Prepared { labels, metadata, is_protobuf, .. } = &self.prepared;
-        let paths: Vec<_> = labels.paths().chain(metadata.paths()).collect();
-        let (fields, time) = event.get_all_and_time(&paths);
+        let Prepared { labels, metadata, lookup, is_protobuf, .. } = &self.prepared;
+        let (fields, time) = event.look_up(lookup);
         let (label_fields, metadata_fields) = fields.split_at(labels.paths().count());
         let mut labels = labels.render(label_fields, time);
         if labels.is_empty() {
-            labels.push(("agent".into(), "log-shipper".into()));
+            labels.push(Label::new("agent", "log-shipper"));
         }
         let metadata = metadata.render(metadata_fields, time);
 
@@ -177,7 +179,7 @@ impl HttpSink for Loki {
         if *is_protobuf {
             let mut line = String::new();
             self.write_line(event, &mut |piece| line.push_str(piece));
-            let entry = proto::Entry::new(time, line, metadata);
+            let entry = proto::Entry::new(time, line, &metadata);
             // Into memory there is always room.
             let _ = prost::Message::encode(&entry, out);
             return Ok(());

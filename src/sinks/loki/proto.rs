@@ -1,9 +1,9 @@
 //! Loki's messages (`pkg/push/push.proto`).
 
+use super::labels::Label;
 use crate::event::Timestamp;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
-use std::borrow::Cow;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Entry {
@@ -32,11 +32,11 @@ struct LabelPair {
 }
 
 impl Entry {
-    pub(super) fn new(time: Timestamp, line: String, metadata: Vec<(Cow<'_, str>, Cow<'_, str>)>) -> Entry {
+    pub(super) fn new(time: Timestamp, line: String, metadata: &[Label<'_>]) -> Entry {
         let nanos = i32::try_from(time.subsecond_nanos()).unwrap_or_default();
         let pairs = metadata
-            .into_iter()
-            .map(|(name, value)| LabelPair { name: name.into_owned(), value: value.into_owned() });
+            .iter()
+            .map(|label| LabelPair { name: label.name.to_string(), value: label.value().into_owned() });
         let timestamp = Some(Time { seconds: time.seconds(), nanos });
         Entry { timestamp, line, structured_metadata: pairs.collect() }
     }
