@@ -204,6 +204,7 @@ impl LogEvent {
     /// The event as JSON text without some of its root fields, in pieces, for whoever copies them to
     /// another place anyway.
     pub fn json_without(&self, is_unwanted: impl Fn(&str) -> bool, piece: &mut impl FnMut(&str)) {
+        let is_unwanted = |name: &str, _: &str| is_unwanted(name);
         match &self.body {
             Body::Raw(text) => json::without(text, is_unwanted, piece),
             Body::Value(value) => json::without(&value_json(value), is_unwanted, &mut |text| piece(text)),
@@ -259,7 +260,7 @@ impl LogEvent {
             }
             Body::Raw(text) => {
                 let mut kept = String::with_capacity(text.len());
-                let is_unwanted = |key: &str| names.clone().any(|name| name == key);
+                let is_unwanted = |key: &str, _: &str| names.clone().any(|name| name == key);
                 json::without(text, is_unwanted, &mut |piece| kept.push_str(piece));
                 *text = kept.into();
             }

@@ -65,7 +65,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(Op, usize)>, ProtocolError> {
     };
     let after = end + 1;
     let line = input[..end].strip_suffix(b"\r").unwrap_or(&input[..end]);
-    let word_end = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
+    let word_end = line.iter().position(|byte| is_blank(*byte)).unwrap_or(line.len());
     let op = match &line[..word_end] {
         // The most frequent first.
         b"MSG" => return message(input, line, word_end, after, false),
@@ -92,16 +92,12 @@ fn message(
     let mut arguments = [const { 0..0 }; 5];
     let mut count = 0;
     let mut at = word_end;
-    while at < line.len() {
-        if matches!(line[at], b' ' | b'\t') {
-            at += 1;
-            continue;
-        }
-        let length =
-            line[at..].iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len() - at);
-        *arguments.get_mut(count).ok_or_else(|| unknown(line))? = at..at + length;
+    while let Some(blanks) = line[at..].iter().position(|byte| !is_blank(*byte)) {
+        let start = at + blanks;
+        at =
+            line[start..].iter().position(|byte| is_blank(*byte)).map_or(line.len(), |length| start + length);
+        *arguments.get_mut(count).ok_or_else(|| unknown(line))? = start..at;
         count += 1;
-        at += length;
     }
     let least = 3 + usize::from(has_headers);
     if count != least && count != least + 1 {
@@ -125,6 +121,11 @@ fn message(
         }
         Some(_) => Err(unknown(line)),
     }
+}
+
+#[inline]
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// Decimal digits, at most as many as a number of 64 bits has for certain.

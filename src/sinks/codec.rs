@@ -428,6 +428,19 @@ impl<'a> Splice<'a> {
         Splice { out, is_first: true }
     }
 
+    /// Opens an object in `out` with the members of another, but for the unwanted: `is_unwanted` sees the
+    /// name and the value's JSON of each.
+    pub fn open_with<'t>(
+        out: &'a mut Vec<u8>,
+        object: &'t str,
+        is_unwanted: impl FnMut(&str, &'t str) -> bool,
+    ) -> Splice<'a> {
+        json::without(object, is_unwanted, &mut |piece| out.extend_from_slice(piece.as_bytes()));
+        out.pop();
+        let is_first = out.last() == Some(&b'{');
+        Splice { out, is_first }
+    }
+
     /// Adds a key, which is written as it is between quotes, and gives the place for its value.
     pub fn key(&mut self, key: &str) -> &mut Vec<u8> {
         self.out.extend_from_slice(if self.is_first { b"\"" } else { b",\"" });

@@ -85,14 +85,13 @@ impl HttpSink for DatadogLogs {
         let text = sent.json();
         // Of the whole event, whatever part of it is sent.
         let known = event.semantics();
-        let mut object = Splice::open(out);
         let (mut service, mut source, mut hostname, mut tags) = (None, None, None, Vec::new());
-        let mut level = known.level();
-        for (key, value) in json::members(&text) {
+        let (mut own_time, mut own_status) = (None, None);
+        let mut object = Splice::open_with(out, &text, |name, value| {
             let field = Field::Json(value);
-            match key {
-                "timestamp" if field.as_timestamp().is_some() => {}
-                "timestamp" => object.key("_RESERVED_timestamp").extend_from_slice(value.as_bytes()),
+            match name {
+                "timestamp" => own_time = Some(field),
+                "status" => own_status = Some(field),
                 "host" => {}
                 "hostname" => hostname = Some(field.to_text()),
                 "service" => service = Some(value),
@@ -101,12 +100,21 @@ impl HttpSink for DatadogLogs {
                     tags.extend(json::elements(value).map(|tag| Field::Json(tag).to_text()));
                 }
                 "ddtags" => tags.push(field.to_text()),
-                "status" => match field.as_str().and_then(|word| Level::from_word(&word)) {
-                    Some(own) => level = level.or(Some(own)),
-                    None => object.key("_RESERVED_status").extend_from_slice(value.as_bytes()),
-                },
-                _ => object.key(key).extend_from_slice(value.as_bytes()),
+                _ => return false,
             }
+            true
+        });
+        let mut level = known.level();
+        let own_level = |field: Field<'_>| field.as_str().and_then(|word| Level::from_word(&word));
+        match own_status.map(|field| (own_level(field), field)) {
+            None => {}
+            Some((Some(own), _)) => level = level.or(Some(own)),
+            Some((None, field)) => {
+                object.key("_RESERVED_status").extend_from_slice(field.to_json().as_bytes())
+            }
+        }
+        if let Some(field) = own_time.filter(|field| field.as_timestamp().is_none()) {
+            object.key("_RESERVED_timestamp").extend_from_slice(field.to_json().as_bytes());
         }
         write_integer(known.timestamp().millis(), object.key("timestamp"));
         if let Some(level) = level {

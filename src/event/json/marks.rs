@@ -100,7 +100,7 @@ fn marks_of_few(bytes: &[u8]) -> u64 {
     }
 }
 
-fn is_mark(byte: u8) -> bool {
+pub(super) fn is_mark(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 

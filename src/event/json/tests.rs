@@ -166,6 +166,13 @@ proptest! {
     }
 
     #[test]
+    fn writes_short_strings_as_serde_json_does(text in "[\\PC\"\\\\\u{0}-\u{22}\u{7f}-\u{ff}]{0,18}") {
+        let mut out = Vec::new();
+        write_string(&text, &mut out);
+        prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+    }
+
+    #[test]
     fn without_leaves_out_what_is_unwanted(
         object in any_object(),
         unwanted in prop::collection::vec("[abc.]{0,2}", 0..4),
@@ -173,7 +180,7 @@ proptest! {
     ) {
         let text = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) }.unwrap();
         let mut left = String::new();
-        without(&text, |key| unwanted.iter().any(|name| name == key), &mut |piece| left.push_str(piece));
+        without(&text, |key, _| unwanted.iter().any(|name| name == key), &mut |piece| left.push_str(piece));
         let mut expected = object;
         expected.as_object_mut().unwrap().retain(|key, _| !unwanted.contains(key));
         prop_assert_eq!(serde_json::from_str::<Value>(&left).unwrap(), expected, "{}", left);
@@ -211,4 +218,19 @@ fn finds_several_paths_at_once_and_the_last_of_duplicates() {
     let mut found = [None::<&str>];
     Lookup::new([paths[0].clone()]).find(r#"{"a":{"b":1},"a":7}"#, &mut found);
     assert_eq!(found, [None]);
+}
+
+#[test]
+fn escapes_every_character_at_every_place_of_a_short_string() {
+    for length in 1..=17 {
+        for place in 0..length {
+            for byte in 0..128u8 {
+                let mut text = "x".repeat(length);
+                text.replace_range(place..=place, &char::from(byte).to_string());
+                let mut out = Vec::new();
+                write_string(&text, &mut out);
+                assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            }
+        }
+    }
 }

@@ -180,8 +180,13 @@ pub fn get<'a>(text: &'a str, path: &Path) -> Option<&'a str> {
 }
 
 /// The object without some of its root members, in pieces: each is given to `piece`, and together they are
-/// an object. What stands between two members that stay, stays as it is.
-pub fn without<'a>(text: &'a str, is_unwanted: impl Fn(&str) -> bool, piece: &mut impl FnMut(&'a str)) {
+/// an object. What stands between two members that stay, stays as it is. `is_unwanted` sees the name and
+/// the value of each.
+pub fn without<'a>(
+    text: &'a str,
+    mut is_unwanted: impl FnMut(&str, &'a str) -> bool,
+    piece: &mut impl FnMut(&'a str),
+) {
     let mut walk = Walk::new(text);
     let mut at = walk.space(walk.space(0) + 1);
     // The members in a row that stay, and whether any stayed before them.
@@ -197,7 +202,7 @@ pub fn without<'a>(text: &'a str, is_unwanted: impl Fn(&str) -> bool, piece: &mu
         let key = walk.key(at);
         let value_end = walk.value(key.value);
         let next = walk.comma(value_end);
-        if is_unwanted(&walk.name(&key)) {
+        if is_unwanted(&walk.name(&key), &text[key.value..value_end]) {
             flush(start, end);
             start = next;
         } else {

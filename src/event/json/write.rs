@@ -1,6 +1,6 @@
 //! Writing strings.
 
-use super::marks::Marks;
+use super::marks::{Marks, is_mark};
 use std::ops::Range;
 
 /// Appends `text` as a JSON string, quotes included.
@@ -14,6 +14,9 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
 pub fn write_escaped(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
+    if is_short_and_plain(bytes) {
+        return out.extend_from_slice(bytes);
+    }
     let mut marks = Marks::new(bytes);
     let mut written = 0;
     while let Some(at) = marks.next(written) {
@@ -32,6 +35,31 @@ pub fn write_escaped(text: &str, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&bytes[written..]);
+}
+
+/// Whether these are few bytes, as names and labels have, and none of them a mark: found with arithmetic on
+/// two words, which may overlap.
+#[inline]
+fn is_short_and_plain(bytes: &[u8]) -> bool {
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        bytes.len() <= 16 && !has_mark(u64::from_le_bytes(*first)) && !has_mark(u64::from_le_bytes(*last))
+    } else {
+        !bytes.iter().any(|byte| is_mark(*byte))
+    }
+}
+
+/// Whether one of the eight bytes is a mark. Each line sets the high bit of some byte if, and only if, one
+/// of them is: zero, in the first two, and less than a space, in the third.
+#[inline]
+fn has_mark(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let quotes = word ^ (ONES * b'"' as u64);
+    let backslashes = word ^ (ONES * b'\\' as u64);
+    let found = quotes.wrapping_sub(ONES) & !quotes
+        | backslashes.wrapping_sub(ONES) & !backslashes
+        | word.wrapping_sub(ONES * b' ' as u64) & !word;
+    found & HIGH != 0
 }
 
 /// Appends a part of the bytes. JSON in a string has an escape every few bytes: a copy of so few, whose

@@ -146,7 +146,7 @@ impl HttpSink for Loki {
         Algorithm::Snappy.into()
     }
 
-    /// What is joined here is not the body itself: see [`Entry`]. Its prefix is as long as what stands
+    /// What is joined here is not the body itself: see `Entry`. Its prefix is as long as what stands
     /// around the streams.
     fn framing(&self) -> Framing {
         Framing { prefix: b"{\"streams\":[]}".into(), ..Framing::CONCATENATED }
