@@ -255,17 +255,21 @@ async fn standard_input_goes_through_a_configuration_to_standard_output() {
                 [transforms.rename]\ntype='remap'\ninputs=['in']\nsource='.b = del(.a)'\n\
                 [sinks.out]\ntype='console'\ninputs=['rename']\nencoding.codec='json'\n";
     std::fs::write(&path, text).unwrap();
-    let mut command = command(&["run", "-c", path.to_str().unwrap()], &[]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"{\"a\":1}\nplain\n{\"a\":2}").await.unwrap();
-    drop(stdin);
-    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.unwrap().unwrap();
-    check(&output, 0, "{\"b\":1}\n", "sink out: received 3, delivered 3");
-    let lines = stdout(&output);
-    let lines: Vec<_> = lines.lines().collect();
-    assert_eq!((lines.len(), lines[2]), (3, "{\"b\":2}"));
-    assert!(lines[1].contains("\"message\":\"plain\""), "{}", lines[1]);
+    for threads in ["1", "3"] {
+        let mut command = command(&["run", "--threads", threads, "-c", path.to_str().unwrap()], &[]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"{\"a\":1}\nplain\n{\"a\":2}").await.unwrap();
+        drop(stdin);
+        let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.unwrap().unwrap();
+        check(&output, 0, "{\"b\":1}\n", "sink out: received 3, delivered 3");
+        let lines = stdout(&output);
+        let lines: Vec<_> = lines.lines().collect();
+        assert_eq!((lines.len(), lines[2]), (3, "{\"b\":2}"));
+        assert!(lines[1].contains("\"message\":\"plain\""), "{}", lines[1]);
+    }
+    let output = run(&["run", "--threads", "0"], &[]).await;
+    check(&output, 64, "", "--threads");
 }
 
 /// Starts `run` with these arguments and variables, and waits until its log has these words.

@@ -760,7 +760,13 @@ async fn http_requests(options: &str, lines: &[String]) -> Vec<Request> {
 
 #[tokio::test]
 async fn every_compression_is_undone() {
-    let lines = lines(50);
+    // Large bodies are compressed in threads of their own.
+    for count in [50, 2_000] {
+        every_compression_of(&lines(count)).await;
+    }
+}
+
+async fn every_compression_of(lines: &[String]) {
     let plain = format!("[{}]", lines.join(","));
     for (compression, encoding) in [
         ("'none'", None),
@@ -771,7 +777,7 @@ async fn every_compression_is_undone() {
         ("{algorithm = 'zstd', level = 'best'}", Some("zstd")),
         ("'snappy'", Some("snappy")),
     ] {
-        let requests = http_requests(&format!("compression = {compression}"), &lines).await;
+        let requests = http_requests(&format!("compression = {compression}"), lines).await;
         assert_eq!(requests[0].header("content-encoding"), encoding, "{compression}");
         assert_eq!(requests[0].text(), plain, "{compression}");
         assert_eq!(requests[0].raw_body.len() < plain.len() / 2, encoding.is_some(), "{compression}");
