@@ -4,6 +4,7 @@
 //! - `connection`: [`Connection`], one client that connects for ever
 //! - `link`: one open connection to one server
 //! - `connection_log`: what is said of it, and how often
+//! - `message`: [`Message`], its subject and [`Payload`]
 //! - `protocol`: bytes to operations
 //! - `servers`: [`Servers`], the list of URLs
 //! - `subject`: [`SubjectFilter`]
@@ -12,11 +13,13 @@ mod auth;
 mod connection;
 mod connection_log;
 mod link;
+mod message;
 pub mod protocol;
 mod servers;
 pub mod subject;
 
 pub use auth::{AuthError, NatsAuth};
-pub use connection::{Connection, ConnectionOptions, Message, Payload, TlsMode, TlsOptions};
+pub use connection::{Connection, ConnectionOptions, TlsMode, TlsOptions};
+pub use message::{Message, Payload};
 pub use servers::{Servers, ServersError};
 pub use subject::{SubjectError, SubjectFilter};

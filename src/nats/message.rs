@@ -1,0 +1,53 @@
+//! [`Message`]: what a server sends.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+/// A message as it came.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Which subscription it came on, from 0, in the order in which they were made.
+    pub subscription: usize,
+    /// Its subject.
+    pub subject: ByteString,
+    /// Its payload: like the subject a slice of the block that was read, so that to keep one is to keep
+    /// all of that.
+    pub payload: Payload,
+}
+
+/// What a message carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// UTF-8.
+    Text(ByteString),
+    /// Anything else.
+    Binary(Bytes),
+}
+
+impl Payload {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Payload::Text(text) => text.as_bytes(),
+            Payload::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Payload {
+        // A clone of the bytes is a reference to them.
+        ByteString::try_from(bytes.clone()).map_or(Payload::Binary(bytes), Payload::Text)
+    }
+}
+
+impl Message {
+    /// Gives the message memory of its own.
+    pub fn detach(&mut self) {
+        self.subject = String::from(&*self.subject).into();
+        self.payload = match &self.payload {
+            Payload::Text(text) => Payload::Text(String::from(&**text).into()),
+            Payload::Binary(bytes) => Payload::Binary(Bytes::copy_from_slice(bytes)),
+        };
+    }
+}
