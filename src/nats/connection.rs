@@ -12,7 +12,7 @@ use super::message::{Message, Payload};
 use super::protocol::{Op, parse, shown};
 use super::{NatsAuth, Servers};
 use crate::env::Env;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use bytestring::ByteString;
 use futures::FutureExt;
 use rand::seq::SliceRandom;
