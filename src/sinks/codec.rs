@@ -201,7 +201,7 @@ impl TimestampFormat {
 /// Appends the object as `key=value` pairs.
 fn write_logfmt(object: &str, out: &mut Vec<u8>) {
     let start = out.len();
-    flatten(object, ".", &mut |key, value| {
+    json::flatten(object, ".", &mut |key, value| {
         if out.len() > start {
             out.push(b' ');
         }
@@ -227,47 +227,6 @@ fn write_logfmt_text(text: &str, out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
-}
-
-/// Calls `leaf` for everything in the object that is not an object or array itself, with its keys, as they
-/// are written between quotes, joined by dots; `array` stands before an array's index and decides its form: `.` for `a.0`, `[`
-/// for `a[0]`. An empty object or array is a leaf.
-pub fn flatten<'a>(object: &'a str, array: &str, leaf: &mut dyn FnMut(&str, &'a str)) {
-    flatten_below(object, array, &mut String::new(), leaf);
-}
-
-fn flatten_below<'a>(value: &'a str, array: &str, key: &mut String, leaf: &mut dyn FnMut(&str, &'a str)) {
-    let length = key.len();
-    let mut is_leaf = true;
-    match value.as_bytes().first() {
-        Some(b'{') => {
-            for (name, inner) in json::members(value) {
-                is_leaf = false;
-                if length > 0 {
-                    key.push('.');
-                }
-                key.push_str(name);
-                flatten_below(inner, array, key, leaf);
-                key.truncate(length);
-            }
-        }
-        Some(b'[') => {
-            for (index, inner) in json::elements(value).enumerate() {
-                is_leaf = false;
-                key.push_str(array);
-                key.push_str(&index.to_string());
-                if array == "[" {
-                    key.push(']');
-                }
-                flatten_below(inner, array, key, leaf);
-                key.truncate(length);
-            }
-        }
-        _ => {}
-    }
-    if is_leaf && length > 0 {
-        leaf(key, value);
-    }
 }
 
 // === framing ===
@@ -532,18 +491,5 @@ mod tests {
             let error = config(options).unwrap_err();
             assert!(error.contains(words), "{options}: {error}");
         }
-    }
-
-    #[test]
-    fn flattens_both_ways() {
-        let seen = |array| {
-            let mut seen = Vec::new();
-            flatten(r#"{"a":{"b":[1,{"c":2}]},"e":[]}"#, array, &mut |key, value| {
-                seen.push(format!("{key}={value}"))
-            });
-            seen.join(" ")
-        };
-        assert_eq!(seen("["), "a.b[0]=1 a.b[1].c=2 e=[]");
-        assert_eq!(seen("."), "a.b.0=1 a.b.1.c=2 e=[]");
     }
 }

@@ -3,7 +3,7 @@
 //! Source: docs.honeycomb.io (events API): at most 5 MB in a request and 1 MB in an event, both
 //! uncompressed; the answer has a status for each event, in order.
 
-use super::codec::{EncodeError, Splice, Transformer, flatten};
+use super::codec::{EncodeError, Splice, Transformer};
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::verdict::{EntryVerdict, Verdict, shorten};
@@ -79,7 +79,7 @@ impl HttpSink for Honeycomb {
         time.write_rfc3339(out);
         out.extend_from_slice(b"\",\"data\":");
         let mut data = Splice::open(out);
-        flatten(&event.json(), "[", &mut |key, value| {
+        json::flatten(&event.json(), "[", &mut |key, value| {
             if !json::key_is(key, "timestamp") || Field::Json(value).as_timestamp().is_none() {
                 data.key(key).extend_from_slice(value.as_bytes());
             }

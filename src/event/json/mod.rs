@@ -5,16 +5,19 @@
 //! - `walk`: [`members`], [`get`] and the like walk text that has passed that check, and therefore look
 //!   only at brackets and quotes
 //! - `lookup`: [`Lookup`], several paths in one such walk
+//! - `flatten`: [`flatten`], the leaves of an object
 //! - `write`: strings with their escapes
 //! - `marks`: where strings end, sixty-four bytes at a time, for all three
 
 mod check;
+mod flatten;
 mod lookup;
 mod marks;
 mod walk;
 mod write;
 
 pub use check::{MAX_DEPTH, is_object};
+pub use flatten::flatten;
 pub use lookup::Lookup;
 pub use walk::{Members, elements, get, key_is, members, unescape, without};
 pub use write::{write_escaped, write_string};
