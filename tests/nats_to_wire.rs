@@ -623,6 +623,39 @@ async fn what_a_strange_server_says_does_no_harm() {
     .await;
 }
 
+/// What comes faster than a buffer holds is not dropped while the sink keeps up: each gets its turn, also in
+/// a single thread.
+#[tokio::test]
+async fn a_burst_larger_than_the_buffer_reaches_a_sink_that_keeps_up() {
+    in_time(async {
+        const EVENTS: u64 = 20_000;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let text = format!(
+            "sources.nats = {{type = 'nats', url = '{url}', connection_name = 'test', subject = 'logs.>', decoding.codec = 'json'}}
+             sinks.out = {{type = 'blackhole', inputs = ['nats'], buffer = {{max_events = 2000, when_full = 'drop_oldest'}}}}"
+        );
+        let config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
+        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut burst = b"PONG\r\n".to_vec();
+        for n in 0..EVENTS {
+            let (subject, event) = fly_event(n);
+            burst.extend_from_slice(format!("MSG {subject} 1 {}\r\n{event}\r\n", event.len()).as_bytes());
+        }
+        stream.write_all(b"INFO {}\r\n").await.unwrap();
+        stream.write_all(&burst).await.unwrap();
+        let books = running.books();
+        while books.snapshot().sinks[0].1.received < EVENTS {
+            tokio::task::yield_now().await;
+        }
+        drop(stream);
+        let report = running.stop(Duration::from_secs(5)).await;
+        assert_eq!(report.sinks[0].1.delivered, EVENTS, "{report}");
+    })
+    .await;
+}
+
 /// Our client and the library's see the same messages, whatever is published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_client_and_the_library_receive_the_same() {

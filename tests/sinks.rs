@@ -684,6 +684,49 @@ async fn golden_loki_as_json() {
     assert_eq!(body, json!({"streams": expected}));
 }
 
+#[tokio::test]
+async fn loki_labels_and_lines_of_unusual_events() {
+    let wildcard = "labels.'l_*' = '{{ labels }}'\nlabels.n = '{{ n }}'";
+    let same = "labels.'{{ a }}' = '1'\nlabels.'{{ b }}' = '2'";
+    // The options, the event, and its labels and line.
+    let rows = [
+        (wildcard, r#"{"n":1,"labels":{"a":"x","B":2}}"#, r#"{"l_a":"x","l_b":"2","n":"1"}"#, None),
+        // A string that looks like an object, and is none.
+        (wildcard, r#"{"n":1,"labels":"{\"a\""}"#, r#"{"n":"1"}"#, None),
+        (wildcard, r#"{"n":1,"labels":"{\"é"}"#, r#"{"n":"1"}"#, None),
+        (wildcard, r#"{"n":1,"labels":"{\"a\":3}"}"#, r#"{"l_a":"3","n":"1"}"#, None),
+        (wildcard, r#"{"n":1,"labels":{"a":"1","a":"2"}}"#, r#"{"l_a":"2","n":"1"}"#, None),
+        (same, r#"{"a":"x","b":"x"}"#, r#"{"x":"2"}"#, None),
+        ("labels.a = '{{ a }}'", r#"{"a":"x\/y"}"#, r#"{"a":"x/y"}"#, Some(r#"{"a":"x\/y"}"#)),
+        (
+            "labels.a = '{{ a }}'\nremove_label_fields = true",
+            r#"{"z":1, "timestamp":"2026-11-22T05:00:00Z","a":"x", "n":1.10}"#,
+            r#"{"a":"x"}"#,
+            Some(r#"{"z":1,"n":1.10}"#),
+        ),
+        (
+            "labels.a = '{{ a }}'\nencoding.codec = 'logfmt'",
+            r#"{"z":1,"timestamp":"2026-11-22T05:00:00Z","a":"x","n":18446744073709551616}"#,
+            r#"{"a":"x"}"#,
+            Some("z=1 a=x n=18446744073709551616"),
+        ),
+    ];
+    for (options, event, labels, line) in rows {
+        let codec = if options.contains("codec") { "" } else { "encoding.codec = 'json'\n" };
+        let server = HttpServer::start().await;
+        let sink = format!(
+            "[sinks.out]\ntype = 'loki'\ninputs = ['in']\nendpoint = '{}'\ncompression = 'none'\nbatch.timeout_secs = 0.05\n{codec}{options}",
+            server.url("")
+        );
+        check_books(&ship(&sink, &[event.to_owned()]).await, 1, 0, event);
+        let body = server.requests()[0].json();
+        assert_eq!(body["streams"][0]["stream"], serde_json::from_str::<Value>(labels).unwrap(), "{event}");
+        if let Some(line) = line {
+            assert_eq!(body["streams"][0]["values"][0][1], line, "{event}");
+        }
+    }
+}
+
 /// Vector sends the same messages; the capture is of its JSON, whose labels and lines these are.
 #[tokio::test]
 async fn golden_loki_as_protobuf() {

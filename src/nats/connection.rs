@@ -20,7 +20,7 @@ use rustls::pki_types::ServerName;
 use serde::Serialize;
 use snafu::{OptionExt, ResultExt};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,7 +207,12 @@ impl Connection {
         addresses.shuffle(&mut rand::rng());
         let mut link = NoAddressSnafu { host: &host }.fail();
         for address in addresses {
-            link = within(CONNECT_TIMEOUT, self.open_address(&host, address)).await;
+            let stream =
+                within(CONNECT_TIMEOUT, async { TcpStream::connect(address).await.context(IoSnafu) });
+            link = match stream.await {
+                Ok(stream) => within(CONNECT_TIMEOUT, self.sign_in(&host, stream)).await,
+                Err(error) => Err(error),
+            };
             if link.is_ok() {
                 break;
             }
@@ -215,8 +220,7 @@ impl Connection {
         link
     }
 
-    async fn open_address(&mut self, host: &str, address: SocketAddr) -> Result<Link, LinkError> {
-        let stream = TcpStream::connect(address).await.context(IoSnafu)?;
+    async fn sign_in(&mut self, host: &str, stream: TcpStream) -> Result<Link, LinkError> {
         stream.set_nodelay(true).context(IoSnafu)?;
         let (mut link, info) = self.greet(host, Link::new(Box::new(stream))).await?;
         let env = &self.options.env;

@@ -31,7 +31,8 @@ pub(super) struct Link {
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// How long a server may take from the first packet to its answer to our `PING`.
+/// How long a connection may take to be there, and then the server from its first packet to its answer to
+/// our `PING`.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long its `INFO` may take. A server that wants TLS first lets us wait for it, and a limit below that
 /// for everything lets the log say so.

@@ -110,8 +110,8 @@ impl Batch {
         self.body.clone()
     }
 
-    /// Answers for all its events.
-    pub(super) fn settle(mut self, outcome: Outcome) {
+    /// Answers for all its events. A batch that is dropped without it counts as unanswered.
+    pub fn settle(mut self, outcome: Outcome) {
         self.receipts.settle(outcome);
     }
 

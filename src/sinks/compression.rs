@@ -154,7 +154,7 @@ impl Compression {
     /// libdeflate compresses a whole buffer at once, two to three times faster than zlib does it in a
     /// stream.
     fn deflate(self, body: &[u8]) -> Result<Vec<u8>, libdeflater::CompressionError> {
-        let level = i32::try_from(self.level.unwrap_or(DEFLATE_LEVEL)).unwrap_or(1);
+        let level = i32::try_from(self.level.unwrap_or(DEFLATE_LEVEL)).unwrap_or_default();
         let level = libdeflater::CompressionLvl::new(level).unwrap_or_default();
         let mut compressor = libdeflater::Compressor::new(level);
         let is_gzip = self.algorithm == Algorithm::Gzip;

@@ -20,7 +20,7 @@ use http::{Request, Response};
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -40,6 +40,7 @@ pub(super) struct Shared<S> {
     pub(super) headers: Vec<(HeaderName, Template)>,
     pub(super) controller: Controller,
     pub(super) rate_limit: RateLimit,
+    pub(super) processors: Arc<Semaphore>,
     pub(super) options: HttpOptions,
     /// No request begins before: the destination has asked for a pause with `Retry-After`.
     pub(super) not_before: Mutex<Option<Instant>>,
@@ -105,12 +106,23 @@ const MAX_BYTES_UNDER_WAY: usize = 16 << 20;
 /// Bytes of a body that are worth a thread for its compression: with gzip, a fifth of a millisecond.
 const LARGE_BODY: usize = 64 << 10;
 
-/// Does work in a thread for such work, as many at once as there are processors.
-async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    static PROCESSORS: LazyLock<Semaphore> =
-        LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)));
+/// For each sink, work in as many threads at once as there are processors.
+pub(super) fn processors() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)))
+}
+
+/// Does work in a thread for such work.
+async fn offload<T: Send + 'static>(
+    processors: Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     // Nobody closes it; should somebody, more threads than processors are no harm.
-    let _permit = PROCESSORS.acquire().await.ok();
+    let permit = processors.acquire_owned().await.ok();
+    let work = move || {
+        let done = work();
+        drop(permit);
+        done
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -315,7 +327,8 @@ impl<S: HttpSink> Shared<S> {
             let request = shared.request(&batch);
             (batch, request)
         };
-        let (batch, request) = if is_long { offload(make).await } else { make() };
+        let (batch, request) =
+            if is_long { offload(Arc::clone(&self.processors), make).await } else { make() };
         match request {
             Ok(request) => Some((batch, request)),
             Err(error) => {

@@ -126,7 +126,7 @@ impl StreamSink for FileSink {
                 (path, self.encode(events, &mut receipts), receipts)
             });
             for (path, out, mut receipts) in encoded.collect::<Vec<_>>() {
-                receipts.settle(match self.append(&path, &out).await {
+                receipts.settle(match self.append(&path, out).await {
                     Ok(()) => Outcome::Delivered,
                     Err(_) => Outcome::Rejected,
                 });
@@ -165,9 +165,10 @@ impl FileSink {
     ///
     /// # Errors
     /// If there can never be a file of this name.
-    async fn append(&mut self, path: &str, out: &[u8]) -> io::Result<()> {
+    async fn append(&mut self, path: &str, out: Vec<u8>) -> io::Result<()> {
         let mut backoff = Backoff::new(&RequestConfig::default());
-        while let Err(error) = self.try_append(path, out).await {
+        let packed = self.config.compression.compress(out.into()).map_err(io::Error::other)?;
+        while let Err(error) = self.try_append(path, &packed).await {
             // Perhaps it is the number of open files.
             self.open.clear();
             if is_hopeless(error.kind()) {
@@ -184,8 +185,7 @@ impl FileSink {
         Ok(())
     }
 
-    async fn try_append(&mut self, path: &str, out: &[u8]) -> io::Result<()> {
-        let packed = self.config.compression.compress(out.to_vec().into()).map_err(io::Error::other)?;
+    async fn try_append(&mut self, path: &str, packed: &[u8]) -> io::Result<()> {
         if self.open.len() >= MAX_OPEN {
             self.open.clear();
         }
@@ -202,7 +202,7 @@ impl FileSink {
         };
         let OpenFile { mut file, length, .. } = open;
         let written = async {
-            file.write_all(&packed).await?;
+            file.write_all(packed).await?;
             file.flush().await
         };
         if let Err(error) = written.await {

@@ -80,6 +80,10 @@ impl HttpSink for Honeycomb {
         out.extend_from_slice(b"\",\"data\":");
         let mut data = Splice::open(out);
         json::flatten(&event.json(), "[", &mut |key, value| {
+            // No column has an empty name.
+            if key.is_empty() {
+                return;
+            }
             if !json::key_is(key, "timestamp") || Field::Json(value).as_timestamp().is_none() {
                 data.key(key).extend_from_slice(value.as_bytes());
             }

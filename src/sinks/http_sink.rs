@@ -6,7 +6,7 @@
 use super::batch::{Batch, BatchConfig, BatchLimits, Partition};
 use super::codec::{EncodeError, Framing};
 use super::compression::{Algorithm, Compression};
-use super::delivery::{RunningHttpSink, Shared};
+use super::delivery::{RunningHttpSink, Shared, processors};
 use super::request::{Controller, RateLimit, RequestConfig};
 use super::verdict::{Verdict, describe, hide_secrets};
 use crate::config::{Error, Healthcheck, Result, SinkConfig, SinkContext, StreamSink};
@@ -258,6 +258,7 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             headers: self.headers.clone(),
             controller: Controller::new(&self.options.request),
             rate_limit: RateLimit::new(&self.options.request),
+            processors: processors(),
             options: self.options.clone(),
             not_before: Mutex::new(None),
             retry_log: LogLimit::every_10_s(),

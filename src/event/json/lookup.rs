@@ -53,6 +53,9 @@ impl Lookup {
 
     /// The values at the paths in checked text: `found[i]` becomes the text of the one at `paths()[i]`. Of
     /// duplicate keys the last one counts.
+    ///
+    /// # Panics
+    /// If `found` has less room than there are paths.
     pub fn find<'a, T: From<&'a str>>(&self, text: &'a str, found: &mut [Option<T>]) {
         let mut walk = Walk::new(text);
         let start = walk.space(0);

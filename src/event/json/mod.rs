@@ -7,7 +7,7 @@
 //! - `lookup`: [`Lookup`], several paths in one such walk
 //! - `flatten`: [`flatten`], the leaves of an object
 //! - `write`: strings with their escapes
-//! - `marks`: where strings end, sixty-four bytes at a time, for all three
+//! - `marks`: where strings end, sixty-four bytes at a time, for all of them
 
 mod check;
 mod flatten;

@@ -180,7 +180,7 @@ pub fn get<'a>(text: &'a str, path: &Path) -> Option<&'a str> {
 }
 
 /// The object without some of its root members, in pieces: each is given to `piece`, and together they are
-/// an object. What stands between two members that stay, stays as it is. `is_unwanted` sees the name and
+/// an object: an empty one, if the text is none. What stands between two members that stay, stays as it is. `is_unwanted` sees the name and
 /// the value of each.
 pub fn without<'a>(
     text: &'a str,
@@ -188,7 +188,11 @@ pub fn without<'a>(
     piece: &mut impl FnMut(&'a str),
 ) {
     let mut walk = Walk::new(text);
-    let mut at = walk.space(walk.space(0) + 1);
+    let first = walk.space(0);
+    if walk.byte(first) != Some(b'{') {
+        return piece("{}");
+    }
+    let mut at = walk.space(first + 1);
     // The members in a row that stay, and whether any stayed before them.
     let (mut start, mut end, mut has_more) = (at, at, false);
     let mut flush = |start: usize, end: usize| {

@@ -92,6 +92,8 @@ impl Pairs {
             };
             if let [Some(Field::Json(json))] = value_fields
                 && json.starts_with('"')
+                // The same text with other escapes is the same label.
+                && !json.contains('\\')
                 && value.as_field().is_some()
                 && !is_wildcard
             {
@@ -101,6 +103,10 @@ impl Pairs {
             let Ok(value) = value.render_fields(value_fields, time) else { continue };
             if !is_wildcard {
                 plain.push(Label::new(name, value));
+                continue;
+            }
+            // A string may say that it is an object, and be none.
+            if !json::is_object(&value) {
                 continue;
             }
             for (key, inner) in json::members(&value) {
@@ -115,7 +121,14 @@ impl Pairs {
         expanded.retain(|label| !plain.iter().any(|other| other.name == label.name));
         plain.extend(expanded);
         plain.sort_by(|a, b| a.name.cmp(&b.name));
-        plain.dedup_by(|a, b| a.name == b.name);
+        // Of several, the last one counts.
+        plain.dedup_by(|later, earlier| {
+            let is_same = later.name == earlier.name;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
         plain
     }
 }

@@ -295,6 +295,10 @@ impl Loki {
         let mut line = Vec::new();
         if self.encoding.codec == Codec::Text || removed.is_empty() {
             self.encoding.encode(event, &mut line);
+        } else if only_root_fields {
+            let mut event = event.without_receipts();
+            event.remove_root_fields(removed.iter().filter_map(Path::as_root_field));
+            self.encoding.encode(&event, &mut line);
         } else {
             let mut event = event.without_receipts();
             let value = event.value_mut();
