@@ -20,6 +20,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
 use labels::{Label, Pairs, write_object, write_selector};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
@@ -69,6 +70,8 @@ struct Prepared {
     /// The fields of both.
     lookup: Lookup,
     removed: Vec<Path>,
+    /// Whether all of these are fields of the root, which can be taken out of text.
+    removes_only_root_fields: bool,
     /// The time of the last entry of each stream, where the order counts.
     last: Mutex<HashMap<Vec<u8>, Timestamp>>,
 }
@@ -133,7 +136,15 @@ impl HttpSink for Loki {
         }
         let is_protobuf = compression.algorithm == Algorithm::Snappy;
         let lookup = Lookup::new(labels.paths().chain(metadata.paths()).cloned());
-        self.prepared = Prepared { is_protobuf, labels, metadata, lookup, removed, last: Mutex::default() };
+        self.prepared = Prepared {
+            is_protobuf,
+            labels,
+            metadata,
+            lookup,
+            removes_only_root_fields: removed.iter().all(|path| path.as_root_field().is_some()),
+            removed,
+            last: Mutex::default(),
+        };
         Ok(())
     }
 
@@ -286,27 +297,26 @@ impl HttpSink for Loki {
 impl Loki {
     /// Gives the line to `piece`, in one piece or several.
     fn write_line(&self, event: &LogEvent, piece: &mut impl FnMut(&str)) {
-        let removed = &self.prepared.removed;
-        let only_root_fields = removed.iter().all(|path| path.as_root_field().is_some());
-        if self.encoding.is_plain_json() && only_root_fields {
+        let Prepared { removed, removes_only_root_fields, .. } = &self.prepared;
+        if self.encoding.is_plain_json() && *removes_only_root_fields {
             let names = || removed.iter().filter_map(Path::as_root_field);
             return event.json_without(|key| names().any(|name| name == key), piece);
         }
-        let mut line = Vec::new();
-        if self.encoding.codec == Codec::Text || removed.is_empty() {
-            self.encoding.encode(event, &mut line);
-        } else if only_root_fields {
+        let mut sent = Cow::Borrowed(event);
+        if self.encoding.codec != Codec::Text && !removed.is_empty() {
             let mut event = event.without_receipts();
-            event.remove_root_fields(removed.iter().filter_map(Path::as_root_field));
-            self.encoding.encode(&event, &mut line);
-        } else {
-            let mut event = event.without_receipts();
-            let value = event.value_mut();
-            for path in removed {
-                value.remove(&path.to_vrl(), true);
+            if *removes_only_root_fields {
+                event.remove_root_fields(removed.iter().filter_map(Path::as_root_field));
+            } else {
+                let value = event.value_mut();
+                for path in removed {
+                    value.remove(&path.to_vrl(), true);
+                }
             }
-            self.encoding.encode(&event, &mut line);
+            sent = Cow::Owned(event);
         }
+        let mut line = Vec::new();
+        self.encoding.encode(&sent, &mut line);
         piece(&String::from_utf8_lossy(&line));
     }
 
