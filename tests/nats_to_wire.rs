@@ -7,12 +7,14 @@ use log_shipper::config::{Config, Registry, from_environment, generate};
 use log_shipper::env::Env;
 use log_shipper::topology::{DropReason, RunningTopology, Topology, TopologyOptions, WhenFull};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply, Request};
 use support::nats_server::{NatsServer, Options, TlsFiles};
 use support::publisher::{Publisher, fly_event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio_rustls::LazyConfigAcceptor;
 
 /// No test takes longer than this; a machine under load still passes.
@@ -48,6 +50,18 @@ const LINES: &str = "
     batch.timeout_secs = 0.05
     request.retry_initial_backoff_secs = 0.01
 ";
+
+/// The same with more options of the source.
+fn lines_with(options: &str) -> String {
+    LINES.replace("[sinks.http]", &format!("{options}\n[sinks.http]"))
+}
+
+/// A server of one's own, and its address.
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
 
 /// Starts what the environment says.
 async fn start_from_environment(pairs: &[(&str, &str)]) -> RunningTopology {
@@ -170,7 +184,7 @@ async fn signs_in(options: Options, source: &str, url: impl Fn(&NatsServer) -> S
     in_time(async {
         let nats = NatsServer::with(options.clone()).await;
         let http = HttpServer::start().await;
-        let text = LINES.replace("[sinks.http]", &format!("{source}\n[sinks.http]"));
+        let text = lines_with(source);
         let mut running = start(&text, &url(&nats), &http, env).await;
         nats.wait_for_subscription("logs.>").await;
         let client = client(&nats, &options).await;
@@ -297,18 +311,17 @@ async fn waits_for_a_server_that_would_like_tls_first() {
 #[tokio::test]
 async fn a_server_of_the_cluster_is_learned_inside_tls_and_met_with_tls_first() {
     in_time(async {
-        let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
-        let (first, second) = (bind().await.unwrap(), bind().await.unwrap());
+        let ((first, address), (second, other_address)) = (listen().await, listen().await);
         let certificates = Certificates::generate();
         let http = HttpServer::start().await;
         let tls = format!("tls_first = true\ntls.ca_file = '{}'", certificates.ca.display());
-        let url = format!("nats://localhost:{}", first.local_addr().unwrap().port());
-        let text = LINES.replace("[sinks.http]", &format!("{tls}\n[sinks.http]"));
+        let url = format!("nats://localhost:{}", address.port());
+        let text = lines_with(&tls);
         let _running = start(&text, &url, &http, Env::default()).await;
 
         let (stream, _) = first.accept().await.unwrap();
         let mut stream = certificates.acceptor().accept(stream).await.unwrap();
-        let info = format!("INFO {{\"connect_urls\":[\"{}\"]}}\r\n", second.local_addr().unwrap());
+        let info = format!("INFO {{\"connect_urls\":[\"{}\"]}}\r\n", other_address);
         stream.write_all(info.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
 
@@ -322,10 +335,10 @@ async fn a_server_of_the_cluster_is_learned_inside_tls_and_met_with_tls_first() 
 #[tokio::test]
 async fn a_server_that_does_not_begin_with_tls_hears_nothing_but_the_handshake() {
     in_time(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (listener, address) = listen().await;
         let http = HttpServer::start().await;
-        let text = LINES.replace("[sinks.http]", "tls_first = true\n[sinks.http]");
-        let url = format!("nats://user:password@{}", listener.local_addr().unwrap());
+        let text = lines_with("tls_first = true");
+        let url = format!("nats://user:password@{address}");
         let _running = start(&text, &url, &http, Env::default()).await;
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"INFO {\"server_id\":\"x\"}\r\n").await.unwrap();
@@ -342,11 +355,10 @@ async fn a_server_that_does_not_begin_with_tls_hears_nothing_but_the_handshake()
 #[tokio::test]
 async fn the_handshake_shows_the_name_that_is_expected() {
     in_time(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (listener, address) = listen().await;
         let http = HttpServer::start().await;
-        let tls = "tls_first = true\ntls.server_name = 'nats.example'";
-        let text = LINES.replace("[sinks.http]", &format!("{tls}\n[sinks.http]"));
-        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let text = lines_with("tls_first = true\ntls.server_name = 'nats.example'");
+        let url = format!("nats://{address}");
         let _running = start(&text, &url, &http, Env::default()).await;
         let (stream, _) = listener.accept().await.unwrap();
         assert_eq!(shown_name(stream).await.as_deref(), Some("nats.example"));
@@ -372,7 +384,7 @@ async fn refuses_a_server_that_it_does_not_trust() {
             format!("tls.ca_file = '{}'\ntls.server_name = 'other.example'", certificates.ca.display()),
         ];
         for tls in cases {
-            let text = LINES.replace("[sinks.http]", &format!("{tls}\n[sinks.http]"));
+            let text = lines_with(&tls);
             let running =
                 start(&text, &nats.url().replace("127.0.0.1", "localhost"), &http, Env::default()).await;
             // The server says in its log that the handshake failed; nobody has subscribed.
@@ -590,8 +602,8 @@ async fn a_subject_that_is_forbidden_does_not_keep_the_others_from_working() {
 #[tokio::test]
 async fn what_a_strange_server_says_does_no_harm() {
     in_time(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let (listener, address) = listen().await;
+        let url = format!("nats://{address}");
         let http = HttpServer::start().await;
         let mut running = start(LINES, &url, &http, Env::default()).await;
         let answers: [&[u8]; 6] = [
@@ -629,8 +641,8 @@ async fn what_a_strange_server_says_does_no_harm() {
 async fn a_burst_larger_than_the_buffer_reaches_a_sink_that_keeps_up() {
     in_time(async {
         const EVENTS: u64 = 20_000;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let (listener, address) = listen().await;
+        let url = format!("nats://{address}");
         let text = format!(
             "sources.nats = {{type = 'nats', url = '{url}', connection_name = 'test', subject = 'logs.>', decoding.codec = 'json'}}
              sinks.out = {{type = 'blackhole', inputs = ['nats'], buffer = {{max_events = 2000, when_full = 'drop_oldest'}}}}"
