@@ -39,7 +39,7 @@
 //! 7. [`http`]: the socket
 //!
 //! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`providers`]
-//! (which secrets switch on which destination), [`template`], [`transforms`], [`finalizer`],
+//! (which secrets switch on which destination), [`healthcheck`], [`template`], [`transforms`], [`finalizer`],
 //! [`secret`], [`tls`], [`env`](mod@env), [`nats`], and [`cli`].
 //!
 //! # Invariants
@@ -62,6 +62,7 @@ pub mod config;
 pub mod env;
 pub mod event;
 pub mod finalizer;
+pub mod healthcheck;
 pub mod http;
 mod log_limit;
 pub mod nats;

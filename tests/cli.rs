@@ -397,7 +397,12 @@ async fn an_unhealthy_destination_keeps_it_from_starting_only_if_told_so() {
     std::fs::write(&path, text).unwrap();
     let path = path.to_str().unwrap();
     let output = run(&["run", "-c", path, "--require-healthy"], &[]).await;
-    check(&output, 78, "", "sinks.honeycomb: healthcheck failed: Honeycomb does not know the key");
+    check(
+        &output,
+        78,
+        "",
+        "sinks.honeycomb: healthcheck failed: the destination does not accept our credentials",
+    );
     assert!(!stderr(&output).contains("s3cr3t"), "{}", stderr(&output));
     check(&run(&["run", "-c", path], &[]).await, 0, "", "");
 }

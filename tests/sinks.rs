@@ -275,8 +275,18 @@ fn every_sink_has_its_rows() {
 }
 
 /// The files of `src/sinks` that are no destinations.
-const KERNEL: &[&str] =
-    &["auth", "batch", "codec", "compression", "delivery", "http_sink", "mod", "request", "verdict"];
+const KERNEL: &[&str] = &[
+    "auth",
+    "batch",
+    "codec",
+    "compression",
+    "delivery",
+    "http_sink",
+    "mod",
+    "request",
+    "truncate",
+    "verdict",
+];
 
 #[test]
 fn every_file_of_a_component_is_registered() {
@@ -857,6 +867,33 @@ async fn batches_are_as_large_as_allowed_and_no_larger() {
             }
         }
         assert_eq!(sent, lines.len(), "{options}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_cut_or_rejected() {
+    let long = |n: u64, text: &str| json!({"n": n, "message": text}).to_string();
+    let lines = [
+        long(0, "short"),
+        long(1, &"é\"".repeat(200)),
+        format!(r#"{{"n":2,"other":"{}"}}"#, "x".repeat(300)),
+    ];
+    for (options, delivered, truncated) in [
+        ("", 3, 0),
+        ("batch.max_event_bytes = 200", 2, 1),
+        ("batch = {max_event_bytes = 200, when_event_too_large = 'reject'}", 1, 0),
+    ] {
+        let server = HttpServer::start().await;
+        let report = ship(&http(&server, options), &lines).await;
+        check_books(&report, delivered, 3 - delivered, options);
+        assert_eq!(books(&report, "out").truncated, truncated, "{options}");
+        let sent = events(&server.requests()[0]);
+        assert_eq!(sent.len() as u64, delivered, "{options}");
+        if truncated == 1 {
+            let message = sent[1]["message"].as_str().unwrap();
+            assert!(message.starts_with("é\"é\"") && message.ends_with(" bytes]"), "{message}");
+            assert!((150..=200).contains(&sent[1].to_string().len()), "{message}");
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub use registry::{ComponentInfo, ComponentKind, Registry};
 
 use crate::env::Env;
 use crate::event::LogEvent;
+use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
 use crate::secret::SensitiveString;
 use crate::topology::{BufferReceiver, BufferSettings, Capacity, SourceSender, WhenFull};
@@ -40,9 +41,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A running source: it ends when it is told to, or when its input ends.
 pub type Source = BoxFuture<'static, Result<()>>;
-
-/// One look at a destination: does it answer, does it know us? `None` where there is nothing to ask.
-pub type Healthcheck = Option<BoxFuture<'static, Result<()>>>;
 
 /// The configuration of a source.
 #[async_trait]
@@ -97,11 +95,11 @@ pub trait Transform: Send {
 
 /// The configuration of a sink.
 pub trait SinkConfig: Debug + Send + Sync {
-    /// Makes the sink and its healthcheck. Does not wait for the network.
+    /// Makes the sink and its healthcheck, where there is something to ask. Does not wait for the network.
     ///
     /// # Errors
     /// If the configuration cannot work.
-    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)>;
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)>;
 }
 
 /// What a sink is given.
@@ -113,6 +111,8 @@ pub struct SinkContext {
     pub proxy: ProxyConfig,
     /// The options of the sink's healthcheck.
     pub healthcheck: HealthcheckConfig,
+    /// The environment, for credentials that a vendor's own rules find there.
+    pub env: Env,
 }
 
 /// A running sink.

@@ -146,6 +146,23 @@ impl LogEvent {
         }
     }
 
+    /// A copy to be written somewhere, with this text as its message.
+    pub fn with_message(&self, text: &str) -> LogEvent {
+        let mut event = self.without_receipts();
+        match &mut event.body {
+            Body::Value(value) => drop(value.insert(&Path::root_field("message").to_vrl(), text)),
+            Body::Raw(body) => {
+                let mut message = Vec::with_capacity(text.len() + 2);
+                json::write_string(text, &mut message);
+                let message = String::from_utf8_lossy(&message);
+                let replaced =
+                    |(key, value)| (key, if json::key_is(key, "message") { &*message } else { value });
+                *body = join_members(json::members(body).map(replaced)).into();
+            }
+        }
+        event
+    }
+
     /// Takes the finalizers out: who does so answers them.
     pub fn take_finalizers(&mut self) -> EventFinalizers {
         std::mem::take(&mut self.finalizers)

@@ -1,8 +1,9 @@
 //! Batches: events encoded straight into the body they will be sent in.
 
 use super::codec::Framing;
+use super::truncate::Oversized;
 use crate::config::Seconds;
-use crate::event::LogEvent;
+use crate::event::{LogEvent, Timestamp};
 use crate::topology::{Outcome, Receipts, SinkCounts};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -21,8 +22,8 @@ pub struct BatchLimits {
     pub max_events: usize,
     /// The age of its first event.
     pub timeout: Duration,
-    /// Bytes of one encoded event; a larger one is rejected. Default: no limit, so that an event
-    /// larger than a batch is sent alone.
+    /// Bytes of one encoded event; of a larger one the message is cut, or it is rejected. Default: no limit,
+    /// so that an event larger than a batch is sent alone.
     pub max_event_bytes: usize,
 }
 
@@ -46,6 +47,11 @@ pub struct BatchConfig {
     pub max_events: Option<usize>,
     /// Seconds after its first event at which a batch is sent, full or not.
     pub timeout_secs: Option<Seconds>,
+    /// Bytes of one encoded event (log-shipper's own option). Default: what the vendor takes.
+    pub max_event_bytes: Option<usize>,
+    /// What becomes of a larger one (log-shipper's own option). Default: its message is cut.
+    #[serde(default)]
+    pub when_event_too_large: Oversized,
 }
 
 impl BatchConfig {
@@ -66,7 +72,12 @@ impl BatchConfig {
             max_bytes: limit("max_bytes", self.max_bytes, default.max_bytes, vendor.0)?,
             max_events: limit("max_events", self.max_events, default.max_events, vendor.1)?,
             timeout: self.timeout_secs.map_or(default.timeout, |seconds| seconds.0),
-            max_event_bytes: default.max_event_bytes,
+            max_event_bytes: limit(
+                "max_event_bytes",
+                self.max_event_bytes,
+                default.max_event_bytes,
+                usize::MAX,
+            )?,
         })
     }
 }
@@ -77,6 +88,8 @@ pub type Partition = Vec<String>;
 /// Encoded events on their way: a body, and where in it each entry stands.
 #[derive(Debug)]
 pub struct Batch {
+    id: u128,
+    time: Timestamp,
     partition: Partition,
     framing: Arc<Framing>,
     body: Bytes,
@@ -85,6 +98,17 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A number of its own, made at random; the halves of a split batch, and what a partial answer leaves of
+    /// one, have others.
+    pub fn id(&self) -> u128 {
+        self.id
+    }
+
+    /// When its first event happened.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
     /// What its events have in common.
     pub fn partition(&self) -> &[String] {
         &self.partition
@@ -119,12 +143,13 @@ impl Batch {
     pub(super) fn settle_each(mut self, judge: impl Fn(usize) -> Option<Outcome>) -> Batch {
         let kept: Vec<_> = (0..self.len()).filter(|index| judge(*index).is_none()).collect();
         self.receipts.settle_each(&judge);
-        let mut rest = OpenBatch::new(self.partition.clone(), Arc::clone(&self.framing), self.body.len());
+        let mut rest =
+            OpenBatch::new(self.partition.clone(), Arc::clone(&self.framing), self.time, self.body.len());
         for index in &kept {
             rest.add(&self.body[self.entries[*index].clone()]);
         }
         let (body, entries) = rest.finish_body();
-        Batch { body, entries, ..self }
+        Batch { id: rand::random(), body, entries, ..self }
     }
 
     /// The first and the second half; of a single event, nothing is left for the second.
@@ -132,17 +157,10 @@ impl Batch {
         let middle = self.len().div_ceil(2);
         let second_receipts = self.receipts.split_off(middle);
         let half = |entries: &[Range<usize>], receipts| {
-            let mut open =
-                OpenBatch::new(self.partition.clone(), Arc::clone(&self.framing), self.body.len() / 2);
+            let (partition, framing) = (self.partition.clone(), Arc::clone(&self.framing));
+            let mut open = OpenBatch::new(partition, framing, self.time, self.body.len() / 2);
             entries.iter().for_each(|range| open.add(&self.body[range.clone()]));
-            let (body, entries) = open.finish_body();
-            Batch {
-                partition: self.partition.clone(),
-                framing: Arc::clone(&self.framing),
-                body,
-                entries,
-                receipts,
-            }
+            open.finish(receipts)
         };
         let (first, second) = self.entries.split_at(middle);
         let second = half(second, second_receipts);
@@ -154,6 +172,7 @@ impl Batch {
 /// A batch that still takes events.
 #[derive(Debug)]
 struct OpenBatch {
+    time: Timestamp,
     partition: Partition,
     framing: Arc<Framing>,
     body: Vec<u8>,
@@ -161,10 +180,10 @@ struct OpenBatch {
 }
 
 impl OpenBatch {
-    fn new(partition: Partition, framing: Arc<Framing>, capacity: usize) -> OpenBatch {
+    fn new(partition: Partition, framing: Arc<Framing>, time: Timestamp, capacity: usize) -> OpenBatch {
         let mut body = Vec::with_capacity(capacity);
         body.extend_from_slice(&framing.prefix);
-        OpenBatch { partition, framing, body, entries: Vec::new() }
+        OpenBatch { time, partition, framing, body, entries: Vec::new() }
     }
 
     fn separate(&mut self) {
@@ -190,9 +209,9 @@ impl OpenBatch {
     }
 
     fn finish(self, receipts: Receipts) -> Batch {
-        let (partition, framing) = (self.partition.clone(), Arc::clone(&self.framing));
+        let (time, partition, framing) = (self.time, self.partition.clone(), Arc::clone(&self.framing));
         let (body, entries) = self.finish_body();
-        Batch { partition, framing, body, entries, receipts }
+        Batch { id: rand::random(), time, partition, framing, body, entries, receipts }
     }
 }
 
@@ -204,6 +223,8 @@ pub struct Batcher {
     counts: Arc<SinkCounts>,
     /// Looked into for every event, hence the quick hash.
     open: HashMap<Partition, Opened, RandomState>,
+    /// The bytes of all open bodies.
+    open_bytes: usize,
     /// The size of the last full batch: what the next one will need.
     usual_size: usize,
 }
@@ -218,6 +239,10 @@ struct Opened {
 /// How many batches are open at once; the oldest makes room for one more, so that a template that is
 /// different for every event costs requests, and not memory.
 const MAX_OPEN: usize = 1000;
+
+/// How many bytes all open batches have together; the largest makes room. So many prefixes of objects that
+/// are filled for minutes take a bounded piece of memory, and the objects are as large as that allows.
+const MAX_OPEN_BYTES: usize = 32 << 20;
 
 /// An event did not get into a batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -236,7 +261,8 @@ pub enum PushError {
 impl Batcher {
     /// No batches yet; events that get into none are counted in these books.
     pub fn new(limits: BatchLimits, framing: Framing, counts: Arc<SinkCounts>) -> Batcher {
-        Batcher { limits, framing: Arc::new(framing), counts, open: HashMap::default(), usual_size: 4 << 10 }
+        let framing = Arc::new(framing);
+        Batcher { limits, framing, counts, open: HashMap::default(), open_bytes: 0, usual_size: 4 << 10 }
     }
 
     /// Encodes an event into the open batch of its partition, and hands every batch that is full then
@@ -260,11 +286,13 @@ impl Batcher {
         // Room for a whole batch, but not for many of them at once.
         let room = if self.open.is_empty() { self.usual_size } else { 4 << 10 };
         let opened = self.open.entry(partition).or_insert_with_key(|partition| Opened {
-            batch: OpenBatch::new(partition.clone(), Arc::clone(&self.framing), room),
+            batch: OpenBatch::new(partition.clone(), Arc::clone(&self.framing), event.timestamp(), room),
             receipts: Receipts::new(Arc::clone(&self.counts)),
             since: Instant::now(),
         });
         let mark = opened.batch.body.len();
+        // A batch without entries has just been opened.
+        let counted = if opened.batch.entries.is_empty() { 0 } else { mark };
         opened.batch.separate();
         let start = opened.batch.body.len();
         let encoded = encode(&event, &mut opened.batch.body).map_err(PushError::Encode);
@@ -283,11 +311,8 @@ impl Batcher {
         }
         if opened.batch.finished_len() > limits.max_bytes && !opened.batch.entries.is_empty() {
             // It does not fit any more: it becomes the first of the next batch.
-            let mut next = OpenBatch::new(
-                opened.batch.partition.clone(),
-                Arc::clone(&self.framing),
-                opened.batch.body.len(),
-            );
+            let (partition, framing) = (opened.batch.partition.clone(), Arc::clone(&self.framing));
+            let mut next = OpenBatch::new(partition, framing, event.timestamp(), opened.batch.body.len());
             next.add(&opened.batch.body[start..]);
             opened.batch.body.truncate(mark);
             self.usual_size = opened.batch.finished_len();
@@ -298,12 +323,18 @@ impl Batcher {
         } else {
             opened.batch.entries.push(start..start + size);
         }
+        self.open_bytes = self.open_bytes + opened.batch.body.len() - counted;
         opened.receipts.push(event.take_finalizers());
         if opened.batch.finished_len() >= limits.max_bytes || opened.batch.entries.len() >= limits.max_events
         {
             let partition = opened.batch.partition.clone();
             self.usual_size = opened.batch.finished_len();
             ready.extend(self.close(&partition));
+        }
+        while self.open_bytes > MAX_OPEN_BYTES {
+            let largest = self.open.iter().max_by_key(|(_, opened)| opened.batch.body.len());
+            let Some(largest) = largest.map(|(partition, _)| partition.clone()) else { break };
+            ready.extend(self.close(&largest));
         }
         Ok(())
     }
@@ -322,11 +353,14 @@ impl Batcher {
 
     /// All open batches.
     pub fn close_all(&mut self) -> Vec<Batch> {
+        self.open_bytes = 0;
         self.open.drain().map(|(_, opened)| opened.batch.finish(opened.receipts)).collect()
     }
 
     fn close(&mut self, partition: &Partition) -> Option<Batch> {
-        self.open.remove(partition).map(|opened| opened.batch.finish(opened.receipts))
+        let opened = self.open.remove(partition)?;
+        self.open_bytes -= opened.batch.body.len();
+        Some(opened.batch.finish(opened.receipts))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `blackhole`: takes everything and keeps nothing.
 
-use crate::config::{ComponentInfo, Healthcheck, Result, SinkConfig, SinkContext, StreamSink};
+use crate::config::{ComponentInfo, Result, SinkConfig, SinkContext, StreamSink};
+use crate::healthcheck::Healthcheck;
 use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -28,7 +29,7 @@ impl BlackholeConfig {
 }
 
 impl SinkConfig for BlackholeConfig {
-    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)> {
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         let sink = Blackhole { id: cx.id.clone(), config: self.clone() };
         Ok((Box::new(sink), None))
     }

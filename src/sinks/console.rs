@@ -1,7 +1,8 @@
 //! `console`: events on standard output or standard error.
 
 use super::codec::{EncodingConfig, FramingConfig};
-use crate::config::{ComponentInfo, Healthcheck, Result, SinkConfig, SinkContext, StreamSink};
+use crate::config::{ComponentInfo, Result, SinkConfig, SinkContext, StreamSink};
+use crate::healthcheck::Healthcheck;
 use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -41,7 +42,7 @@ impl ConsoleConfig {
 }
 
 impl SinkConfig for ConsoleConfig {
-    fn build(&self, _cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)> {
+    fn build(&self, _cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         Ok((Box::new(Console { config: self.clone() }), None))
     }
 }

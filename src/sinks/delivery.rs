@@ -4,15 +4,15 @@
 use super::batch::{Batch, BatchLimits, Batcher, Partition, PushError};
 use super::codec::EncodeError;
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{HttpOptions, HttpSink, RetryStrategy};
+use super::http_sink::{HttpOptions, HttpSink, RetryStrategy, SendError, SigningClient};
 use super::request::{Backoff, Controller, RateLimit};
-use super::verdict::{EntryVerdict, Verdict, describe, hide_secrets, retry_after, shorten};
+use super::truncate::{Oversized, encode_within};
+use super::verdict::{EntryVerdict, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten};
 use crate::config::{Result, StreamSink};
 use crate::event::LogEvent;
-use crate::http::HttpClient;
 use crate::log_limit::LogLimit;
 use crate::template::Template;
-use crate::topology::{BufferReceiver, Outcome};
+use crate::topology::{BufferReceiver, DropReason, Outcome, SinkCounts};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
@@ -22,20 +22,20 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub(super) struct RunningHttpSink<S> {
     pub(super) shared: Arc<Shared<S>>,
-    pub(super) limits: BatchLimits,
 }
 
 /// What the requests of a sink share.
 pub(super) struct Shared<S> {
     pub(super) id: String,
     pub(super) sink: Arc<S>,
-    pub(super) client: HttpClient,
+    pub(super) client: SigningClient,
+    pub(super) limits: BatchLimits,
     pub(super) compression: Compression,
     pub(super) headers: Vec<(HeaderName, Template)>,
     pub(super) controller: Controller,
@@ -47,6 +47,8 @@ pub(super) struct Shared<S> {
     pub(super) retry_log: LogLimit,
     pub(super) hold_log: LogLimit,
     pub(super) reject_log: LogLimit,
+    pub(super) truncate_log: LogLimit,
+    pub(super) aside: Aside,
 }
 
 /// The longest pause that a destination can ask for, so that a wrong date does not silence us.
@@ -58,14 +60,17 @@ impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
     /// controller allows. While a full batch has to wait, nothing more is taken from the buffer.
     async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
         let shared = self.shared;
-        let mut batcher = Batcher::new(self.limits, shared.sink.framing(), Arc::clone(input.counts()));
+        let mut batcher = Batcher::new(shared.limits, shared.sink.framing(), Arc::clone(input.counts()));
+        let counts = Arc::clone(input.counts());
         let mut ready: VecDeque<Batch> = VecDeque::new();
         let mut under_way = JoinSet::new();
         let bytes_under_way: Arc<AtomicUsize> = Arc::default();
         let mut has_more = true;
         loop {
+            // In a statement of its own, because a request may step aside at any time.
+            let requests = |tasks: usize| tasks.saturating_sub(shared.aside.count());
             while !ready.is_empty()
-                && under_way.len() < shared.controller.limit(under_way.len() + 1)
+                && requests(under_way.len()) < shared.controller.limit(requests(under_way.len()) + 1)
                 && (under_way.is_empty() || bytes_under_way.load(Ordering::Relaxed) < MAX_BYTES_UNDER_WAY)
                 && let Some(batch) = ready.pop_front()
             {
@@ -86,9 +91,10 @@ impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
                         tracing::error!(sink = shared.id, "a request has ended without an answer: {error}");
                     }
                 }
+                () = shared.aside.stepped(), if !ready.is_empty() => {}
                 () = sleep_until(deadline) => ready.extend(batcher.close_expired(Instant::now().into_std())),
                 events = input.recv(), if has_more && ready.is_empty() => match events {
-                    Some(events) => events.into_iter().for_each(|event| shared.take(event, &mut batcher, &mut ready)),
+                    Some(events) => events.into_iter().for_each(|event| shared.take(event, &counts, &mut batcher, &mut ready)),
                     None => {
                         has_more = false;
                         ready.extend(batcher.close_all());
@@ -150,6 +156,39 @@ impl Drop for Held {
     }
 }
 
+/// The batches that wait for a word on what they have sent; they are no requests under way.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// One of them, for as long as this exists.
+struct SteppedAside<'a>(&'a Aside);
+
+impl Aside {
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn step(&self) -> SteppedAside<'_> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+        SteppedAside(self)
+    }
+
+    /// Waits until one more has stepped aside.
+    async fn stepped(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl Drop for SteppedAside<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Never, without a deadline.
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
@@ -160,14 +199,37 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 impl<S: HttpSink> Shared<S> {
     /// Puts an event into its batch.
-    fn take(&self, event: LogEvent, batcher: &mut Batcher, ready: &mut VecDeque<Batch>) {
+    fn take(&self, event: LogEvent, counts: &SinkCounts, batcher: &mut Batcher, ready: &mut VecDeque<Batch>) {
+        if !self.sink.wants(&event) {
+            return counts.settle_events(vec![event], Outcome::Dropped(DropReason::Filtered));
+        }
         let partition = self.partition(&event);
         let partition_error = partition.as_ref().err().map(|error| error.reason.clone());
+        let limit = match self.options.batch.when_event_too_large {
+            Oversized::Truncate => self.limits.max_event_bytes,
+            Oversized::Reject => usize::MAX,
+        };
+        let mut is_cut = false;
         let encode = |event: &LogEvent, out: &mut Vec<u8>| match &partition_error {
             Some(reason) => Err(reason.clone()),
-            None => self.sink.encode(event, out).map_err(|error| error.reason),
+            None => {
+                let encode = |event: &LogEvent, out: &mut Vec<u8>| self.sink.encode(event, out);
+                is_cut = encode_within(event, limit, out, encode).map_err(|error| error.reason)?;
+                Ok(())
+            }
         };
         let reason = match batcher.push(partition.unwrap_or_default(), event, encode, ready) {
+            Ok(()) if is_cut => {
+                counts.add_truncated(1);
+                if let Some(unsaid) = self.truncate_log.allow() {
+                    tracing::warn!(
+                        sink = self.id,
+                        unsaid,
+                        "an event is larger than {limit} bytes: its message has been cut"
+                    );
+                }
+                return;
+            }
             Ok(()) => return,
             Err(PushError::Encode(reason)) => reason,
             Err(PushError::TooLarge { size, limit }) => {
@@ -202,9 +264,18 @@ impl<S: HttpSink> Shared<S> {
     async fn deliver_one(self: &Arc<Self>, batch: Batch) -> Option<(Batch, Batch)> {
         let mut backoff = Backoff::new(&self.options.request);
         let mut attempts = 0usize;
-        let (mut batch, mut request) = self.make_request(batch).await?;
+        let (mut batch, mut body) = self.make_body(batch).await?;
         loop {
-            let pause = match self.attempt(&request, &batch).await {
+            let verdict = match self.attempt(&batch, &body).await {
+                // What was missing may take a moment until it is there, hence the pause all the same.
+                Verdict::Missing { first } => match self.make_missing(first).await {
+                    Verdict::Delivered => Verdict::Retry { after: None },
+                    other => other,
+                },
+                Verdict::Confirm { ask, every, times } => self.confirm(&ask, every, times).await,
+                verdict => verdict,
+            };
+            let pause = match verdict {
                 Verdict::Delivered => {
                     batch.settle(Outcome::Delivered);
                     return None;
@@ -219,11 +290,11 @@ impl<S: HttpSink> Shared<S> {
                     return None;
                 }
                 Verdict::Partial(verdicts) => {
-                    batch = self.settle_partial(batch, &verdicts, &request);
+                    batch = self.settle_partial(batch, &verdicts);
                     if batch.is_empty() {
                         return None;
                     }
-                    (batch, request) = self.make_request(batch).await?;
+                    (batch, body) = self.make_body(batch).await?;
                     attempts += 1;
                     backoff.pause()
                 }
@@ -238,6 +309,11 @@ impl<S: HttpSink> Shared<S> {
                     // all requests at once does not send them all at once.
                     backoff.pause()
                 }
+                // Of a side request's answer, which must not ask for further ones.
+                Verdict::Missing { .. } | Verdict::Confirm { .. } => {
+                    attempts += 1;
+                    backoff.pause()
+                }
             };
             if self.options.request.retry_attempts.is_some_and(|most| attempts > most) {
                 self.reject(batch, "request.retry_attempts is used up");
@@ -248,53 +324,105 @@ impl<S: HttpSink> Shared<S> {
     }
 
     /// One request and its answer's verdict.
-    async fn attempt(&self, request: &Request<Bytes>, batch: &Batch) -> Verdict {
+    async fn attempt(&self, batch: &Batch, body: &Bytes) -> Verdict {
         self.wait_for_pause().await;
         self.rate_limit.ready().await;
+        let request = match self.request(batch, body) {
+            Ok(request) => request,
+            Err(error) => {
+                return Verdict::Rejected { reason: format!("the request cannot be made: {error}") };
+            }
+        };
         let start = Instant::now();
-        let answer = self.client.send(request.clone(), self.options.request.timeout_secs.0).await;
+        let answer = self.client.send(request.clone()).await;
         let verdict = match &answer {
             Ok(response) => self.judge(response, batch),
-            Err(_) if self.options.retry_strategy == RetryStrategy::None => {
-                Verdict::Rejected { reason: "no answer, and retry_strategy is none".into() }
-            }
-            Err(_) => Verdict::Retry { after: None },
+            Err(error) => self.unanswered(error),
         };
         let pushed_back = matches!(verdict, Verdict::Retry { .. });
         self.controller.observe(start.elapsed(), pushed_back, Instant::now());
-        let described = || match &answer {
+        self.log(&verdict, &answer, &request, batch.len());
+        verdict.map_reasons(|reason| hide_secrets(reason, &request))
+    }
+
+    fn unanswered(&self, error: &SendError) -> Verdict {
+        match error {
+            // Credentials are for a person to mend.
+            SendError::Sign { .. } => Verdict::Unauthorized,
+            SendError::Http { .. } if self.options.retry_strategy == RetryStrategy::None => {
+                Verdict::Rejected { reason: "no answer, and retry_strategy is none".into() }
+            }
+            SendError::Http { .. } => Verdict::Retry { after: None },
+        }
+    }
+
+    /// Says why a batch is still here.
+    fn log(
+        &self,
+        verdict: &Verdict,
+        answer: &Result<Response<Bytes>, SendError>,
+        request: &Request<Bytes>,
+        events: usize,
+    ) {
+        let described = || match answer {
             Ok(response) => hide_secrets(describe(response), request),
             Err(error) => error.to_string(),
         };
         match verdict {
             Verdict::Retry { .. } => {
                 if let Some(unsaid) = self.retry_log.allow() {
-                    tracing::warn!(
-                        sink = self.id,
-                        events = batch.len(),
-                        unsaid,
-                        "will be sent again: {}",
-                        described()
-                    );
+                    tracing::warn!(sink = self.id, events, unsaid, "will be sent again: {}", described());
                 }
             }
             Verdict::Unauthorized => {
                 if let Some(unsaid) = self.hold_log.allow() {
                     tracing::error!(
                         sink = self.id,
-                        events = batch.len(),
+                        events,
                         unsaid,
                         "held until the destination accepts us; check its key and address: {}",
                         described()
                     );
                 }
             }
-            Verdict::Rejected { reason } => {
-                return Verdict::Rejected { reason: hide_secrets(reason, request) };
-            }
             _ => {}
         }
-        verdict
+    }
+
+    /// Makes what the destination lacks; what the answers say.
+    async fn make_missing(&self, first: Vec<SideRequest>) -> Verdict {
+        for side in first {
+            let verdict = self.ask(&side).await;
+            if verdict != Verdict::Delivered {
+                return verdict;
+            }
+        }
+        Verdict::Delivered
+    }
+
+    /// Asks until the destination says whether it keeps the batch. This takes none of the requests that may
+    /// be under way, but the batch's body stays where it is: it may have to be sent again.
+    async fn confirm(&self, ask: &SideRequest, every: Duration, times: usize) -> Verdict {
+        let _aside = self.aside.step();
+        for _ in 0..times {
+            tokio::time::sleep(every).await;
+            match self.ask(ask).await {
+                Verdict::Retry { .. } => {}
+                verdict => return verdict,
+            }
+        }
+        Verdict::Retry { after: None }
+    }
+
+    /// One side request and its answer's verdict.
+    async fn ask(&self, side: &SideRequest) -> Verdict {
+        let answer = self.client.send(side.request.clone()).await;
+        let verdict = match &answer {
+            Ok(response) => (side.judge)(response),
+            Err(error) => self.unanswered(error),
+        };
+        self.log(&verdict, &answer, &side.request, 0);
+        verdict.map_reasons(|reason| hide_secrets(reason, &side.request))
     }
 
     fn judge(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
@@ -318,27 +446,27 @@ impl<S: HttpSink> Shared<S> {
         }
     }
 
-    /// Makes the request of a batch; a batch of which none can be made is rejected. To compress a large
-    /// body takes milliseconds, so that is done in a thread of its own: events come in meanwhile.
-    async fn make_request(self: &Arc<Self>, batch: Batch) -> Option<(Batch, Request<Bytes>)> {
+    /// Makes the body of a batch, as it is sent; a batch of which none can be made is rejected. To compress a
+    /// large body takes milliseconds, so that is done in a thread of its own: events come in meanwhile.
+    async fn make_body(self: &Arc<Self>, batch: Batch) -> Option<(Batch, Bytes)> {
         let is_long = self.compression.algorithm != Algorithm::None && batch.body().len() >= LARGE_BODY;
         let shared = Arc::clone(self);
         let make = move || {
-            let request = shared.request(&batch);
-            (batch, request)
+            let body = shared.sink.assemble(&batch).map_or_else(|| batch.body(), Bytes::from);
+            let body = shared.compression.compress(body);
+            (batch, body)
         };
-        let (batch, request) =
-            if is_long { offload(Arc::clone(&self.processors), make).await } else { make() };
-        match request {
-            Ok(request) => Some((batch, request)),
+        let (batch, body) = if is_long { offload(Arc::clone(&self.processors), make).await } else { make() };
+        match body {
+            Ok(body) => Some((batch, body)),
             Err(error) => {
-                self.reject(batch, &format!("the request cannot be made: {error}"));
+                self.reject(batch, &error.to_string());
                 None
             }
         }
     }
 
-    fn request(&self, batch: &Batch) -> Result<Request<Bytes>> {
+    fn request(&self, batch: &Batch, body: &Bytes) -> Result<Request<Bytes>> {
         let mut builder = self.sink.request(batch)?;
         let mut dynamic = batch.partition().iter().rev();
         // The rendered headers stand at the end of the partition, in the order of their templates.
@@ -354,16 +482,15 @@ impl<S: HttpSink> Shared<S> {
                 headers.insert(name.clone(), value);
             }
         }
-        let body = self.sink.assemble(batch).map_or_else(|| batch.body(), Bytes::from);
         if let Some(encoding) = self.compression.content_encoding()
             && let Some(headers) = builder.headers_mut()
         {
             headers.entry(CONTENT_ENCODING).or_insert(HeaderValue::from_static(encoding));
         }
-        Ok(builder.body(self.compression.compress(body)?)?)
+        Ok(builder.body(body.clone())?)
     }
 
-    fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict], request: &Request<Bytes>) -> Batch {
+    fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict]) -> Batch {
         let rejected: Vec<_> = verdicts
             .iter()
             .filter_map(|verdict| match verdict {
@@ -372,7 +499,7 @@ impl<S: HttpSink> Shared<S> {
             })
             .collect();
         if let Some(first) = rejected.first() {
-            self.log_rejected(rejected.len(), &hide_secrets(shorten(first), request));
+            self.log_rejected(rejected.len(), &shorten(first));
         }
         batch.settle_each(|index| match verdicts.get(index) {
             None | Some(EntryVerdict::Delivered) => Some(Outcome::Delivered),

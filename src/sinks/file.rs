@@ -3,8 +3,9 @@
 use super::codec::{EncodingConfig, FramingConfig};
 use super::compression::{Algorithm, Compression};
 use super::request::{Backoff, RequestConfig};
-use crate::config::{ComponentInfo, Healthcheck, Result, Seconds, SinkConfig, SinkContext, StreamSink};
+use crate::config::{ComponentInfo, Result, Seconds, SinkConfig, SinkContext, StreamSink};
 use crate::event::LogEvent;
+use crate::healthcheck::Healthcheck;
 use crate::log_limit::LogLimit;
 use crate::template::Template;
 use crate::topology::{BufferReceiver, Outcome, Receipts};
@@ -56,7 +57,7 @@ impl FileConfig {
 }
 
 impl SinkConfig for FileConfig {
-    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)> {
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         if matches!(self.compression.algorithm, Algorithm::Zlib | Algorithm::Snappy) {
             return Err("compression: a file can be written with none, gzip or zstd".into());
         }

@@ -7,7 +7,7 @@ use super::codec::{EncodeError, Splice, Transformer};
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::verdict::{EntryVerdict, Verdict, shorten};
-use super::{Batch, BatchLimits, describe};
+use super::{Batch, BatchLimits, judge_2xx};
 use crate::config::Result;
 use crate::event::{Field, LogEvent, json};
 use crate::secret::SensitiveString;
@@ -131,9 +131,8 @@ impl HttpSink for Honeycomb {
         Ok(Some(HealthcheckRequest {
             request,
             judge: |response| match response.status().as_u16() {
-                200..=299 | 400 => Ok(()),
-                401 => Err("Honeycomb does not know the key; check HONEYCOMB_API_KEY or api_key".into()),
-                _ => Err(format!("Honeycomb answers {}", describe(response))),
+                400 => Ok(()),
+                _ => judge_2xx(response),
             },
         }))
     }

@@ -2,9 +2,10 @@
 
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing, FramingConfig};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
-use super::{Auth, Batch, Partition};
+use super::{Auth, Batch, Partition, judge_2xx};
 use crate::config::Result;
 use crate::event::LogEvent;
+use crate::healthcheck::Unhealthy;
 use crate::template::Template;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -215,10 +216,13 @@ impl HttpSink for Http {
 }
 
 /// As Vector: exactly 200.
-fn judge_200(response: &Response<Bytes>) -> Result<(), String> {
+fn judge_200(response: &Response<Bytes>) -> Result<(), Unhealthy> {
+    judge_2xx(response)?;
     match response.status().as_u16() {
         200 => Ok(()),
-        status => Err(format!("expected status 200, the destination answers {status}")),
+        status => {
+            Err(Unhealthy::Down { reason: format!("expected status 200, the destination answers {status}") })
+        }
     }
 }
 

@@ -6,21 +6,24 @@
 use super::batch::{Batch, BatchConfig, BatchLimits, Partition};
 use super::codec::{EncodeError, Framing};
 use super::compression::{Algorithm, Compression};
-use super::delivery::{RunningHttpSink, Shared, processors};
+use super::delivery::{Aside, RunningHttpSink, Shared, processors};
 use super::request::{Controller, RateLimit, RequestConfig};
 use super::verdict::{Verdict, describe, hide_secrets};
-use crate::config::{Error, Healthcheck, Result, SinkConfig, SinkContext, StreamSink};
+use crate::config::{Result, SinkConfig, SinkContext, StreamSink};
 use crate::event::LogEvent;
-use crate::http::HttpClient;
+use crate::healthcheck::{Healthcheck, Unhealthy};
+use crate::http::{HttpClient, HttpError};
 use crate::log_limit::LogLimit;
 use crate::secret::SensitiveString;
 use crate::template::Template;
 use crate::tls::TlsConfig;
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use snafu::{ResultExt, Snafu};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -65,6 +68,11 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
         Framing::JSON_ARRAY
     }
 
+    /// Whether the event is for this destination at all; one that is not counts as filtered. Default: yes.
+    fn wants(&self, _event: &LogEvent) -> bool {
+        true
+    }
+
     /// What an event must have in common with others to share a request with them: parts of the URI
     /// or of a header. [`HttpSink::request`] finds it in [`Batch::partition`].
     ///
@@ -85,11 +93,20 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
         None
     }
 
-    /// The request without its body: method, URI, headers.
+    /// The request without its body: method, URI, headers. Made anew for each attempt.
     ///
     /// # Errors
     /// If a secret cannot stand in a header, or a rendered URI is none.
     fn request(&self, batch: &Batch) -> Result<http::request::Builder>;
+
+    /// What signs every request, the healthcheck's too, just before it is sent: for what depends on the hour,
+    /// or on the body as it is sent. Default: nothing.
+    ///
+    /// # Errors
+    /// If the options do not say how.
+    fn signer(&self, _cx: &SinkContext, _client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {
+        Ok(None)
+    }
 
     /// What an answer means. Default: [`Verdict::of_status`].
     fn verdict(&self, response: &Response<Bytes>, _batch: &Batch) -> Verdict {
@@ -106,13 +123,23 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
     }
 }
 
+/// Signs requests, with credentials that it may have to fetch.
+#[async_trait]
+pub trait Signer: Debug + Send + Sync {
+    /// The request with its signature.
+    ///
+    /// # Errors
+    /// If there are no credentials now; the batch is held, and it is tried again.
+    async fn sign(&self, request: Request<Bytes>) -> Result<Request<Bytes>>;
+}
+
 /// A healthcheck's request and the judgement of its answer.
 #[derive(Debug)]
 pub struct HealthcheckRequest {
     /// What to ask.
     pub request: Request<Bytes>,
     /// Whether the answer shows a healthy destination; if not, why.
-    pub judge: fn(&Response<Bytes>) -> Result<(), String>,
+    pub judge: fn(&Response<Bytes>) -> Result<(), Unhealthy>,
 }
 
 /// The URL of an endpoint, for a sink's `configure`.
@@ -130,15 +157,17 @@ pub fn check_endpoint(option: &str, url: &str) -> Result<()> {
     }
 }
 
-/// Any 2xx is healthy.
-pub fn judge_2xx(response: &Response<Bytes>) -> Result<(), String> {
-    match response.status() {
-        status if status.is_success() => Ok(()),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(format!(
-            "the destination does not accept our credentials ({}); check the key or token",
-            describe(response)
-        )),
-        _ => Err(format!("the destination answers {}", describe(response))),
+/// Any 2xx is healthy; 401, 403 and 407 are about our credentials, 404 and a redirect about the address.
+///
+/// # Errors
+/// If the answer is no success.
+pub fn judge_2xx(response: &Response<Bytes>) -> Result<(), Unhealthy> {
+    let reason = describe(response);
+    match response.status().as_u16() {
+        200..=299 => Ok(()),
+        401 | 403 | 407 => Err(Unhealthy::Unauthorized { reason }),
+        300..=399 | 404 => Err(Unhealthy::NotFound { reason }),
+        _ => Err(Unhealthy::Down { reason: format!("the destination answers {reason}") }),
     }
 }
 
@@ -246,10 +275,12 @@ impl<S: HttpSink> HttpSinkConfig<S> {
 }
 
 impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
-    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Healthcheck)> {
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         let timeout = self.options.request.timeout_secs.0;
         let client = HttpClient::new(&self.options.tls, &cx.proxy, timeout)?;
-        let healthcheck = healthcheck(client.clone(), self.healthcheck(cx)?, timeout);
+        let signer = self.sink.signer(cx, &client)?;
+        let client = SigningClient { client, signer, timeout };
+        let healthcheck = self.healthcheck(cx)?.map(|check| healthcheck(client.clone(), check));
         let shared = Arc::new(Shared {
             id: cx.id.clone(),
             sink: Arc::clone(&self.sink),
@@ -264,15 +295,55 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             retry_log: LogLimit::every_10_s(),
             hold_log: LogLimit::every_10_s(),
             reject_log: LogLimit::every_10_s(),
+            truncate_log: LogLimit::every_10_s(),
+            limits: self.limits,
+            aside: Aside::default(),
         });
-        Ok((Box::new(RunningHttpSink { shared, limits: self.limits }), healthcheck))
+        Ok((Box::new(RunningHttpSink { shared }), healthcheck))
     }
 }
 
-fn healthcheck(client: HttpClient, check: Option<HealthcheckRequest>, timeout: Duration) -> Healthcheck {
-    let check = check?;
-    Some(Box::pin(async move {
-        let response = client.send(check.request.clone(), timeout).await?;
-        (check.judge)(&response).map_err(|reason| Error::from(hide_secrets(reason, &check.request)))
-    }))
+/// A client that signs what it sends, if the destination wants that.
+#[derive(Clone, Debug)]
+pub(super) struct SigningClient {
+    client: HttpClient,
+    signer: Option<Arc<dyn Signer>>,
+    timeout: Duration,
+}
+
+/// A request got no answer.
+#[derive(Debug, Snafu)]
+pub(super) enum SendError {
+    /// It could not be signed.
+    #[snafu(display("cannot sign the request: {source}"))]
+    Sign { source: crate::config::Error },
+    /// It was sent in vain.
+    #[snafu(transparent)]
+    Http { source: HttpError },
+}
+
+impl SigningClient {
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        let request = match &self.signer {
+            None => request,
+            Some(signer) => {
+                let signed = tokio::time::timeout(self.timeout, signer.sign(request)).await;
+                let late = || Err("no credentials in time".into());
+                signed.unwrap_or_else(|_| late()).context(SignSnafu)?
+            }
+        };
+        Ok(self.client.send(request, self.timeout).await?)
+    }
+}
+
+fn healthcheck(client: SigningClient, check: HealthcheckRequest) -> Healthcheck {
+    let HealthcheckRequest { request, judge } = check;
+    let endpoint = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+    Healthcheck::new(endpoint, async move {
+        let response = client.send(request.clone()).await.map_err(|error| match error {
+            SendError::Sign { .. } => Unhealthy::Unauthorized { reason: error.to_string() },
+            SendError::Http { .. } => Unhealthy::Down { reason: error.to_string() },
+        })?;
+        judge(&response).map_err(|unhealthy| unhealthy.map(|reason| hide_secrets(reason, &request)))
+    })
 }

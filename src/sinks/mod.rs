@@ -9,6 +9,7 @@
 //! - `compression`
 //! - `request`: retries, rate limit, concurrency
 //! - `verdict`: what an answer means
+//! - `truncate`: events that are too large
 //! - `auth`
 //!
 //! The destinations: `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki` over HTTP; `blackhole`,
@@ -29,6 +30,7 @@ mod http;
 pub(crate) mod http_sink;
 mod loki;
 mod request;
+mod truncate;
 mod verdict;
 
 pub use auth::Auth;
@@ -40,9 +42,10 @@ pub use datadog_logs::DatadogLogs;
 pub use file::FileConfig;
 pub use honeycomb::Honeycomb;
 pub use http::Http;
-pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, judge_2xx};
+pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, Signer, judge_2xx};
 pub use loki::Loki;
-pub use verdict::{EntryVerdict, Verdict, describe};
+pub use truncate::Oversized;
+pub use verdict::{EntryVerdict, SideRequest, Verdict, describe};
 
 use crate::config::{ComponentInfo, Registry};
 

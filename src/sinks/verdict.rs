@@ -28,7 +28,41 @@ pub enum Verdict {
         /// Why, for the log.
         reason: String,
     },
+    /// The destination lacks something that we may make: these requests, in order, and then the batch again.
+    Missing {
+        /// What makes it; a judge that says anything but [`Verdict::Delivered`] decides for the batch.
+        first: Vec<SideRequest>,
+    },
+    /// It has the batch, but says only later whether it keeps it: ask now and then. A judge that says
+    /// [`Verdict::Retry`] has not heard yet; after the last time, the batch is sent again.
+    Confirm {
+        /// What to ask.
+        ask: Box<SideRequest>,
+        /// The pause before each time.
+        every: Duration,
+        /// How many times.
+        times: usize,
+    },
 }
+
+/// A request beside that of a batch, and what its answer means.
+#[derive(Clone, Debug)]
+pub struct SideRequest {
+    /// What to send.
+    pub request: Request<Bytes>,
+    /// What the answer says.
+    pub judge: fn(&Response<Bytes>) -> Verdict,
+}
+
+impl PartialEq for SideRequest {
+    /// The same thing to the same place.
+    fn eq(&self, other: &SideRequest) -> bool {
+        let parts = |side: &SideRequest| (side.request.method().clone(), side.request.uri().clone());
+        parts(self) == parts(other) && self.request.body() == other.request.body()
+    }
+}
+
+impl Eq for SideRequest {}
 
 /// What an answer says about one entry of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +80,22 @@ pub enum EntryVerdict {
 }
 
 impl Verdict {
+    /// The verdict with its reasons changed, as to take secrets out of them.
+    pub(super) fn map_reasons(self, change: impl Fn(String) -> String) -> Verdict {
+        match self {
+            Verdict::Rejected { reason } => Verdict::Rejected { reason: change(reason) },
+            Verdict::Partial(mut entries) => {
+                for entry in &mut entries {
+                    if let EntryVerdict::Rejected { reason } = entry {
+                        *reason = change(std::mem::take(reason));
+                    }
+                }
+                Verdict::Partial(entries)
+            }
+            other => other,
+        }
+    }
+
     /// What a status means where the vendor says nothing else: 2xx is delivered; 408, 429 and 5xx are
     /// tried again, as `Retry-After` says; 413 is too large; 401, 403, 404, 407 and redirects are
     /// held; anything else is rejected, with the beginning of the answer as the reason.

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub enum DropReason {
     /// The sink's buffer was full.
     BufferFull,
+    /// The sink's options say that it does not want them.
+    Filtered,
     /// The shutdown's deadline came first.
     Shutdown,
     /// The sink gave no answer for them, which is a fault in the sink.
@@ -21,12 +23,14 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 3] = [DropReason::BufferFull, DropReason::Shutdown, DropReason::Unanswered];
+    pub const ALL: [DropReason; 4] =
+        [DropReason::BufferFull, DropReason::Filtered, DropReason::Shutdown, DropReason::Unanswered];
 
     /// The reason as a word for reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             DropReason::BufferFull => "buffer_full",
+            DropReason::Filtered => "filtered",
             DropReason::Shutdown => "shutdown",
             DropReason::Unanswered => "unanswered",
         }
@@ -47,7 +51,8 @@ pub enum Outcome {
 impl Outcome {
     fn status(self) -> EventStatus {
         match self {
-            Outcome::Delivered => EventStatus::Delivered,
+            // What nobody wants has not failed.
+            Outcome::Delivered | Outcome::Dropped(DropReason::Filtered) => EventStatus::Delivered,
             Outcome::Rejected => EventStatus::Rejected,
             Outcome::Dropped(_) => EventStatus::Errored,
         }
@@ -61,6 +66,7 @@ pub struct SinkCounts {
     delivered: AtomicU64,
     rejected: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
+    truncated: AtomicU64,
     /// The shutdown's deadline has passed: what is unanswered from now on is nobody's fault.
     gave_up: AtomicBool,
 }
@@ -86,6 +92,8 @@ pub struct SinkSnapshot {
     pub rejected: u64,
     /// Events given up, in the order of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
+    /// Of all these: events whose message was cut, because the destination does not take so much.
+    pub truncated: u64,
     /// Events that are still on their way: in the buffer, in an open batch or in a request.
     pub buffered: u64,
 }
@@ -109,6 +117,11 @@ pub struct SourceSnapshot {
 impl SinkCounts {
     pub(crate) fn add_received(&self, events: usize) {
         self.received.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    /// Counts events whose message was cut; what becomes of them is counted besides.
+    pub fn add_truncated(&self, events: usize) {
+        self.truncated.fetch_add(events as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn give_up(&self) {
@@ -148,7 +161,8 @@ impl SinkCounts {
         // Read last, so that what is settled in between is not missed.
         let received = read(&self.received);
         let settled = delivered + rejected + dropped.iter().sum::<u64>();
-        SinkSnapshot { received, delivered, rejected, dropped, buffered: received.saturating_sub(settled) }
+        let buffered = received.saturating_sub(settled);
+        SinkSnapshot { received, delivered, rejected, dropped, truncated: read(&self.truncated), buffered }
     }
 }
 
@@ -173,6 +187,9 @@ impl fmt::Display for SinkSnapshot {
             reasons.map(|reason| format!("{} {}", reason.as_str(), self.dropped_for(reason))).collect();
         if !named.is_empty() {
             write!(f, " ({})", named.join(", "))?;
+        }
+        if self.truncated > 0 {
+            write!(f, ", truncated {}", self.truncated)?;
         }
         write!(f, ", buffered {}", self.buffered)
     }

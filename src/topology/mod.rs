@@ -11,11 +11,11 @@ pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFul
 pub use counts::{DropReason, Outcome, Receipts, SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot};
 
 use crate::config::{
-    Config, Error, Problem, Problems, SinkContext, Source, SourceContext, StreamSink, Transform,
-    TransformContext,
+    Config, Problem, Problems, SinkContext, Source, SourceContext, StreamSink, Transform, TransformContext,
 };
 use crate::env::Env;
 use crate::event::LogEvent;
+use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
 use futures::future::BoxFuture;
 use snafu::Snafu;
@@ -78,7 +78,7 @@ struct BuiltSink {
     healthcheck: Option<Check>,
 }
 
-type Check = tokio::time::Timeout<BoxFuture<'static, Result<(), Error>>>;
+type Check = (Healthcheck, Duration);
 
 struct BuiltSource {
     id: String,
@@ -257,6 +257,7 @@ impl Topology {
                 id: entry.id.clone(),
                 proxy: entry.options.proxy.or(&config.global.proxy).or(&env_proxy),
                 healthcheck: entry.options.healthcheck.clone(),
+                env: options.env.clone(),
             };
             let (sink, healthcheck) = match entry.config.build(&cx) {
                 Ok(built) => built,
@@ -271,7 +272,7 @@ impl Topology {
             consumers.add(&entry.options.inputs, || Consumer::Sink(sender.clone()));
             let is_checked = config.global.healthchecks.enabled && cx.healthcheck.enabled;
             let healthcheck = healthcheck.filter(|_| is_checked);
-            let healthcheck = healthcheck.map(|check| tokio::time::timeout(cx.healthcheck.timeout, check));
+            let healthcheck = healthcheck.map(|check| (check, cx.healthcheck.timeout));
             topology.books.sinks.push((entry.id.clone(), counts));
             topology.sinks.push(BuiltSink { id: entry.id, sink, input, healthcheck });
         }
@@ -375,16 +376,14 @@ impl Consumers {
 
 impl RunningTopology {
     async fn check(&mut self, healthchecks: Vec<(String, Check)>, require: bool) -> Result<(), StartError> {
-        for (id, check) in healthchecks {
+        for (id, (check, timeout)) in healthchecks {
             self.healthchecks.spawn(async move {
-                let result = match check.await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err("no answer in time".to_owned()),
-                };
+                let (result, _) = check.run(timeout).await;
                 match &result {
                     Ok(()) => tracing::info!(sink = id, "healthcheck passed"),
-                    Err(error) => tracing::error!(sink = id, "healthcheck failed: {error}"),
+                    Err(error) => {
+                        tracing::error!(sink = id, "healthcheck failed: {error}; {}", error.advice());
+                    }
                 }
                 result.map_err(|error| {
                     Problem::at(format!("sinks.{id}"), format!("healthcheck failed: {error}"))

@@ -10,7 +10,7 @@ use super::codec::{Codec, EncodeError, EncodingConfig, Framing, write_integer};
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::verdict::{EntryVerdict, Verdict};
-use super::{Auth, Batch, BatchLimits, Partition, describe};
+use super::{Auth, Batch, BatchLimits, Partition, describe, judge_2xx};
 use crate::config::Result;
 use crate::event::{LogEvent, Lookup, Path, Timestamp, json};
 use crate::template::Template;
@@ -287,8 +287,8 @@ impl HttpSink for Loki {
             builder = builder.header(AUTHORIZATION, auth.header()?);
         }
         let judge = |response: &Response<Bytes>| match response.status().as_u16() {
-            200 | 404 => Ok(()),
-            _ => Err(format!("Loki answers {}", describe(response))),
+            404 => Ok(()),
+            _ => judge_2xx(response),
         };
         Ok(Some(HealthcheckRequest { request: builder.body(Bytes::new())?, judge }))
     }
