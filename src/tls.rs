@@ -25,13 +25,10 @@ pub struct TlsConfig {
     /// Whether that certificate must be for the host we connect to. Default: true.
     pub verify_hostname: Option<bool>,
     /// Certificates of the authorities to trust, instead of the system's.
-    #[serde(alias = "ca_path")]
     pub ca_file: Option<String>,
     /// Our own certificate, with its chain, for a peer that asks for one.
-    #[serde(alias = "crt_path")]
     pub crt_file: Option<String>,
     /// The private key of our own certificate.
-    #[serde(alias = "key_path")]
     pub key_file: Option<SensitiveString>,
     /// The passphrase of an encrypted key file. Refused: decrypt the key instead.
     pub key_pass: Option<SensitiveString>,

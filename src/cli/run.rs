@@ -41,6 +41,9 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     let is_environment = args.config.is_empty();
     let config =
         if is_environment { environment(registry, env)? } else { load(&args.config, registry, env)? };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let deadline = match args.graceful_shutdown_limit_secs.map(Seconds::try_from).transpose() {
         Ok(Some(seconds)) => seconds.0,
         Ok(None) if is_environment => ENVIRONMENT_SHUTDOWN,

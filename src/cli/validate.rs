@@ -31,6 +31,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         }
         files => load(files, registry, &env)?,
     };
+    config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
     if !args.no_environment {
         let runtime =

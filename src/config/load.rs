@@ -209,13 +209,23 @@ impl Loader<'_> {
             return;
         }
         self.ids.insert(id.to_owned(), (kind, place));
-        if let Err(problems) = self.parse_component(kind, id, component) {
-            let problems = problems.into_iter().map(|problem| problem.below(&path)).collect();
-            self.report(file, lines, problems);
+        let place = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.below(&path));
+        match self.parse_component(kind, id, component) {
+            Ok(warnings) => {
+                let warnings = place(warnings).map(|warning| lines.place(file, warning));
+                self.config.warnings.extend(warnings);
+            }
+            Err(problems) => self.report(file, lines, place(problems).collect()),
         }
     }
 
-    fn parse_component(&mut self, kind: &str, id: &str, mut component: Value) -> Result<(), Vec<Problem>> {
+    /// Adds a component; what of it should be written otherwise.
+    fn parse_component(
+        &mut self,
+        kind: &str,
+        id: &str,
+        mut component: Value,
+    ) -> Result<Vec<Problem>, Vec<Problem>> {
         let mut used = Vec::new();
         self.interpolate(&mut component, "", &mut used)?;
         let Value::Table(mut table) = component else {
@@ -237,26 +247,29 @@ impl Loader<'_> {
         id: &str,
         name: &str,
         mut table: Table,
-    ) -> Result<(), Vec<Problem>> {
+    ) -> Result<Vec<Problem>, Vec<Problem>> {
         let id = id.to_owned();
         match kind {
             "sources" => {
-                let config = self.registry.parse_source(name, table)?;
+                let (config, warnings) = self.registry.parse_source(name, table)?;
                 self.config.sources.push((id, config));
+                Ok(warnings)
             }
             "transforms" => {
                 let inputs = deserialize::<Inputs>(take_keys(&mut table, &["inputs"]));
-                let (inputs, config) = both(inputs, self.registry.parse_transform(name, table))?;
+                let parsed = both(inputs, self.registry.parse_transform(name, table));
+                let (inputs, (config, warnings)) = parsed?;
                 self.config.transforms.push(TransformEntry { id, inputs: inputs.inputs, config });
+                Ok(warnings)
             }
             _ => {
                 let keys = ["inputs", "buffer", "healthcheck", "acknowledgements", "proxy"];
                 let options = deserialize::<SinkOptions>(take_keys(&mut table, &keys));
-                let (options, config) = both(options, self.registry.parse_sink(name, table))?;
+                let (options, (config, warnings)) = both(options, self.registry.parse_sink(name, table))?;
                 self.config.sinks.push(SinkEntry { id, options, config });
+                Ok(warnings)
             }
         }
-        Ok(())
     }
 
     /// Resolves the references in every string of the value; `used` collects what came in, so that no
@@ -289,10 +302,7 @@ impl Loader<'_> {
     }
 
     fn report(&mut self, file: &str, lines: &Lines, problems: Vec<Problem>) {
-        for problem in problems {
-            let line = lines.line(&problem.path);
-            self.problems.push(Problem { file: Some(file.to_owned()), line, ..problem });
-        }
+        self.problems.extend(problems.into_iter().map(|problem| lines.place(file, problem)));
     }
 
     /// Every input must be there, and nobody may feed himself.
@@ -442,6 +452,11 @@ impl Lines {
                 self.add(text, &path, inner);
             }
         }
+    }
+
+    /// The problem with its file and line.
+    fn place(&self, file: &str, problem: Problem) -> Problem {
+        Problem { file: Some(file.to_owned()), line: self.line(&problem.path), ..problem }
     }
 
     /// The line of the path, or of the nearest thing above it that is written down.

@@ -2,7 +2,7 @@
 //!
 //! - this file: the component traits, [`Config`], and the options that every sink has
 //! - `registry`: [`Registry`], every component by name
-//! - `load`: TOML text to a [`Config`]; `deserialize`: every mistake at once
+//! - `load`: TOML text to a [`Config`]; `deserialize`: every mistake at once; `renamed`: old names
 //! - `interpolate`: `${NAME}` in the values of that text
 //! - `environment`: the environment's variables to TOML text, by the table of providers
 
@@ -11,6 +11,7 @@ mod environment;
 mod interpolate;
 mod load;
 mod registry;
+mod renamed;
 
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
 pub(crate) use environment::{destinations, subscription};
@@ -140,6 +141,8 @@ pub struct Config {
     pub sinks: Vec<SinkEntry>,
     /// What holds for all.
     pub global: GlobalOptions,
+    /// What works, but should be written otherwise.
+    pub warnings: Vec<Problem>,
 }
 
 /// A transform in a configuration.

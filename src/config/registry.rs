@@ -1,6 +1,7 @@
 //! [`Registry`]: every component by name, as a plain value.
 
 use super::deserialize::{deserialize, take_keys};
+use super::renamed::rename;
 use super::{Problem, SinkConfig, SourceConfig, TransformConfig};
 use crate::sinks::HttpSink;
 use crate::sinks::http_sink::{HTTP_OPTIONS, HttpSinkConfig};
@@ -17,12 +18,18 @@ pub struct Registry {
     sources: BTreeMap<&'static str, Entry<dyn SourceConfig>>,
     transforms: BTreeMap<&'static str, Entry<dyn TransformConfig>>,
     sinks: BTreeMap<&'static str, Entry<dyn SinkConfig>>,
+    /// Old types of sinks, and what they are called now.
+    renamed_sinks: BTreeMap<&'static str, &'static str>,
 }
 
 struct Entry<T: ?Sized> {
     info: ComponentInfo,
     parse: Parse<T>,
+    renamed: &'static [(&'static str, &'static str)],
 }
+
+/// A component, and what in its options should be written otherwise.
+type Parsed<T> = Result<(Box<T>, Vec<Problem>), Vec<Problem>>;
 
 /// What a component is, for lists and help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,19 +86,24 @@ impl Registry {
     /// Adds a source; one of the same name is replaced.
     pub fn source<T: SourceConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
         let parse = |table| Ok(Box::new(deserialize::<T>(table)?) as Box<dyn SourceConfig>);
-        self.sources.insert(info.name, Entry { info, parse: Box::new(parse) });
+        self.sources.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
     }
 
     /// Adds a transform; one of the same name is replaced.
     pub fn transform<T: TransformConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
         let parse = |table| Ok(Box::new(deserialize::<T>(table)?) as Box<dyn TransformConfig>);
-        self.transforms.insert(info.name, Entry { info, parse: Box::new(parse) });
+        self.transforms.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
     }
 
     /// Adds a sink; one of the same name is replaced.
     pub fn sink<T: SinkConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
         let parse = |table| Ok(Box::new(deserialize::<T>(table)?) as Box<dyn SinkConfig>);
-        self.sinks.insert(info.name, Entry { info, parse: Box::new(parse) });
+        self.sinks.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
+    }
+
+    /// Another name for a sink, which it once had.
+    pub fn renamed_sink(&mut self, old: &'static str, new: &'static str) {
+        self.renamed_sinks.insert(old, new);
     }
 
     /// Adds an HTTP sink, with all options of the kernel; one of the same name is replaced.
@@ -108,7 +120,7 @@ impl Registry {
                 (options, sink) => Err([options.err(), sink.err()].into_iter().flatten().flatten().collect()),
             }
         };
-        self.sinks.insert(S::NAME, Entry { info, parse: Box::new(parse) });
+        self.sinks.insert(S::NAME, Entry { info, parse: Box::new(parse), renamed: S::RENAMED });
     }
 
     /// The components of a kind, by name.
@@ -120,38 +132,30 @@ impl Registry {
         }
     }
 
-    pub(super) fn parse_source(
-        &self,
-        name: &str,
-        table: Table,
-    ) -> Result<Box<dyn SourceConfig>, Vec<Problem>> {
+    pub(super) fn parse_source(&self, name: &str, table: Table) -> Parsed<dyn SourceConfig> {
         parse(&self.sources, name, table)
     }
 
-    pub(super) fn parse_transform(
-        &self,
-        name: &str,
-        table: Table,
-    ) -> Result<Box<dyn TransformConfig>, Vec<Problem>> {
+    pub(super) fn parse_transform(&self, name: &str, table: Table) -> Parsed<dyn TransformConfig> {
         parse(&self.transforms, name, table)
     }
 
-    pub(super) fn parse_sink(&self, name: &str, table: Table) -> Result<Box<dyn SinkConfig>, Vec<Problem>> {
-        parse(&self.sinks, name, table)
+    pub(super) fn parse_sink(&self, name: &str, table: Table) -> Parsed<dyn SinkConfig> {
+        let Some(new) = self.renamed_sinks.get(name) else { return parse(&self.sinks, name, table) };
+        let (sink, mut warnings) = parse(&self.sinks, new, table)?;
+        warnings.push(Problem::at("type", format!("`{name}` is the old name of `{new}`; use that")));
+        Ok((sink, warnings))
     }
 }
 
-fn parse<T: ?Sized>(
-    entries: &BTreeMap<&'static str, Entry<T>>,
-    name: &str,
-    table: Table,
-) -> Result<Box<T>, Vec<Problem>> {
+fn parse<T: ?Sized>(entries: &BTreeMap<&'static str, Entry<T>>, name: &str, mut table: Table) -> Parsed<T> {
     let Some(entry) = entries.get(name) else {
         let names: Vec<_> = entries.keys().map(|name| format!("`{name}`")).collect();
         let message = format!("unknown type `{name}`, expected one of {}", names.join(", "));
         return Err(vec![Problem::at("type", message)]);
     };
-    (entry.parse)(table)
+    let warnings = rename(&mut table, entry.renamed)?;
+    Ok(((entry.parse)(table)?, warnings))
 }
 
 impl fmt::Debug for Registry {

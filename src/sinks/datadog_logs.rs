@@ -21,7 +21,6 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct DatadogLogs {
     /// The API key.
-    #[serde(alias = "api_key")]
     default_api_key: SensitiveString,
     /// The Datadog site. Default: `datadoghq.com`.
     #[serde(default = "default_site")]
@@ -50,6 +49,8 @@ impl HttpSink for DatadogLogs {
     const NAME: &'static str = "datadog_logs";
     const SUMMARY: &'static str = "Deliver events to Datadog's logs.";
     const EXAMPLE: &'static str = "default_api_key = \"KEY\"\nsite = \"datadoghq.eu\"";
+
+    const RENAMED: &'static [(&'static str, &'static str)] = &[("api_key", "default_api_key")];
 
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, Response};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Delivers events to an HTTP server.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,9 +35,6 @@ pub struct Http {
     /// After the events; only around a JSON array.
     #[serde(default)]
     payload_suffix: String,
-    /// Vector's old place for `request.headers`.
-    #[serde(default)]
-    headers: BTreeMap<String, Template>,
     /// Whether what an event brings into the URI stands there as it is.
     #[serde(skip)]
     is_unconfined: bool,
@@ -133,15 +129,14 @@ impl HttpSink for Http {
     const SUMMARY: &'static str = "Deliver events to an HTTP server.";
     const EXAMPLE: &'static str = "uri = \"https://logs.example/in\"\nencoding.codec = \"json\"\nauth.strategy = \"bearer\"\nauth.token = \"TOKEN\"";
 
+    const RENAMED: &'static [(&'static str, &'static str)] = &[("headers", "request.headers")];
+
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         self.take_userinfo()?;
         self.is_unconfined = options.dangerously_allow_unconfined_template_resolution;
         self.check_uri()?;
         if let Some(auth) = &self.auth {
             auth.header()?;
-        }
-        for (name, value) in std::mem::take(&mut self.headers) {
-            options.request.headers.entry(name).or_insert(value);
         }
         let has_authorization =
             options.request.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"));

@@ -38,6 +38,9 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
     /// Its own options in TOML; a configuration made of it loads.
     const EXAMPLE: &'static str;
 
+    /// Old and new dotted names of its options: the old ones are read too, with a warning. Default: none.
+    const RENAMED: &'static [(&'static str, &'static str)] = &[];
+
     /// Looks at the kernel's options before anything starts: to refuse what the destination does not
     /// take, or to set what follows from its own options.
     ///

@@ -119,3 +119,25 @@ fn globs() {
         assert_eq!(glob(pattern, name), expected, "{pattern} {name}");
     }
 }
+
+#[test]
+fn old_names_are_read_with_a_warning_that_has_the_new_one() {
+    let text = format!(
+        "{SOURCE}[sinks.out]\ntype = 'http'\ninputs = ['in']\nuri = 'http://h'\nencoding.codec = 'json'\n\
+         headers.X-Key = 'k'\ntls.ca_path = 'ca.pem'\n"
+    );
+    let warnings: Vec<_> = load(&text).unwrap().warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "test.toml:9: sinks.out.headers: the old name of `request.headers`; use that",
+            "test.toml:10: sinks.out.tls.ca_path: the old name of `tls.ca_file`; use that",
+        ]
+    );
+    check(
+        &format!(
+            "{SOURCE}[sinks.out]\ntype = 'datadog_logs'\ninputs = ['in']\napi_key = 'a'\ndefault_api_key = 'b'"
+        ),
+        &["test.toml:7: sinks.out.api_key: the old name of `default_api_key`, which is there as well"],
+    );
+}
