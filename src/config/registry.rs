@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use toml::Table;
 
-type Parse<T> = Box<dyn Fn(Table) -> Result<Box<T>, Vec<Problem>> + Send + Sync>;
+type Parse<T> = Box<dyn Fn(Table) -> Parsed<T> + Send + Sync>;
 
 /// Every source, transform and sink that a configuration may name.
 #[derive(Default)]
@@ -85,19 +85,19 @@ impl Registry {
 
     /// Adds a source; one of the same name is replaced.
     pub fn source<T: SourceConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
-        let parse = |table| Ok(Box::new(deserialize::<T>(table)?) as Box<dyn SourceConfig>);
+        let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn SourceConfig>, Vec::new()));
         self.sources.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
     }
 
     /// Adds a transform; one of the same name is replaced.
     pub fn transform<T: TransformConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
-        let parse = |table| Ok(Box::new(deserialize::<T>(table)?) as Box<dyn TransformConfig>);
+        let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn TransformConfig>, Vec::new()));
         self.transforms.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
     }
 
     /// Adds a sink; one of the same name is replaced.
     pub fn sink<T: SinkConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
-        let parse = |table| Ok(Box::new(deserialize::<T>(table)?) as Box<dyn SinkConfig>);
+        let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn SinkConfig>, Vec::new()));
         self.sinks.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
     }
 
@@ -113,9 +113,10 @@ impl Registry {
             let options = take_keys(&mut table, HTTP_OPTIONS);
             match (deserialize(options), deserialize::<S>(table)) {
                 (Ok(options), Ok(sink)) => {
-                    let config = HttpSinkConfig::new(sink, options)
+                    let mut config = HttpSinkConfig::new(sink, options)
                         .map_err(|error| vec![Problem::new(error.to_string())])?;
-                    Ok(Box::new(config) as Box<dyn SinkConfig>)
+                    let warnings = config.take_warnings();
+                    Ok((Box::new(config) as Box<dyn SinkConfig>, warnings))
                 }
                 (options, sink) => Err([options.err(), sink.err()].into_iter().flatten().flatten().collect()),
             }
@@ -154,8 +155,10 @@ fn parse<T: ?Sized>(entries: &BTreeMap<&'static str, Entry<T>>, name: &str, mut 
         let message = format!("unknown type `{name}`, expected one of {}", names.join(", "));
         return Err(vec![Problem::at("type", message)]);
     };
-    let warnings = rename(&mut table, entry.renamed)?;
-    Ok(((entry.parse)(table)?, warnings))
+    let mut warnings = rename(&mut table, entry.renamed)?;
+    let (component, more) = (entry.parse)(table)?;
+    warnings.extend(more);
+    Ok((component, warnings))
 }
 
 impl fmt::Debug for Registry {

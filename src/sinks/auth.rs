@@ -30,6 +30,17 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// The URL without the user and password that stand in it, and these; `None` if there are none.
+    pub(super) fn take_from_url(url: &str) -> Option<(String, Auth)> {
+        let start = url.find("://")? + 3;
+        let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+        let at = start + url[start..end].rfind('@')?;
+        let (user, password) = url[start..at].split_once(':').unwrap_or((&url[start..at], ""));
+        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let auth = Auth::Basic { user: decode(user).into(), password: decode(password).into() };
+        Some((format!("{}{}", &url[..start], &url[at + 1..]), auth))
+    }
+
     /// The value of the `Authorization` header.
     ///
     /// # Errors

@@ -136,6 +136,6 @@ impl HttpSink for Axiom {
             None => Request::post(self.uri()).header(CONTENT_TYPE, "application/x-ndjson"),
         };
         let request = self.authorized(builder)?.body(Bytes::new())?;
-        Ok(Some(HealthcheckRequest { request, judge: judge_2xx }))
+        Ok(Some(HealthcheckRequest::new(request, judge_2xx)))
     }
 }

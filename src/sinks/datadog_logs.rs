@@ -165,6 +165,6 @@ impl HttpSink for DatadogLogs {
         let request = Request::get(self.uri("api", "/api/v1/validate"))
             .header("DD-API-KEY", self.default_api_key.to_header("")?)
             .body(Bytes::new())?;
-        Ok(Some(HealthcheckRequest { request, judge: judge_2xx }))
+        Ok(Some(HealthcheckRequest::new(request, judge_2xx)))
     }
 }

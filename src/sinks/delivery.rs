@@ -7,7 +7,9 @@ use super::compression::{Algorithm, Compression};
 use super::http_sink::{HttpOptions, HttpSink, RetryStrategy, SendError, SigningClient};
 use super::request::{Backoff, Controller, RateLimit};
 use super::truncate::{Oversized, encode_within};
-use super::verdict::{EntryVerdict, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten};
+use super::verdict::{
+    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, redact, retry_after, shorten,
+};
 use crate::config::{Result, StreamSink};
 use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
@@ -342,7 +344,7 @@ impl<S: HttpSink> Shared<S> {
         let pushed_back = matches!(verdict, Verdict::Retry { .. });
         self.controller.observe(start.elapsed(), pushed_back, Instant::now());
         self.log(&verdict, &answer, &request, batch.len());
-        verdict.map_reasons(|reason| hide_secrets(reason, &request))
+        verdict.map_reasons(|reason| self.hide(reason, &request))
     }
 
     fn unanswered(&self, error: &SendError) -> Verdict {
@@ -356,6 +358,12 @@ impl<S: HttpSink> Shared<S> {
         }
     }
 
+    /// The text without our secrets, which a destination may repeat.
+    fn hide(&self, text: String, request: &Request<Bytes>) -> String {
+        let text = hide_secrets(text, request);
+        self.sink.secrets().into_iter().fold(text, |text, secret| redact(&text, secret.expose()))
+    }
+
     /// Says why a batch is still here.
     fn log(
         &self,
@@ -365,7 +373,7 @@ impl<S: HttpSink> Shared<S> {
         events: usize,
     ) {
         let described = || match answer {
-            Ok(response) => hide_secrets(describe(response), request),
+            Ok(response) => self.hide(describe(response), request),
             Err(error) => error.to_string(),
         };
         match verdict {
@@ -422,7 +430,7 @@ impl<S: HttpSink> Shared<S> {
             Err(error) => self.unanswered(error),
         };
         self.log(&verdict, &answer, &side.request, 0);
-        verdict.map_reasons(|reason| hide_secrets(reason, &side.request))
+        verdict.map_reasons(|reason| self.hide(reason, &side.request))
     }
 
     fn judge(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {

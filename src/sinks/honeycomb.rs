@@ -128,12 +128,9 @@ impl HttpSink for Honeycomb {
     /// An empty batch stores nothing: Honeycomb answers 400 to a key that it knows.
     fn healthcheck(&self, _uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
         let request = self.post()?.body(Bytes::from_static(b"[]"))?;
-        Ok(Some(HealthcheckRequest {
-            request,
-            judge: |response| match response.status().as_u16() {
-                400 => Ok(()),
-                _ => judge_2xx(response),
-            },
-        }))
+        Ok(Some(HealthcheckRequest::new(request, |response| match response.status().as_u16() {
+            400 => Ok(()),
+            _ => judge_2xx(response),
+        })))
     }
 }

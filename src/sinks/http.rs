@@ -80,21 +80,13 @@ impl Http {
 
     /// A user and password in the URI, taken out of it.
     fn take_userinfo(&mut self) -> Result<()> {
-        let uri = self.uri.as_str();
-        let Some(scheme_end) = uri.find("://").map(|at| at + 3) else { return Ok(()) };
-        let authority_end = uri[scheme_end..].find(['/', '?', '#']).map_or(uri.len(), |at| scheme_end + at);
-        let Some(at) = uri[scheme_end..authority_end].rfind('@').map(|at| scheme_end + at) else {
-            return Ok(());
-        };
-        if self.auth.is_some() {
+        let Some((uri, auth)) = Auth::take_from_url(self.uri.as_str()) else { return Ok(()) };
+        if self.auth.replace(auth).is_some() {
             return Err(
                 "uri: it has a user and password, and there is an `auth` as well; keep one of them".into()
             );
         }
-        let (user, password) = uri[scheme_end..at].split_once(':').unwrap_or((&uri[scheme_end..at], ""));
-        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-        self.auth = Some(Auth::Basic { user: decode(user).into(), password: decode(password).into() });
-        self.uri = Template::parse_uri(&format!("{}{}", &uri[..scheme_end], &uri[at + 1..]))?;
+        self.uri = Template::parse_uri(&uri)?;
         Ok(())
     }
 
@@ -206,7 +198,7 @@ impl HttpSink for Http {
             builder = builder.header(AUTHORIZATION, auth.header()?);
         }
         let request = builder.body(Bytes::new())?;
-        Ok(Some(HealthcheckRequest { request, judge: judge_200 }))
+        Ok(Some(HealthcheckRequest::new(request, judge_200)))
     }
 }
 

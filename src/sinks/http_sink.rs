@@ -9,7 +9,7 @@ use super::compression::{Algorithm, Compression};
 use super::delivery::{Aside, RunningHttpSink, Shared, processors};
 use super::request::{Controller, RateLimit, RequestConfig};
 use super::verdict::{Verdict, describe, hide_secrets};
-use crate::config::{Result, SinkConfig, SinkContext, StreamSink};
+use crate::config::{Problem, Result, SinkConfig, SinkContext, StreamSink};
 use crate::event::LogEvent;
 use crate::healthcheck::{Healthcheck, Unhealthy};
 use crate::http::{HttpClient, HttpError};
@@ -111,6 +111,12 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Secrets that stand elsewhere than in a header, and that an answer may repeat; no log shows them. Default:
+    /// none.
+    fn secrets(&self) -> Vec<&SensitiveString> {
+        Vec::new()
+    }
+
     /// What an answer means. Default: [`Verdict::of_status`].
     fn verdict(&self, response: &Response<Bytes>, _batch: &Batch) -> Verdict {
         Verdict::of_status(response)
@@ -139,10 +145,25 @@ pub trait Signer: Debug + Send + Sync {
 /// A healthcheck's request and the judgement of its answer.
 #[derive(Debug)]
 pub struct HealthcheckRequest {
-    /// What to ask.
-    pub request: Request<Bytes>,
-    /// Whether the answer shows a healthy destination; if not, why.
-    pub judge: fn(&Response<Bytes>) -> Result<(), Unhealthy>,
+    requests: Vec<Request<Bytes>>,
+    judge: fn(&Response<Bytes>) -> Result<(), Unhealthy>,
+}
+
+impl HealthcheckRequest {
+    /// What to ask, and whether the answer shows a healthy destination; if not, why.
+    pub fn new(
+        request: Request<Bytes>,
+        judge: fn(&Response<Bytes>) -> Result<(), Unhealthy>,
+    ) -> HealthcheckRequest {
+        HealthcheckRequest { requests: vec![request], judge }
+    }
+
+    /// Another one to ask, if those before are not well: of several endpoints, one is enough.
+    #[must_use]
+    pub fn or(mut self, request: Request<Bytes>) -> HealthcheckRequest {
+        self.requests.push(request);
+        self
+    }
 }
 
 /// The URL of an endpoint, for a sink's `configure`.
@@ -203,6 +224,9 @@ pub struct HttpOptions {
     /// Whether a template may decide everything, even the host of `http`'s `uri`; Vector asks for this
     /// wherever a template begins with a field. Default: false.
     pub dangerously_allow_unconfined_template_resolution: bool,
+    /// What [`HttpSink::configure`] has found that works, but should be written otherwise.
+    #[serde(skip)]
+    pub warnings: Vec<Problem>,
 }
 
 /// Which answers are tried again: Vector's `retry_strategy`.
@@ -263,6 +287,10 @@ impl<S: HttpSink> HttpSinkConfig<S> {
 }
 
 impl<S: HttpSink> HttpSinkConfig<S> {
+    pub(crate) fn take_warnings(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.options.warnings)
+    }
+
     /// The sink's own healthcheck, with the headers of the user's that are the same for every request: a
     /// gateway may want one.
     fn healthcheck(&self, cx: &SinkContext) -> Result<Option<HealthcheckRequest>> {
@@ -270,7 +298,9 @@ impl<S: HttpSink> HttpSinkConfig<S> {
         let Some(mut check) = self.sink.healthcheck(uri)? else { return Ok(None) };
         for (name, template) in &self.headers {
             if let Some(text) = template.as_static() {
-                check.request.headers_mut().insert(name.clone(), SensitiveString::from(text).to_header("")?);
+                for request in &mut check.requests {
+                    request.headers_mut().insert(name.clone(), SensitiveString::from(text).to_header("")?);
+                }
             }
         }
         Ok(Some(check))
@@ -340,13 +370,24 @@ impl SigningClient {
 }
 
 fn healthcheck(client: SigningClient, check: HealthcheckRequest) -> Healthcheck {
-    let HealthcheckRequest { request, judge } = check;
-    let endpoint = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+    let HealthcheckRequest { requests, judge } = check;
+    let hosts = requests.iter().filter_map(|request| request.uri().authority());
+    let endpoint = hosts.map(ToString::to_string).collect::<Vec<_>>().join(", ");
     Healthcheck::new(endpoint, async move {
-        let response = client.send(request.clone()).await.map_err(|error| match error {
-            SendError::Sign { .. } => Unhealthy::Unauthorized { reason: error.to_string() },
-            SendError::Http { .. } => Unhealthy::Down { reason: error.to_string() },
-        })?;
-        judge(&response).map_err(|unhealthy| unhealthy.map(|reason| hide_secrets(reason, &request)))
+        let mut result = Ok(());
+        for request in requests {
+            result = match client.send(request.clone()).await {
+                Ok(response) => judge(&response)
+                    .map_err(|unhealthy| unhealthy.map(|reason| hide_secrets(reason, &request))),
+                Err(SendError::Sign { source }) => {
+                    Err(Unhealthy::Unauthorized { reason: source.to_string() })
+                }
+                Err(SendError::Http { source }) => Err(Unhealthy::Down { reason: source.to_string() }),
+            };
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
     })
 }

@@ -290,7 +290,7 @@ impl HttpSink for Loki {
             404 => Ok(()),
             _ => judge_2xx(response),
         };
-        Ok(Some(HealthcheckRequest { request: builder.body(Bytes::new())?, judge }))
+        Ok(Some(HealthcheckRequest::new(builder.body(Bytes::new())?, judge)))
     }
 }
 
