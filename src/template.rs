@@ -109,6 +109,12 @@ impl Template {
         Ok(Template { text: text.to_owned(), lookup: Lookup::new(paths), parts })
     }
 
+    /// A template that is this text, whatever stands in it.
+    pub fn literal(text: &str) -> Template {
+        let parts = if text.is_empty() { Vec::new() } else { vec![Part::Literal(text.to_owned())] };
+        Template { text: Template::escape(text), parts, lookup: Lookup::default() }
+    }
+
     /// This text as part of a template that means nothing but itself.
     pub fn escape(text: &str) -> String {
         text.replace('%', "\\%").replace("{{", "\\{{")

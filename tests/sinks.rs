@@ -134,6 +134,10 @@ fn events(request: &Request) -> Vec<Value> {
             let entries = push.streams.iter().flat_map(|stream| &stream.entries);
             entries.map(|entry| parsed(&entry.line)).collect()
         }
+        // A bulk request has a line before each document.
+        Some("application/x-ndjson") if request.path_and_query.contains("_bulk") => {
+            request.json_lines().into_iter().skip(1).step_by(2).collect()
+        }
         Some("application/x-ndjson") => request.json_lines(),
         _ => match request.json() {
             Value::Array(events) => {
@@ -213,10 +217,12 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("blackhole", None),
     ("console", None),
     ("datadog_logs", Some("KEY")),
+    ("elasticsearch", Some("PASSWORD")),
     ("file", None),
     ("honeycomb", Some("KEY")),
     ("http", Some("TOKEN")),
     ("loki", None),
+    ("sematext_logs", Some("TOKEN")),
 ];
 
 /// A sink over HTTP whose destination is at URL.
@@ -233,6 +239,11 @@ const fn row(name: &'static str, kind: &'static str, options: &'static str) -> H
 const HTTP_SINKS: &[HttpRow] = &[
     row("axiom", "axiom", "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'"),
     row("datadog_logs", "datadog_logs", "endpoint = 'URL'\ndefault_api_key = 's3cr3t-datadog'"),
+    row(
+        "elasticsearch",
+        "elasticsearch",
+        "endpoints = ['URL']\nbulk.index = 'IDX'\nauth = {strategy = 'basic', user = 'u', password = 's3cr3t-es'}",
+    ),
     row("honeycomb", "honeycomb", "endpoint = 'URL'\napi_key = 's3cr3t-honeycomb'\ndataset = 'DS'"),
     row(
         "http",
@@ -249,6 +260,7 @@ const HTTP_SINKS: &[HttpRow] = &[
         "loki",
         "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\nauth = {strategy = 'custom', value = 's3cr3t-loki'}",
     ),
+    row("sematext_logs", "sematext_logs", "endpoint = 'URL'\ntoken = 's3cr3t-sematext'"),
 ];
 
 const FAST: &str = "request.retry_initial_backoff_secs = 0.01\n";
@@ -453,13 +465,16 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 6] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 8] = [
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
+        ("elasticsearch", "GET /_cluster/health", "", &[200], &[401, 403, 404, 503]),
         ("honeycomb", "POST /1/batch/DS", "", &[200, 400], &[401, 500]),
         ("http", "HEAD /health", "healthcheck.uri = 'URL/health'", &[200], &[204, 401, 404]),
         ("loki as JSON", "GET /ready", "", &[200, 404], &[401, 503]),
         ("loki as protobuf", "GET /ready", "", &[200, 404], &[401, 503]),
+        // Without the token, which Sematext only knows as an index.
+        ("sematext_logs", "GET /_cluster/health", "", &[200], &[401, 503]),
     ];
     let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
     for (row, (name, asked, extra, good, bad)) in HTTP_SINKS.iter().zip(rows) {
@@ -477,7 +492,7 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
             // Basic authentication has it in base64.
             let is_key = |text: &str| text.contains("s3cr3t") || text.starts_with("Basic ");
             let shows_key = requests[0].headers.values().any(|value| value.to_str().is_ok_and(is_key));
-            assert!(shows_key, "{name}: {:?}", requests[0].headers);
+            assert!(shows_key || name == "sematext_logs", "{name}: {:?}", requests[0].headers);
             match started {
                 Ok(_) => assert!(good.contains(status), "{name}: {status} is no good sign"),
                 Err(error) => {
@@ -581,6 +596,145 @@ async fn golden_datadog_logs() {
         event.extend(status.map(|status| ("status".to_owned(), status.into())));
     }
     assert_eq!(request.json(), Value::from(expected));
+}
+
+/// As Vector's, byte for byte but for the order of the members, which Vector sorts.
+#[tokio::test]
+async fn golden_elasticsearch() {
+    let headers = [
+        ("content-type", Some("application/x-ndjson")),
+        ("authorization", Some("Bearer KEY")),
+        ("content-encoding", None),
+    ];
+    let options = "endpoints = ['URL']\napi_version = 'v8'\nmode = 'bulk'\nbulk.index = 'IDX'\n\
+                   request.headers.Authorization = 'Bearer KEY'";
+    let request = golden("elasticsearch", options, "/_bulk?timeout=60s", &headers).await;
+    let expected: String =
+        INPUT.lines().map(|line| format!("{{\"index\":{{\"_index\":\"IDX\"}}}}\n{line}\n")).collect();
+    assert_eq!(request.text(), expected);
+}
+
+#[tokio::test]
+async fn elasticsearch_actions_and_documents() {
+    let event = r#"{"a":"x","id":7,"timestamp":"2026-11-22T05:00:00Z"}"#;
+    let time = r#""@timestamp":"2026-11-22T05:00:00.000000000Z""#;
+    let stream = |name: &str, rest: &str| {
+        format!(r#"{{"create":{{"_index":"{name}"}}}} {{{rest}{time},"data_stream":{{"#)
+    };
+    // The options, the event, and the two lines.
+    let rows: [(&str, &str, String); 13] = [
+        ("", event, format!(r#"{{"index":{{"_index":"vector-2026.11.22"}}}} {event}"#)),
+        ("bulk.index = '{{ a }}-%F'\nbulk.action = 'create'", event, format!(r#"{{"create":{{"_index":"x-2026-11-22"}}}} {event}"#)),
+        ("bulk.index = '{{ b }}'\nbulk.template_fallback_index = 'other'", event, format!(r#"{{"index":{{"_index":"other"}}}} {event}"#)),
+        ("bulk.index = 'i'\napi_version = 'v6'\ndoc_type = 't'", event, format!(r#"{{"index":{{"_index":"i","_type":"t"}}}} {event}"#)),
+        ("bulk.index = 'i'\nid_key = 'id'", event, r#"{"index":{"_index":"i","_id":"7"}} {"a":"x","timestamp":"2026-11-22T05:00:00Z"}"#.into()),
+        ("bulk.index = 'i'\nid_key = 'id'", r#"{"timestamp":1795323600}"#, r#"{"index":{"_index":"i"}} {"timestamp":1795323600}"#.into()),
+        (
+            "bulk = {index = 'i', version = '{{ id }}', version_type = 'external'}\nid_key = 'a'", event,
+            r#"{"index":{"_index":"i","_id":"x","version":7,"version_type":"external"}} {"id":7,"timestamp":"2026-11-22T05:00:00Z"}"#.into(),
+        ),
+        (
+            "bulk = {index = 'i', action = 'update'}\nid_key = 'id'", r#"{"id":7,"timestamp":1795323600}"#,
+            r#"{"update":{"_index":"i","_id":"7"}} {"doc":{"timestamp":1795323600},"doc_as_upsert":true}"#.into(),
+        ),
+        // Without a `timestamp` it would have no time there.
+        (
+            "bulk.index = 'i'", r#"{"time":1795323600}"#,
+            r#"{"index":{"_index":"i"}} {"time":1795323600,"timestamp":"2026-11-22T05:00:00.000000000Z"}"#.into(),
+        ),
+        ("normal.index = 'i'\nmode = 'normal'", event, format!(r#"{{"index":{{"_index":"i"}}}} {event}"#)),
+        ("mode = 'data_stream'", event, stream("logs-generic-default", r#""a":"x","id":7,"#) + r#""type":"logs","dataset":"generic","namespace":"default"}}"#),
+        (
+            "mode = 'data_stream'\ndata_stream = {dataset = '{{ a }}'}",
+            r#"{"timestamp":"2026-11-22T05:00:00Z","data_stream":{"namespace":"mine","more":1}}"#,
+            // The event's own dataset is missing, and so is the field of the template.
+            String::new(),
+        ),
+        (
+            "mode = 'data_stream'\ndata_stream = {dataset = 'd'}",
+            r#"{"timestamp":"2026-11-22T05:00:00Z","data_stream":{"namespace":"mine","more":1}}"#,
+            stream("logs-d-mine", "") + r#""more":1,"type":"logs","dataset":"d","namespace":"mine"}}"#,
+        ),
+    ];
+    for (options, event, expected) in rows {
+        let server = HttpServer::start().await;
+        let toml = sink("out", "elasticsearch", &format!("endpoint = '{}'\n{options}", server.url("")));
+        let delivered = u64::from(!expected.is_empty());
+        check_books(&ship(&toml, &[event.to_owned()]).await, delivered, 1 - delivered, options);
+        if delivered == 1 {
+            assert_eq!(server.requests()[0].text().trim_end().replacen('\n', " ", 1), expected, "{options}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn elasticsearch_finds_out_that_documents_need_a_type() {
+    let server = HttpServer::start().await;
+    server.respond_with(|request| match request.path_and_query.as_str() {
+        "/log-shipper/_doc/_bulk?timeout=60s" => Reply::status(200).body(r#"{"errors":false,"items":[]}"#),
+        _ => Reply::status(400).body("Validation Failed: 1: type is missing;"),
+    });
+    let toml =
+        format!("{FAST}endpoints = ['{}']\nbatch.max_events = 1\nrequest.concurrency = 1", server.url(""));
+    check_books(&ship(&sink("out", "elasticsearch", &toml), &lines(3)).await, 3, 0, "an old server");
+    assert_eq!(server.requests().len(), 4, "it asks once");
+}
+
+#[tokio::test]
+async fn elasticsearch_goes_to_the_endpoint_that_is_there() {
+    let (mut dead, alive) = (HttpServer::start().await, HttpServer::start().await);
+    dead.stop().await;
+    let user = alive.url("").replace("http://", "http://u:p%40ss@");
+    let toml = format!(
+        "{FAST}endpoints = ['{}', '{user}/']\nquery = {{a = 'b c', d = ['e', 'f']}}\npipeline = 'p'",
+        dead.url("")
+    );
+    check_books(&ship(&sink("out", "elasticsearch", &toml), &lines(3)).await, 3, 0, "two endpoints");
+    let requests = alive.requests();
+    assert_eq!(requests[0].path_and_query, "/_bulk?timeout=60s&pipeline=p&a=b+c&d=e&d=f");
+    assert_eq!(requests[0].header("authorization"), Some("Basic dTpwQHNz"));
+}
+
+/// An answer that is too long to be read whole says that something has failed, and not what.
+#[tokio::test]
+async fn elasticsearch_asks_halves_where_the_answer_is_too_long() {
+    let server = HttpServer::start().await;
+    server.respond_with(|request| {
+        let documents = events(request).len();
+        let long = r#"{"index":{"status":400,"error":{"type":"t","reason":"r"}}}"#;
+        match documents {
+            1 => Reply::status(200).body(format!("{{\"errors\":true,\"items\":[{long}]}}")),
+            _ => Reply::status(200).body("{\"errors\":true,\"items\":[{\"index\":{\"sta"),
+        }
+    });
+    let toml = format!("{FAST}endpoints = ['{}']", server.url(""));
+    check_books(&ship(&sink("out", "elasticsearch", &toml), &lines(4)).await, 0, 4, "each on its own");
+}
+
+/// As Vector's, but for `severity`, which Sematext reads the level from.
+#[tokio::test]
+async fn golden_sematext_logs() {
+    let headers = [("content-type", Some("application/x-ndjson")), ("authorization", None)];
+    let request = golden(
+        "sematext_logs",
+        "endpoint = 'URL'\ntoken = 'TOKEN'\nregion = 'us'",
+        "/_bulk?timeout=60s",
+        &headers,
+    )
+    .await;
+    let mut expected = Vec::new();
+    let times = ["00.000000000", "00.000137000", "00.000274000", "00.999999999", "01.000000000"];
+    let levels = [Some("info"), Some("info"), Some("info"), Some("error"), None];
+    for ((mut event, time), level) in input().into_iter().zip(times).zip(levels) {
+        let document = event.as_object_mut().unwrap();
+        document.remove("timestamp");
+        let host = document.remove("host").unwrap();
+        document.insert("os.host".into(), host);
+        document.insert("@timestamp".into(), format!("2026-11-22T05:00:{time}Z").into());
+        document.extend(level.map(|level| ("severity".to_owned(), level.into())));
+        expected.extend([json!({"index": {"_index": "TOKEN", "_type": "logs"}}), event]);
+    }
+    assert_eq!(request.json_lines(), expected);
 }
 
 /// As Vector's, but for `time`, which is the event's and not that of sending, and for the
@@ -768,8 +922,15 @@ async fn partial_answers_resend_and_reject_what_they_name() {
     let honeycomb =
         r#"[{"status":202},{"status":400,"error":"bad"},{"status":429},{"status":202},{"status":500}]"#;
     // The sink, the first answer, the events that are sent again, and how many are rejected.
-    let rows: [(&str, u16, &str, &[u64], u64); 9] = [
+    let mixed = r#"{"took":1,"errors": true,"items":[{"index":{"status":201}},{"index":{"status":400,"error":
+        {"type":"mapper_parsing_exception","reason":"bad"}}},{"index":{"status":429}},{"create":{"status":409}},
+        {"index":{"status":503,"error":"busy"}}]}"#;
+    let none = r#"{"errors":false,"items":[]}"#;
+    let rows: [(&str, u16, &str, &[u64], u64); 12] = [
         ("honeycomb", 200, honeycomb, &[2, 4], 1),
+        ("elasticsearch", 200, mixed, &[2, 4], 1),
+        ("elasticsearch", 200, none, &[], 0),
+        ("sematext_logs", 200, mixed, &[2, 4], 1),
         ("honeycomb", 200, r#"[{"status":202}]"#, &[], 0),
         ("axiom", 200, r#"{"ingested":3,"failed":2,"failures":[{"error":"x"}]}"#, &[], 2),
         ("axiom", 200, r#"{"ingested":0,"failed":99}"#, &[], 5),
@@ -1144,6 +1305,14 @@ async fn options_that_cannot_work_are_refused() {
         ("http", "retry_strategy.type = 'some'", "unknown variant `some`"),
         ("http", "buffer = {max_events = 1, max_size = 1}", "max_events and max_size exclude each other"),
         ("honeycomb", "nonsense = 1", "unknown field `nonsense`"),
+        (
+            "elasticsearch",
+            "bulk.action = 'delete'",
+            "`delete` is unknown; expected `index`, `create` or `update`",
+        ),
+        ("elasticsearch", "bulk.action = 'update'", "set id_key"),
+        ("elasticsearch", "id_key = 'a..b'", "id_key: "),
+        ("sematext_logs", "region = 'mars'", "unknown variant `mars`"),
     ] {
         let row = HTTP_SINKS.iter().find(|row| row.name == name).expect("a row");
         let toml = sink("out", row.kind, &format!("{}\n{options}", row.options.replace("URL", "http://h")));

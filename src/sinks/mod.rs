@@ -12,7 +12,7 @@
 //! - `truncate`: events that are too large
 //! - `auth`
 //!
-//! The destinations: `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki` over HTTP; `blackhole`,
+//! The destinations: `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `loki`, `sematext_logs` over HTTP; `blackhole`,
 //! `console`, `file` by themselves.
 
 mod auth;
@@ -24,12 +24,14 @@ pub mod compression;
 mod console;
 mod datadog_logs;
 mod delivery;
+mod elasticsearch;
 mod file;
 mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
 mod loki;
 mod request;
+mod sematext_logs;
 mod truncate;
 mod verdict;
 
@@ -39,11 +41,13 @@ pub use batch::{Batch, BatchConfig, BatchLimits, Batcher, Partition, PushError};
 pub use blackhole::BlackholeConfig;
 pub use console::ConsoleConfig;
 pub use datadog_logs::DatadogLogs;
+pub use elasticsearch::Elasticsearch;
 pub use file::FileConfig;
 pub use honeycomb::Honeycomb;
 pub use http::Http;
 pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, Signer, judge_2xx};
 pub use loki::Loki;
+pub use sematext_logs::SematextLogs;
 pub use truncate::Oversized;
 pub use verdict::{EntryVerdict, SideRequest, Verdict, describe};
 
@@ -54,10 +58,12 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.sink::<BlackholeConfig>(BlackholeConfig::INFO);
     registry.sink::<ConsoleConfig>(ConsoleConfig::INFO);
     registry.http_sink::<DatadogLogs>();
+    registry.http_sink::<Elasticsearch>();
     registry.sink::<FileConfig>(FileConfig::INFO);
     registry.http_sink::<Honeycomb>();
     registry.http_sink::<Http>();
     registry.http_sink::<Loki>();
+    registry.http_sink::<SematextLogs>();
 }
 
 impl ComponentInfo {
