@@ -140,6 +140,12 @@ fn events(request: &Request) -> Vec<Value> {
         }
         Some("application/x-ndjson") => request.json_lines(),
         _ => match request.json() {
+            Value::Object(message) if message.contains_key("blocks") => {
+                let texts = message["blocks"].as_array().expect("blocks").iter();
+                let number = |text: &str| text.split("number ").nth(1)?.trim_end_matches('`').parse().ok();
+                let number = |text: &Value| number(text["text"]["text"].as_str()?);
+                texts.filter_map(number).map(|n: u64| json!({"n": n})).collect()
+            }
             Value::Array(events) => {
                 events.into_iter().map(|event| event.get("data").cloned().unwrap_or(event)).collect()
             }
@@ -223,6 +229,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("http", Some("TOKEN")),
     ("loki", None),
     ("sematext_logs", Some("TOKEN")),
+    ("slack", Some("https://hooks.slack.com/services/T/B/X")),
 ];
 
 /// A sink over HTTP whose destination is at URL.
@@ -261,6 +268,11 @@ const HTTP_SINKS: &[HttpRow] = &[
         "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\nauth = {strategy = 'custom', value = 's3cr3t-loki'}",
     ),
     row("sematext_logs", "sematext_logs", "endpoint = 'URL'\ntoken = 's3cr3t-sematext'"),
+    row(
+        "slack",
+        "slack",
+        "webhook_url = 'URL/s3cr3t-slack'\nkeywords = 'number'\nrequest.rate_limit_num = 100\nbatch.timeout_secs = 0.1",
+    ),
 ];
 
 const FAST: &str = "request.retry_initial_backoff_secs = 0.01\n";
@@ -349,7 +361,9 @@ async fn proxies_of_the_environment_and_of_the_sink_are_used() {
 #[test]
 fn every_example_loads_and_hides_its_secrets() {
     for (info, (_, secret)) in Registry::builtin().components(ComponentKind::Sink).iter().zip(SINKS) {
-        let secrets = secret.map(|secret| (format!("\"{secret}\""), format!("s3cr3t-{}", info.name)));
+        // A webhook's URL is one all the same.
+        let scheme = secret.and_then(|secret| secret.split_once("//")).map_or("", |_| "https://");
+        let secrets = secret.map(|secret| (format!("\"{secret}\""), format!("{scheme}s3cr3t-{}", info.name)));
         let example = match &secrets {
             None => info.example.to_owned(),
             Some((placeholder, secret)) => info.example.replace(placeholder, &format!("\"{secret}\"")),
@@ -465,7 +479,7 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 8] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 9] = [
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
         ("elasticsearch", "GET /_cluster/health", "", &[200], &[401, 403, 404, 503]),
@@ -475,6 +489,8 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
         ("loki as protobuf", "GET /ready", "", &[200, 404], &[401, 503]),
         // Without the token, which Sematext only knows as an index.
         ("sematext_logs", "GET /_cluster/health", "", &[200], &[401, 503]),
+        // Nothing to show is no message.
+        ("slack", "POST /s3cr3t-slack", "", &[400], &[403, 404, 410, 500]),
     ];
     let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
     for (row, (name, asked, extra, good, bad)) in HTTP_SINKS.iter().zip(rows) {
@@ -492,7 +508,8 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
             // Basic authentication has it in base64.
             let is_key = |text: &str| text.contains("s3cr3t") || text.starts_with("Basic ");
             let shows_key = requests[0].headers.values().any(|value| value.to_str().is_ok_and(is_key));
-            assert!(shows_key || name == "sematext_logs", "{name}: {:?}", requests[0].headers);
+            let has_other_place = ["sematext_logs", "slack"].contains(&name);
+            assert!(shows_key || has_other_place, "{name}: {:?}", requests[0].headers);
             match started {
                 Ok(_) => assert!(good.contains(status), "{name}: {status} is no good sign"),
                 Err(error) => {
@@ -735,6 +752,83 @@ async fn golden_sematext_logs() {
         expected.extend([json!({"index": {"_index": "TOKEN", "_type": "logs"}}), event]);
     }
     assert_eq!(request.json_lines(), expected);
+}
+
+/// Vector has no such sink: fly-log-shipper builds its message with VRL, one at most in a second.
+#[tokio::test]
+async fn golden_slack() {
+    let server = HttpServer::start().await;
+    let lines: Vec<_> = INPUT.lines().map(str::to_owned).collect();
+    let options = format!(
+        "webhook_url = '{}'\nkeywords = [\"level\", \"/session (closed|opened)/\"]",
+        server.url("/T/B/X")
+    );
+    let report = ship(&sink("out", "slack", &options), &lines).await;
+    let books = books(&report, "out");
+    assert_eq!((books.received, books.delivered, books.dropped_for(DropReason::Filtered)), (5, 3, 2));
+    assert!(!report.has_losses());
+    let section = |text: &str| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
+    let date = |seconds: u64, time: &str| {
+        format!("<!date^{seconds}^{{date_short}} {{time_secs}}|2026-11-22T05:00:{time}Z>")
+    };
+    let expected = json!({"text": "*sandwich* 3", "blocks": [
+        section(&format!(
+            "*sandwich | info | syd | b921527403e430* {}\n```Jun 17 04:09:45 combo su(pam_unix)[29190]: session closed for user news```",
+            date(1_795_323_600, "00.000000000")
+        )),
+        section(&format!(
+            "*sandwich | error | ord | e784079b449483* {}\n```{{\"level\":\"error\",\"msg\":\"naïve café 日本語 🚀 \\\"quoted\\\"\",\"status\":500}}```",
+            date(1_795_323_600, "00.999999999")
+        )),
+        section(&format!(
+            "*sandwich | ord | e784079b449483* {}\n```no log.level here\twith a tab```",
+            date(1_795_323_601, "01.000000000")
+        )),
+    ]});
+    let requests = server.requests();
+    assert_eq!((requests.len(), requests[0].header("content-type")), (1, Some("application/json")));
+    assert_eq!((requests[0].json(), requests[0].path_and_query.as_str()), (expected, "/T/B/X"));
+}
+
+#[tokio::test]
+async fn slack_summarises_a_flood_and_cuts_what_is_long() {
+    let server = HttpServer::start().await;
+    let event = |n: u64, app: &str, message: &str| {
+        json!({"n": n, "fly": {"app": {"name": app}}, "message": message, "timestamp": "2026-11-22T05:00:00Z"}).to_string()
+    };
+    let mut lines = vec![event(0, "a<b", &format!("x ```fence``` {}", "<é&".repeat(3_000)))];
+    lines.extend((1..50).map(|n| event(n, if n % 7 == 0 { "api" } else { "web" }, "x short")));
+    let options = format!("webhook_url = '{}'\nkeywords = 'x'", server.url("/"));
+    check_books(&ship(&sink("out", "slack", &options), &lines).await, 50, 0, "all in one message");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    let body = requests[0].json();
+    let texts: Vec<_> = body["blocks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|block| block["text"]["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(texts.len(), 11);
+    assert!(texts.iter().all(|text| text.chars().count() <= 3_000));
+    assert!(
+        texts[0].starts_with("*a&lt;b* <!date^") && texts[0].ends_with("... [truncated]```"),
+        "{}",
+        texts[0]
+    );
+    assert_eq!(texts[0].matches("```").count(), 2, "the message's own fence does not end it");
+    assert_eq!(texts[10], "and 40 more: *web* 34, *api* 6");
+    assert_eq!(body["text"], "*web* 42, *api* 7, *a&lt;b* 1");
+}
+
+#[tokio::test]
+async fn slack_sends_a_request_a_second() {
+    let server = HttpServer::start().await;
+    let options = format!("webhook_url = '{}'\nkeywords = 'number'\nbatch.max_events = 1", server.url("/"));
+    let began = Instant::now();
+    check_books(&ship(&sink("out", "slack", &options), &lines(3)).await, 3, 0, "three messages");
+    let last = server.requests()[2].at - began;
+    assert!(last >= Duration::from_secs(2), "{last:?}");
 }
 
 /// As Vector's, but for `time`, which is the event's and not that of sending, and for the

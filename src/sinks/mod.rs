@@ -12,7 +12,7 @@
 //! - `truncate`: events that are too large
 //! - `auth`
 //!
-//! The destinations: `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `loki`, `sematext_logs` over HTTP; `blackhole`,
+//! The destinations: `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `loki`, `sematext_logs`, `slack` over HTTP; `blackhole`,
 //! `console`, `file` by themselves.
 
 mod auth;
@@ -32,6 +32,7 @@ pub(crate) mod http_sink;
 mod loki;
 mod request;
 mod sematext_logs;
+mod slack;
 mod truncate;
 mod verdict;
 
@@ -48,6 +49,7 @@ pub use http::Http;
 pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, Signer, judge_2xx};
 pub use loki::Loki;
 pub use sematext_logs::SematextLogs;
+pub use slack::Slack;
 pub use truncate::Oversized;
 pub use verdict::{EntryVerdict, SideRequest, Verdict, describe};
 
@@ -64,6 +66,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<Http>();
     registry.http_sink::<Loki>();
     registry.http_sink::<SematextLogs>();
+    registry.http_sink::<Slack>();
 }
 
 impl ComponentInfo {
