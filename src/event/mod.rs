@@ -269,6 +269,23 @@ impl LogEvent {
         }
     }
 
+    /// Puts this JSON at the path, in place of what is there; at the root, without making a tree of text.
+    pub fn set(&mut self, path: &Path, json: &str) {
+        match (&mut self.body, path.as_root_field()) {
+            (Body::Raw(body), Some(name)) => {
+                let mut key = Vec::new();
+                json::write_escaped(name, &mut key);
+                let key = String::from_utf8_lossy(&key);
+                let others = json::members(body).filter(|(key, _)| !json::key_is(key, name));
+                *body = join_members(others.chain([(&*key, json)])).into();
+            }
+            _ => {
+                let value = serde_json::from_str(json).unwrap_or_else(|_| Value::from(json));
+                self.value_mut().insert(&path.to_vrl(), value);
+            }
+        }
+    }
+
     /// Takes fields of the root out; of text, without making a tree of it.
     pub fn remove_root_fields<'a>(&mut self, names: impl Iterator<Item = &'a str> + Clone) {
         match &mut self.body {

@@ -1,10 +1,10 @@
-//! `remap`: assignments of VRL that move or copy fields.
+//! `remap`: assignments of VRL that move or copy fields, or write the time in another form.
 //!
-//! This is the part of VRL that needs no tree: what the providers' configurations use to rename a
-//! field. A program with anything else is refused with its line.
+//! This is the part of VRL that needs no tree: what the providers' configurations use to give a field the
+//! name and form that a vendor reads. A program with anything else is refused with its line.
 
 use crate::config::{ComponentInfo, Result, Transform, TransformConfig, TransformContext};
-use crate::event::{LogEvent, Path};
+use crate::event::{Field, LogEvent, Path, Timestamp, json};
 use serde::Deserialize;
 use vrl::value::Value;
 
@@ -12,14 +12,16 @@ use vrl::value::Value;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemapConfig {
-    /// The program: lines of the form `.a = .b`, `.a = del(.b)` or `if exists(.b) { .a = del(.b) }`.
+    /// The program: lines of the form `.a = .b`, `.a = del(.b)`, `.a = now()` or `.a =
+    /// to_unix_timestamp(parse_timestamp(.b, "%+") ?? now(), unit: "milliseconds")`, each by itself or in `if
+    /// exists(.c) { ... }` or `if is_null(.c) { ... }`.
     source: String,
 }
 
 impl RemapConfig {
     pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
         "remap",
-        "Move and copy fields: `.a = .b`, `.a = del(.b)`. The rest of VRL is not here yet.",
+        "Move and copy fields, write times: `.a = .b`, `.a = del(.b)`. The rest of VRL is not here yet.",
         "source = \".dt = del(.timestamp)\"",
     );
 }
@@ -36,7 +38,7 @@ impl TransformConfig for RemapConfig {
             match Statement::parse(line) {
                 Some(statement) => statements.push(statement),
                 None => problems.push(format!(
-                    "source, line {}: `{line}` is not understood; expected `.a = .b`, `.a = del(.b)` or `if exists(.b) {{ .a = del(.b) }}`, the part of VRL that this version has",
+                    "source, line {}: `{line}` is not understood; expected `.a = .b`, `.a = del(.b)` or `.a = now()`, by itself or in `if exists(.c) {{ ... }}` or `if is_null(.c) {{ ... }}`, the part of VRL that this version has",
                     index + 1
                 )),
             }
@@ -45,55 +47,129 @@ impl TransformConfig for RemapConfig {
     }
 }
 
+/// One line of a program.
 #[derive(Debug, PartialEq)]
 struct Statement {
+    condition: Option<Condition>,
     to: Path,
-    from: Path,
-    /// `del(.b)`: the field goes.
-    is_move: bool,
-    /// `if exists(.b)`: without it, a missing field is null.
-    if_exists: bool,
+    value: Expression,
+}
+
+#[derive(Debug, PartialEq)]
+enum Condition {
+    Exists(Path),
+    IsNull(Path),
+}
+
+#[derive(Debug, PartialEq)]
+enum Expression {
+    /// `.b`: a missing field is null.
+    Copy(Path),
+    /// `del(.b)`
+    Move(Path),
+    /// `now()`: when the event was received.
+    Now,
+    /// `to_unix_timestamp(parse_timestamp(.b, "%+") ?? now(), unit: "...")`, with nanoseconds divided by this.
+    UnixTime(Path, i64),
 }
 
 impl Statement {
-    fn parse(text: &str) -> Option<Statement> {
-        if let Some(rest) = text.strip_prefix("if") {
-            let (condition, block) = rest.trim().split_once('{')?;
-            let path = condition.trim().strip_prefix("exists(")?.strip_suffix(')')?;
-            let statement = Statement::parse(block.trim().strip_suffix('}')?.trim())?;
-            let is_same = parse_path(path)? == statement.from && !statement.if_exists;
-            return is_same.then_some(Statement { if_exists: true, ..statement });
-        }
-        let (to, from) = text.split_once('=')?;
-        let from = from.trim();
-        let inner = from.strip_prefix("del(").and_then(|rest| rest.strip_suffix(')'));
-        Some(Statement {
-            to: parse_path(to)?,
-            from: parse_path(inner.unwrap_or(from))?,
-            is_move: inner.is_some(),
-            if_exists: false,
-        })
+    fn parse(line: &str) -> Option<Statement> {
+        let text = compact(line);
+        let (condition, assignment) = match text.strip_prefix("if ") {
+            None => (None, text.as_str()),
+            Some(rest) => {
+                let (condition, block) = rest.split_once('{')?;
+                let (name, path) = condition.strip_suffix(')')?.split_once('(')?;
+                let path = parse_path(path)?;
+                let condition = match name {
+                    "exists" => Condition::Exists(path),
+                    "is_null" => Condition::IsNull(path),
+                    _ => return None,
+                };
+                (Some(condition), block.strip_suffix('}')?)
+            }
+        };
+        let (to, value) = assignment.split_once('=')?;
+        Some(Statement { condition, to: parse_path(to)?, value: Expression::parse(value)? })
     }
 
     fn run(&self, event: &mut LogEvent) {
-        let exists = event.get(&self.from).is_some();
-        if !exists && self.if_exists {
+        let applies = match &self.condition {
+            None => true,
+            Some(Condition::Exists(path)) => event.get(path).is_some(),
+            Some(Condition::IsNull(path)) => event.get(path).is_none_or(Field::is_null),
+        };
+        if !applies {
             return;
         }
-        if let (true, true, Some(from), Some(to)) =
-            (exists, self.is_move, self.from.as_root_field(), self.to.as_root_field())
-        {
-            return event.rename_root_field(from, to);
-        }
-        let value = event.value_mut();
-        let (from, to) = (self.from.to_vrl(), self.to.to_vrl());
-        let field = if self.is_move { value.remove(&from, false) } else { value.get(&from).cloned() };
-        value.insert(&to, field.unwrap_or(Value::Null));
+        let value = match &self.value {
+            Expression::Now => json_string(&event.received().to_rfc3339()),
+            Expression::UnixTime(from, divisor) => {
+                let field = event.get(from).and_then(|field| match field {
+                    Field::Value(Value::Timestamp(_)) => field.as_timestamp(),
+                    _ => Timestamp::parse_rfc3339(&field.as_str()?),
+                });
+                field.unwrap_or(event.received()).nanos().div_euclid(*divisor).to_string()
+            }
+            Expression::Copy(from) => event.get(from).map_or("null".into(), Field::to_json).into_owned(),
+            Expression::Move(from) => {
+                if let (Some(from), Some(to), true) =
+                    (from.as_root_field(), self.to.as_root_field(), event.get(from).is_some())
+                {
+                    return event.rename_root_field(from, to);
+                }
+                let field = event.value_mut().remove(&from.to_vrl(), false).unwrap_or(Value::Null);
+                event.value_mut().insert(&self.to.to_vrl(), field);
+                return;
+            }
+        };
+        event.set(&self.to, &value);
     }
 }
 
+impl Expression {
+    fn parse(text: &str) -> Option<Expression> {
+        if text == "now()" {
+            return Some(Expression::Now);
+        }
+        if let Some(path) = text.strip_prefix("del(").and_then(|rest| rest.strip_suffix(')')) {
+            return parse_path(path).map(Expression::Move);
+        }
+        if let Some(rest) = text.strip_prefix("to_unix_timestamp(parse_timestamp(") {
+            let (path, unit) = rest.split_once(",\"%+\")??now(),unit:\"")?;
+            let divisor = match unit.strip_suffix("\")")? {
+                "seconds" => 1_000_000_000,
+                "milliseconds" => 1_000_000,
+                "microseconds" => 1_000,
+                "nanoseconds" => 1,
+                _ => return None,
+            };
+            return Some(Expression::UnixTime(parse_path(path)?, divisor));
+        }
+        parse_path(text).map(Expression::Copy)
+    }
+}
+
+/// The line without white space, but for one space between two words.
+fn compact(line: &str) -> String {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    line.split_whitespace().fold(String::new(), |mut out, part| {
+        if is_word(out.chars().last()) && is_word(part.chars().next()) {
+            out.push(' ');
+        }
+        out + part
+    })
+}
+
+fn json_string(text: &str) -> String {
+    let mut out = Vec::new();
+    json::write_string(text, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 fn parse_path(text: &str) -> Option<Path> {
-    text.trim().strip_prefix('.').and_then(|path| Path::parse(path).ok())
+    text.strip_prefix('.').and_then(|path| Path::parse(path).ok())
 }
 
 struct Remap {
@@ -116,7 +192,8 @@ mod tests {
         let config = RemapConfig { source: source.to_owned() };
         let mut remap = config.build(&TransformContext { id: "test".into() }).unwrap();
         for is_tree in [false, true] {
-            let mut event = LogEvent::from_json(text.to_owned().into()).unwrap();
+            let received = Timestamp::from_nanos(1_795_323_600_000_137_000);
+            let mut event = LogEvent::from_json_at(text.to_owned().into(), received).unwrap();
             if is_tree {
                 event.value_mut();
             }
@@ -139,13 +216,46 @@ mod tests {
             r#"{"log":{"level":"x"}}"#,
             r#"{"log":{"level":"x"},"level":"x"}"#,
         );
+        check("if exists(.log.level) { .level = .log.level }", r#"{"n":1}"#, r#"{"n":1}"#);
+        check(
+            "if exists(.log.level) { .level = .log.level }",
+            r#"{"log":{"level":"x"},"level":1}"#,
+            r#"{"log":{"level":"x"},"level":"x"}"#,
+        );
+        check(".a = .b", r#"{"a":1}"#, r#"{"a":null}"#);
         check(".a.b = del(.c)\n.d = .a", r#"{"c":1}"#, r#"{"a":{"b":1},"d":{"b":1}}"#);
     }
 
     #[test]
+    fn writes_times() {
+        let received = "2026-11-22T05:00:00.000137000Z";
+        let now = ".t = now()";
+        check("if is_null(.t) { .t = now() }", r#"{"t":"x"}"#, r#"{"t":"x"}"#);
+        check("if is_null(.t) { .t = now() }", r#"{"t":null}"#, &format!(r#"{{"t":"{received}"}}"#));
+        check(now, "{}", &format!(r#"{{"t":"{received}"}}"#));
+        for (unit, expected) in [
+            ("seconds", "1795323600"),
+            ("milliseconds", "1795323600500"),
+            ("microseconds", "1795323600500000"),
+            ("nanoseconds", "1795323600500000000"),
+        ] {
+            let source =
+                format!(r#".u = to_unix_timestamp(parse_timestamp(.t, "%+") ?? now(), unit: "{unit}")"#);
+            let time = "2026-11-22T07:30:00.5+02:30";
+            check(&source, &format!(r#"{{"t":"{time}"}}"#), &format!(r#"{{"t":"{time}","u":{expected}}}"#));
+        }
+        let source = r#".u = to_unix_timestamp(parse_timestamp(.t, "%+") ?? now(), unit: "microseconds")"#;
+        for odd in ["1795323600", "\"yesterday\"", "null"] {
+            check(source, &format!(r#"{{"t":{odd}}}"#), &format!(r#"{{"t":{odd},"u":1795323600000137}}"#));
+        }
+    }
+
+    #[test]
     fn refuses_what_it_does_not_understand() {
-        let config = RemapConfig { source: ".a = .b\n. = parse_json!(.message)\n.x = 1".to_owned() };
+        let config = RemapConfig { source: ".a = .b\n. = parse_json!(.message)\n.x = 1\nif starts_with(.a) { .b = .a }\n.a = to_unix_timestamp(.b)\n.a b = .c".to_owned() };
         let error = config.build(&TransformContext { id: "test".into() }).err().unwrap().to_string();
-        assert!(error.contains("line 2") && error.contains("line 3"), "{error}");
+        for line in ["line 2", "line 3", "line 4", "line 5", "line 6"] {
+            assert!(error.contains(line), "{error}");
+        }
     }
 }
