@@ -5,8 +5,9 @@ mod support;
 use base64::Engine;
 use log_shipper::config::{Config, Registry, from_environment, generate};
 use log_shipper::env::Env;
-use log_shipper::providers::PROVIDERS;
+use log_shipper::providers::{PROVIDERS, Places, Provider, TimeForm, find};
 use log_shipper::topology::{Topology, TopologyOptions};
+use serde_json::{Value, json};
 use std::time::Duration;
 use support::http_server::{HttpServer, Request};
 
@@ -16,32 +17,100 @@ const SECRET: &str = r##"p"q\z$HOME ${X} 'r' #{s} %Y {{ t }} u"##;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The option of the provider's sink that says where to, and the local value for it.
-fn local(provider: &str, server: &HttpServer) -> (&'static str, String) {
-    match provider {
+fn local(provider: &Provider, server: &HttpServer) -> (&'static str, String) {
+    match provider.sink {
         "axiom" => ("url", server.url("")),
-        "better_stack" | "http" => ("uri", server.url("/")),
-        "datadog" | "honeycomb" | "loki" => ("endpoint", server.url("")),
-        other => panic!("say here how {other} is sent to a local server"),
+        "http" => ("uri", server.url("/")),
+        "elasticsearch" => ("endpoints", server.url("")),
+        "slack" => ("webhook_url", server.url("/")),
+        _ => ("endpoint", server.url("")),
     }
 }
 
+/// A value for a variable that is no secret, where not just any text will do.
+fn harmless(variable: &str) -> Option<&'static str> {
+    Some(match variable {
+        "HTTP_URL"
+        | "LOKI_URL"
+        | "OPSVERSE_LOGS_ENDPOINT"
+        | "ERASEARCH_URL"
+        | "OPENOBSERVE_URI"
+        | "SIGNOZ_URI"
+        | "SLACK_WEBHOOK_URL" => "http://replaced",
+        "ERASEARCH_INDEX" => "index",
+        "SEMATEXT_REGION" => "eu",
+        "SLACK_ALERT_KEYWORDS" => "/./",
+        // It stands in the URL.
+        "LOGFLARE_SOURCE_TOKEN" => "9e885f1a-0e02-4a3c-9b5e-6f7b1e3f5a10",
+        _ => return None,
+    })
+}
+
 /// The secrets as the request shows them.
-fn shown(provider: &str, request: &Request) -> Vec<String> {
+fn shown(provider: &Provider, request: &Request) -> Vec<String> {
     let header = |name: &str| request.header(name).unwrap_or_default().to_owned();
     let bearer = || header("authorization").strip_prefix("Bearer ").unwrap_or_default().to_owned();
-    match provider {
-        "axiom" | "better_stack" | "http" => vec![bearer()],
+    let basic = || {
+        let encoded = header("authorization").strip_prefix("Basic ").unwrap_or_default().to_owned();
+        let pair = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
+        let pair = String::from_utf8(pair).unwrap();
+        let (user, password) = pair.split_once(':').unwrap();
+        vec![user.to_owned(), password.to_owned()]
+    };
+    match provider.name {
+        "axiom" | "better_stack" | "http" | "hyperdx" => vec![bearer()],
+        "baselime" => vec![bearer(), header("x-api-key")],
         "datadog" => vec![header("dd-api-key")],
+        "erasearch" => vec![header("authorization")],
+        "highlight" => vec![header("x-highlight-project")],
+        "honeybadger" | "logflare" => vec![header("x-api-key")],
         "honeycomb" => vec![header("x-honeycomb-team")],
-        "loki" => {
-            let encoded = header("authorization").strip_prefix("Basic ").unwrap_or_default().to_owned();
-            let pair = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
-            let pair = String::from_utf8(pair).unwrap();
-            let (user, password) = pair.split_once(':').unwrap();
-            vec![user.to_owned(), password.to_owned()]
+        "loki" | "opsverse" | "openobserve" => basic(),
+        "sematext" => vec![request.json_lines()[0]["index"]["_index"].as_str().unwrap().to_owned()],
+        "signoz" => vec![header("signoz-ingestion-key"), header("signoz-access-token")],
+        "slack" => vec![],
+        "uptrace" => {
+            let dsn = header("uptrace-dsn");
+            let (key, project) = dsn.split_once("@uptrace.dev/").unwrap();
+            vec![key.strip_prefix("https://").unwrap().to_owned(), project.to_owned()]
         }
         other => panic!("say here where {other} shows its secrets"),
     }
+}
+
+/// What the destination receives for its one event: its members, and what stands around it.
+fn entry(provider: &Provider, request: &Request) -> Value {
+    match provider.sink {
+        "axiom" => request.json_lines()[0].clone(),
+        "elasticsearch" | "sematext_logs" => request.json_lines()[1].clone(),
+        "honeycomb" => {
+            let mut entry = request.json()[0].clone();
+            let data = entry["data"].take();
+            entry.as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
+            entry
+        }
+        "loki" => {
+            let stream = &request.json()["streams"][0];
+            json!({"labels": stream["stream"], "time": stream["values"][0][0]})
+        }
+        "slack" => request.json()["blocks"][0]["text"].clone(),
+        _ if request.header("content-type") == Some("application/x-ndjson") => {
+            request.json_lines()[0].clone()
+        }
+        _ => request.json()[0].clone(),
+    }
+}
+
+/// The member at a dotted path, or of that name.
+fn at<'a>(entry: &'a Value, place: &str) -> &'a Value {
+    entry.get(place).unwrap_or_else(|| place.split('.').fold(entry, |value, name| &value[name]))
+}
+
+/// Whether the value is this text, or has it in it: among tags, or in a message for people.
+fn says(value: &Value, text: &str) -> bool {
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let is_tag = |part: &str| part == text || part.rsplit_once(':').is_some_and(|(_, tag)| tag == text);
+    value == text || value.split([',', ' ', '|', '*', '>', '\n']).any(is_tag)
 }
 
 #[tokio::test]
@@ -56,7 +125,7 @@ async fn secrets_arrive_byte_for_byte_and_are_seen_nowhere_else() {
 }
 
 async fn one_secret(name: &str, from_file: bool) {
-    let provider = log_shipper::providers::find(name).unwrap();
+    let provider = find(name).unwrap();
     let server = HttpServer::start().await;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
@@ -64,10 +133,12 @@ async fn one_secret(name: &str, from_file: bool) {
 
     let mut pairs = vec![("ACCESS_TOKEN".to_owned(), "token".to_owned())];
     for variable in provider.variables.iter().filter(|variable| variable.is_required()) {
-        match variable.name {
-            "HTTP_URL" | "LOKI_URL" => pairs.push((variable.name.to_owned(), "http://replaced".to_owned())),
-            name if from_file => pairs.push((format!("{name}_FILE"), path.to_str().unwrap().to_owned())),
-            name => pairs.push((name.to_owned(), SECRET.to_owned())),
+        match (variable.name, harmless(variable.name)) {
+            (name, Some(value)) => pairs.push((name.to_owned(), value.to_owned())),
+            (name, None) if from_file => {
+                pairs.push((format!("{name}_FILE"), path.to_str().unwrap().to_owned()))
+            }
+            (name, None) => pairs.push((name.to_owned(), SECRET.to_owned())),
         }
     }
     let env = Env::from_pairs(pairs);
@@ -79,9 +150,10 @@ async fn one_secret(name: &str, from_file: bool) {
     let mut table: toml::Table = text.parse().unwrap();
     let source = toml::toml! { type = "demo_logs" format = "fly" interval = 0 count = 1 };
     table["sources"].as_table_mut().unwrap().insert("nats".into(), source.into());
-    let (option, value) = local(name, &server);
+    let (option, value) = local(provider, &server);
     let sink = table["sinks"][name].as_table_mut().unwrap();
     sink.insert(option.into(), value.into());
+    sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
     let debug = format!("{config:?}");
     // A dataset is no secret; it is all that may be seen.
@@ -92,58 +164,91 @@ async fn one_secret(name: &str, from_file: bool) {
         Topology::start(config, &TopologyOptions { env, ..TopologyOptions::default() }).await.unwrap();
     running.finished().await;
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{name}");
-    let requests = server.requests();
-    let request =
-        requests.iter().find(|request| !request.raw_body.is_empty() && request.text() != "[]").unwrap();
-    let shown = shown(name, request);
-    assert!(!shown.is_empty() && shown.iter().all(|secret| secret == SECRET), "{name}: {shown:?}");
+    let shown = shown(provider, &server.requests()[0]);
+    assert!(shown.iter().all(|secret| secret == SECRET), "{name}: {shown:?}");
+    // A webhook's URL is all of Slack's secret, and it goes where the test says.
+    assert!(!shown.is_empty() || name == "slack", "{name}");
 }
 
+/// Where the table of [`Places`] says that the time, the level and the origin of an event are, they are.
 #[tokio::test]
-async fn each_row_sends_an_event_with_its_own_time_and_level() {
-    const TIME: &str = "2026-11-22T05:00:00.000137000Z";
-    const NANOS: i64 = 1_795_323_600_000_137_000;
+async fn each_row_sends_an_event_with_its_own_time_level_and_origin() {
     for provider in PROVIDERS {
-        let server = HttpServer::start().await;
         let required = provider.variables.iter().filter(|variable| variable.is_required());
-        let mut pairs: Vec<_> = required.map(|variable| (variable.name, "http://replaced")).collect();
-        pairs.push(("ACCESS_TOKEN", "token"));
-        let env = Env::from_pairs(pairs);
-        let mut table: toml::Table = generate(&from_environment(&env).unwrap()).unwrap().parse().unwrap();
-        let (option, value) = local(provider.name, &server);
-        let sink = table["sinks"][provider.name].as_table_mut().unwrap();
-        sink.insert(option.into(), value.into());
-        sink.insert("healthcheck".into(), false.into());
-        let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
-        let config = Config { sources: vec![("nats".into(), Box::new(OneEvent))], ..config };
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
-        running.finished().await;
-        assert_eq!(running.report().sinks[0].1.delivered, 1, "{}", provider.name);
-        let request = server.requests().remove(0);
-        let (time, level) = match provider.name {
-            "axiom" => {
-                assert!(request.path_and_query.contains("timestamp-field=timestamp"));
-                (request.json_lines()[0]["timestamp"] == TIME, request.json_lines()[0]["level"] == "warn")
-            }
-            "better_stack" => (request.json()[0]["dt"] == TIME, request.json()[0]["log"]["level"] == "warn"),
-            "datadog" => {
-                (request.json()[0]["timestamp"] == NANOS / 1_000_000, request.json()[0]["status"] == "warn")
-            }
-            "honeycomb" => {
-                (request.json()[0]["time"] == TIME, request.json()[0]["data"]["log.level"] == "warn")
-            }
-            "http" => (request.json()[0]["timestamp"] == TIME, request.json()[0]["log"]["level"] == "warn"),
-            "loki" => {
-                let stream = &request.json()["streams"][0];
-                (
-                    stream["values"][0][0].as_str() == Some(&NANOS.to_string()),
-                    stream["stream"]["level"] == "warn",
-                )
-            }
-            other => panic!("say here where time and level go for {other}"),
+        // Of alternatives the first.
+        let is_first = |name: &str| name != "SIGNOZ_URI";
+        let names = required.map(|variable| variable.name).filter(|name| is_first(name));
+        let pairs: Vec<_> = names.map(|name| (name, harmless(name).unwrap_or("x"))).collect();
+        let entry = entry(provider, &one_request(provider, &pairs).await);
+        let Places { time, time_form, level, host, app, region, instance } = provider.places;
+        let expected = match time_form {
+            TimeForm::Rfc3339 => TIME.to_owned(),
+            TimeForm::Seconds => format!("{}.{:09}", NANOS / 1_000_000_000, NANOS % 1_000_000_000),
+            TimeForm::Millis => (NANOS / 1_000_000).to_string(),
+            TimeForm::Micros => (NANOS / 1_000).to_string(),
+            TimeForm::Nanos => NANOS.to_string(),
         };
-        assert!(time && level, "{}: {}", provider.name, request.text());
+        let rows = [
+            (time, expected.as_str()),
+            (level, "warn"),
+            (host, "h1"),
+            (app, "web"),
+            (region, "ord"),
+            (instance, "machine1"),
+        ];
+        for (place, expected) in rows.into_iter().filter(|(place, _)| !place.is_empty()) {
+            assert!(
+                says(at(&entry, place), expected),
+                "{}: {place} is not {expected}: {entry}",
+                provider.name
+            );
+        }
     }
+}
+
+/// A SigNoz of one's own wants numbers for times, and no key.
+#[tokio::test]
+async fn a_signoz_of_ones_own_gets_the_time_as_a_number() {
+    let provider = find("signoz").unwrap();
+    for (uri, is_number) in
+        [("http://signoz.internal:8082", true), ("https://ingest.eu.signoz.cloud/logs/vector", false)]
+    {
+        let request = one_request(provider, &[("SIGNOZ_URI", uri)]).await;
+        let entry = entry(provider, &request);
+        let expected = if is_number { json!(NANOS) } else { json!(TIME) };
+        assert_eq!((&entry["timestamp"], &entry["severity_text"]), (&expected, &json!("warn")), "{uri}");
+        assert_eq!(request.header("signoz-ingestion-key"), None);
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_right_is_warned_about() {
+    for (key, warnings) in [("x", 1), ("9e885f1a-0e02-4a3c-9b5e-6f7b1e3f5a10", 0)] {
+        let env = Env::from_pairs([("ACCESS_TOKEN", "t"), ("HYPERDX_API_KEY", key)]);
+        let environment = from_environment(&env).unwrap();
+        assert_eq!(environment.warnings.len(), warnings, "{:?}", environment.warnings);
+        assert!(environment.warnings.iter().all(|warning| warning.contains("is not a UUID")));
+    }
+}
+
+const TIME: &str = "2026-11-22T05:00:00.000137000Z";
+const NANOS: i64 = 1_795_323_600_000_137_000;
+
+/// The one request for one event, in an environment with these variables.
+async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
+    let server = HttpServer::start().await;
+    let env = Env::from_pairs(pairs.iter().copied().chain([("ACCESS_TOKEN", "token")]));
+    let mut table: toml::Table = generate(&from_environment(&env).unwrap()).unwrap().parse().unwrap();
+    let (option, value) = local(provider, &server);
+    let sink = table["sinks"][provider.name].as_table_mut().unwrap();
+    sink.insert(option.into(), value.into());
+    sink.insert("healthcheck".into(), false.into());
+    let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
+    let config = Config { sources: vec![("nats".into(), Box::new(OneEvent))], ..config };
+    let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+    tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
+    assert_eq!(running.report().sinks[0].1.delivered, 1, "{}", provider.name);
+    return server.requests().remove(0);
 
     /// One Fly event.
     #[derive(Debug)]
@@ -156,7 +261,7 @@ async fn each_row_sends_an_event_with_its_own_time_and_level() {
             cx: log_shipper::config::SourceContext,
         ) -> log_shipper::config::Result<log_shipper::config::Source> {
             let text = format!(
-                r#"{{"event":{{"provider":"app"}},"fly":{{"app":{{"instance":"1","name":"a"}},"region":"ord"}},"host":"h","log":{{"level":"warn"}},"message":"m","timestamp":"{TIME}"}}"#
+                r#"{{"event":{{"provider":"app"}},"fly":{{"app":{{"instance":"machine1","name":"web"}},"region":"ord"}},"host":"h1","log":{{"level":"warn"}},"message":"m","timestamp":"{TIME}"}}"#
             );
             let event = log_shipper::event::LogEvent::from_json(text.into()).unwrap();
             Ok(Box::pin(async move {

@@ -2,7 +2,7 @@
 
 use super::{Failure, print_table};
 use crate::env::Env;
-use crate::providers::{PROVIDERS, Provider, State, Variable};
+use crate::providers::{Need, PROVIDERS, Provider, State, Variable};
 use clap::ValueEnum;
 
 /// `providers`' arguments.
@@ -22,6 +22,8 @@ enum Format {
     Json,
     /// The README's table: without what is set here.
     Markdown,
+    /// Where each destination finds an event's time, level and origin.
+    Fields,
 }
 
 pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
@@ -38,6 +40,10 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
     }
     if args.format == Format::Markdown {
         print!("{}", markdown(&chosen));
+        return Ok(());
+    }
+    if args.format == Format::Fields {
+        print!("{}", fields(&chosen));
         return Ok(());
     }
     let mut rows =
@@ -69,7 +75,7 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
                 "name": variable.name,
                 "or": variable.or,
                 "required": variable.is_required(),
-                "default": variable.default,
+                "default": variable.default(),
                 "set": set_as.is_some(),
                 "about": variable.about,
             }));
@@ -90,10 +96,14 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
     Ok(())
 }
 
-fn set_text(variable: &Variable, set_as: Option<&str>, missing: &[&str]) -> &'static str {
+fn set_text(variable: &Variable, set_as: Option<&str>, missing: &[String]) -> &'static str {
     match (set_as, variable.is_required()) {
         (Some(_), _) => "yes",
-        (None, true) if missing.contains(&variable.name) => "MISSING",
+        (None, true)
+            if missing.iter().any(|missing| missing.split(" or ").any(|name| name == variable.name)) =>
+        {
+            "MISSING"
+        }
         (None, true) => "no",
         (None, false) => "default",
     }
@@ -101,7 +111,7 @@ fn set_text(variable: &Variable, set_as: Option<&str>, missing: &[&str]) -> &'st
 
 fn about(variable: &Variable) -> String {
     let or = variable.or.map(|or| format!(" (also {or})")).unwrap_or_default();
-    let default = variable.default.map(|default| format!(", `{default}` if not set")).unwrap_or_default();
+    let default = variable.default().map(|default| format!(", `{default}` if not set")).unwrap_or_default();
     format!("{}{or}{default}", variable.about)
 }
 
@@ -111,14 +121,34 @@ fn markdown(providers: &[&Provider]) -> String {
         let cell = |is_required: bool| {
             let variables =
                 provider.variables.iter().filter(|variable| variable.is_required() == is_required);
-            let cells = variables.map(|variable| match (variable.or, variable.default) {
+            let separator = |variable: &Variable| match variable.need {
+                Need::OneOf(_) => " or ",
+                _ => ", ",
+            };
+            let separator = variables.clone().last().map_or("", separator);
+            let cells = variables.map(|variable| match (variable.or, variable.default()) {
                 (Some(or), _) => format!("`{}` (or `{or}`)", variable.name),
                 (None, Some(default)) => format!("`{}` (`{default}`)", variable.name),
                 (None, None) => format!("`{}`", variable.name),
             });
-            cells.collect::<Vec<_>>().join(", ")
+            cells.collect::<Vec<_>>().join(separator)
         };
         text.push_str(&format!("| {} | {} | {} |\n", provider.title, cell(true), cell(false)));
+    }
+    text
+}
+
+fn fields(providers: &[&Provider]) -> String {
+    let mut text = String::from(
+        "| destination | time | level | host | app | region | machine |\n|---|---|---|---|---|---|---|\n",
+    );
+    for provider in providers {
+        let places = &provider.places;
+        let cell = |place: &str| if place.is_empty() { String::new() } else { format!("`{place}`") };
+        let time = format!("{}, {}", cell(places.time), places.time_form.as_str());
+        let others = [places.level, places.host, places.app, places.region, places.instance];
+        let others = others.map(cell).join(" | ");
+        text.push_str(&format!("| {} | {time} | {others} |\n", provider.title));
     }
     text
 }

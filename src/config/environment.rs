@@ -4,7 +4,7 @@
 //! values and serialised, so that nothing in a variable can break it.
 
 use crate::env::{Env, EnvError};
-use crate::providers::{PROVIDERS, Provider, Setting, State};
+use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
 use snafu::{ResultExt, Snafu, ensure};
 use toml::{Table, Value};
 
@@ -80,6 +80,7 @@ pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, Envir
             )),
             State::On => {
                 environment.enabled.push(provider);
+                environment.warnings.extend(unexpected(provider, env)?);
                 add_provider(provider, env, source, &mut environment.table)?;
             }
         }
@@ -88,9 +89,32 @@ pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, Envir
     Ok(environment)
 }
 
+/// Warnings for values that cannot be right.
+fn unexpected(provider: &Provider, env: &Env) -> Result<Vec<String>, EnvError> {
+    let mut warnings = Vec::new();
+    for variable in provider.variables {
+        let (Some(expects), Some(name)) = (variable.expects, variable.set_as(env)?) else { continue };
+        if env.get(name)?.is_some_and(|value| !(expects.fits)(&value)) {
+            let title = provider.title;
+            warnings.push(format!(
+                "{name} is not {}: {title} would take what we send and throw it away",
+                expects.what
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
 fn add_provider(provider: &Provider, env: &Env, source: &str, table: &mut Table) -> Result<(), EnvError> {
     let mut input = source.to_owned();
-    if let Some(program) = provider.remap {
+    let mut program = Vec::new();
+    for line in provider.remap {
+        if applies(line, env)? {
+            program.push(line.program);
+        }
+    }
+    if !program.is_empty() {
+        let program = program.join("\n");
         let id = format!("{}_fields", provider.name);
         set(table, &format!("transforms.{id}.type"), "remap");
         set(table, &format!("transforms.{id}.inputs"), vec![input]);
@@ -103,7 +127,17 @@ fn add_provider(provider: &Provider, env: &Env, source: &str, table: &mut Table)
     for (path, setting) in provider.set {
         let path = format!("{sink}.{path}");
         match setting {
-            Setting::Text(text) => set(table, &path, resolve(provider, text, env)?),
+            Setting::Text(text) => {
+                if let Some(text) = resolve(provider, text, env)? {
+                    set(table, &path, text);
+                }
+            }
+            Setting::Unless(other, text) => {
+                let text = if env.get(other)?.is_none() { resolve(provider, text, env)? } else { None };
+                if let Some(text) = text {
+                    set(table, &path, text);
+                }
+            }
             Setting::Integer(number) => set(table, &path, *number),
             Setting::Bool(switch) => set(table, &path, *switch),
         }
@@ -111,18 +145,30 @@ fn add_provider(provider: &Provider, env: &Env, source: &str, table: &mut Table)
     Ok(())
 }
 
-/// The text with each `${NAME}` under the name that is set, or with its default.
-fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<String, EnvError> {
+/// Whether a line of a provider's program is for the host that it is sent to.
+fn applies(line: &Remap, env: &Env) -> Result<bool, EnvError> {
+    let Some((variable, domain)) = line.unless_host else { return Ok(true) };
+    let url = env.get(variable)?.and_then(|url| url.parse::<http::Uri>().ok());
+    Ok(url.is_some_and(|url| {
+        let host = url.host().unwrap_or_default();
+        host != domain && !host.ends_with(&format!(".{domain}"))
+    }))
+}
+
+/// The text with each `${NAME}` under the name that is set, or with its default; nothing if one has neither.
+fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<Option<String>, EnvError> {
     let mut resolved = text.to_owned();
     for variable in provider.variables {
-        let reference = match (variable.set_as(env)?, variable.default) {
+        let place = format!("${{{}}}", variable.name);
+        let reference = match (variable.set_as(env)?, variable.default()) {
             (Some(name), _) => format!("${{{name}}}"),
             (None, Some(default)) => format!("${{{}:-{default}}}", variable.name),
+            (None, None) if text.contains(&place) => return Ok(None),
             (None, None) => continue,
         };
-        resolved = resolved.replace(&format!("${{{}}}", variable.name), &reference);
+        resolved = resolved.replace(&place, &reference);
     }
-    Ok(resolved)
+    Ok(Some(resolved))
 }
 
 /// The `nats` source: Fly's own NATS, or the server that the NATS CLI's variables name.
@@ -332,7 +378,7 @@ pub fn example() -> Result<String, EnvironmentError> {
         text.push_str(&format!("\n# {}\n", provider.title));
         for variable in provider.variables {
             let default =
-                variable.default.map(|default| format!(", {default} if not set")).unwrap_or_default();
+                variable.default().map(|default| format!(", {default} if not set")).unwrap_or_default();
             text.push_str(&format!("#   {}: {}{default}\n", variable.name, variable.about));
         }
         text.push_str(&toml::to_string(&table).context(SerializeSnafu)?);
@@ -358,11 +404,10 @@ mod tests {
             .iter()
             .flat_map(|provider| provider.variables)
             .filter(|variable| variable.is_required());
-        pairs.extend(
-            required.map(|variable| {
-                (variable.name, if variable.name.ends_with("_URL") { "http://h" } else { "x" })
-            }),
-        );
+        pairs.extend(required.map(|variable| {
+            let is_url = ["_URL", "_URI", "LOGS_ENDPOINT"].iter().any(|end| variable.name.ends_with(end));
+            (variable.name, if is_url { "http://h" } else { "x" })
+        }));
         let env = Env::from_pairs(pairs);
         let environment = from_environment(&env).unwrap();
         assert_eq!(environment.enabled.len(), PROVIDERS.len());

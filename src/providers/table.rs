@@ -1,0 +1,439 @@
+//! The rows. The names of variables are fly-log-shipper's.
+
+use super::Setting::{Bool, Integer, Text};
+use super::{Expects, Need, Places, Provider, Remap, Setting, TimeForm, Variable};
+
+/// The event itself, which most destinations get as it is.
+const EVENT: Places = Places {
+    time: "timestamp",
+    time_form: TimeForm::Rfc3339,
+    level: "log.level",
+    host: "host",
+    app: "fly.app.name",
+    region: "fly.region",
+    instance: "fly.app.instance",
+};
+
+const fn variable(name: &'static str, need: Need, about: &'static str) -> Variable {
+    Variable { name, or: None, need, about, is_shared: false, expects: None }
+}
+
+const fn required(name: &'static str, about: &'static str) -> Variable {
+    variable(name, Need::Required, about)
+}
+
+const fn optional(name: &'static str, default: &'static str, about: &'static str) -> Variable {
+    variable(name, Need::Optional(Some(default)), about)
+}
+
+const fn always(program: &'static str) -> Remap {
+    Remap { program, unless_host: None }
+}
+
+impl Variable {
+    const fn or(self, old: &'static str) -> Variable {
+        Variable { or: Some(old), ..self }
+    }
+
+    const fn expects(self, what: &'static str, fits: fn(&str) -> bool) -> Variable {
+        Variable { expects: Some(Expects { what, fits }), ..self }
+    }
+}
+
+/// A batch of this size costs little memory, and a larger one is hardly cheaper to send.
+const BATCH_BYTES: (&str, Setting) = ("batch.max_bytes", Integer(1_000_000));
+/// Vector refuses templates that begin with a field unless it is told that this is meant.
+const UNCONFINED: (&str, Setting) = ("dangerously_allow_unconfined_template_resolution", Bool(true));
+const JSON: (&str, Setting) = ("encoding.codec", Text("json"));
+const LINES: (&str, Setting) = ("framing.method", Text("newline_delimited"));
+const GZIP: (&str, Setting) = ("compression", Text("gzip"));
+
+/// A copy of the level, for destinations that look for it at the top.
+const LEVEL: Remap = always("if exists(.log.level) { .level = .log.level }");
+/// An event without a time of its own.
+const TIMESTAMP: Remap = always("if is_null(.timestamp) { .timestamp = now() }");
+
+fn is_uuid(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').map(str::len).collect();
+    parts == [8, 4, 4, 4, 12] && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
+}
+
+/// Every provider, by name.
+pub const PROVIDERS: &[Provider] = &[
+    Provider {
+        name: "axiom",
+        title: "Axiom",
+        variables: &[required("AXIOM_TOKEN", "API token"), required("AXIOM_DATASET", "dataset")],
+        sink: "axiom",
+        set: &[("token", Text("${AXIOM_TOKEN}")), ("dataset", Text("${AXIOM_DATASET}")), GZIP, BATCH_BYTES],
+        remap: &[],
+        places: Places { level: "level", ..EVENT },
+    },
+    Provider {
+        name: "baselime",
+        title: "Baselime",
+        variables: &[
+            required("BASELIME_API_KEY", "API key"),
+            optional("BASELIME_DATASET", "flyio", "dataset"),
+        ],
+        sink: "http",
+        set: &[
+            ("uri", Text("https://events.baselime.io/v1/${BASELIME_DATASET}")),
+            JSON,
+            // The vendor documents `x-api-key`; fly-log-shipper sends a bearer token.
+            ("auth.strategy", Text("bearer")),
+            ("auth.token", Text("${BASELIME_API_KEY}")),
+            ("request.headers.x-api-key", Text("${BASELIME_API_KEY}")),
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: EVENT,
+    },
+    Provider {
+        name: "better_stack",
+        title: "Better Stack (Logtail)",
+        variables: &[
+            required("BETTER_STACK_SOURCE_TOKEN", "source token").or("LOGTAIL_TOKEN"),
+            optional("BETTER_STACK_INGESTING_HOST", "in.logs.betterstack.com", "ingesting host"),
+        ],
+        sink: "http",
+        set: &[
+            ("uri", Text("https://${BETTER_STACK_INGESTING_HOST}")),
+            JSON,
+            ("auth.strategy", Text("bearer")),
+            ("auth.token", Text("${BETTER_STACK_SOURCE_TOKEN}")),
+            BATCH_BYTES,
+        ],
+        remap: &[always("if exists(.timestamp) { .dt = del(.timestamp) }"), LEVEL],
+        places: Places { time: "dt", level: "level", ..EVENT },
+    },
+    Provider {
+        name: "datadog",
+        title: "Datadog",
+        variables: &[
+            required("DATADOG_API_KEY", "API key"),
+            optional("DATADOG_SITE", "datadoghq.com", "site"),
+        ],
+        sink: "datadog_logs",
+        set: &[
+            ("default_api_key", Text("${DATADOG_API_KEY}")),
+            ("site", Text("${DATADOG_SITE}")),
+            GZIP,
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: Places {
+            time: "timestamp",
+            time_form: TimeForm::Millis,
+            level: "status",
+            host: "hostname",
+            app: "service",
+            region: "ddtags",
+            instance: "ddtags",
+        },
+    },
+    Provider {
+        name: "erasearch",
+        title: "EraSearch",
+        variables: &[
+            required("ERASEARCH_URL", "address"),
+            required("ERASEARCH_AUTH", "the whole Authorization header, `Bearer ...`"),
+            required("ERASEARCH_INDEX", "index"),
+        ],
+        sink: "elasticsearch",
+        set: &[
+            ("endpoints", Text("${ERASEARCH_URL}")),
+            ("mode", Text("bulk")),
+            ("bulk.index", Text("${ERASEARCH_INDEX}")),
+            // So that nothing is asked of it first.
+            ("api_version", Text("v8")),
+            ("request.headers.Authorization", Text("${ERASEARCH_AUTH}")),
+            ("healthcheck.enabled", Bool(false)),
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: EVENT,
+    },
+    Provider {
+        name: "highlight",
+        title: "Highlight.io",
+        variables: &[required("HIGHLIGHT_PROJECT_ID", "project")],
+        sink: "http",
+        set: &[
+            ("uri", Text("https://pub.highlight.io/v1/logs/json")),
+            JSON,
+            LINES,
+            GZIP,
+            ("request.headers.x-highlight-project", Text("${HIGHLIGHT_PROJECT_ID}")),
+            BATCH_BYTES,
+        ],
+        // Highlight refuses a line without a time, and what comes after it.
+        remap: &[TIMESTAMP, LEVEL],
+        places: Places { level: "level", ..EVENT },
+    },
+    Provider {
+        name: "honeybadger",
+        title: "Honeybadger",
+        variables: &[required("HONEYBADGER_API_KEY", "API key")],
+        sink: "http",
+        set: &[
+            ("uri", Text("https://api.honeybadger.io/v1/events")),
+            JSON,
+            LINES,
+            ("request.headers.X-API-Key", Text("${HONEYBADGER_API_KEY}")),
+            // It takes 102,400 bytes.
+            ("batch.max_bytes", Integer(100_000)),
+        ],
+        remap: &[always("if exists(.timestamp) { .ts = del(.timestamp) }")],
+        places: Places { time: "ts", ..EVENT },
+    },
+    Provider {
+        name: "honeycomb",
+        title: "Honeycomb",
+        variables: &[required("HONEYCOMB_API_KEY", "API key"), required("HONEYCOMB_DATASET", "dataset")],
+        sink: "honeycomb",
+        set: &[
+            ("api_key", Text("${HONEYCOMB_API_KEY}")),
+            ("dataset", Text("${HONEYCOMB_DATASET}")),
+            GZIP,
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: Places { time: "time", ..EVENT },
+    },
+    Provider {
+        name: "http",
+        title: "Any HTTP server",
+        variables: &[
+            required("HTTP_URL", "URL that takes JSON arrays"),
+            required("HTTP_TOKEN", "bearer token"),
+        ],
+        sink: "http",
+        set: &[
+            ("uri", Text("${HTTP_URL}")),
+            JSON,
+            ("auth.strategy", Text("bearer")),
+            ("auth.token", Text("${HTTP_TOKEN}")),
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: EVENT,
+    },
+    Provider {
+        name: "hyperdx",
+        title: "HyperDX",
+        variables: &[
+            // Anything else is thrown away there, with a 200.
+            required("HYPERDX_API_KEY", "API key").expects("a UUID", is_uuid),
+        ],
+        sink: "http",
+        set: &[
+            ("uri", Text("https://in.hyperdx.io?hdx_platform=flyio")),
+            JSON,
+            ("auth.strategy", Text("bearer")),
+            ("auth.token", Text("${HYPERDX_API_KEY}")),
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: EVENT,
+    },
+    Provider {
+        name: "logflare",
+        title: "Logflare",
+        variables: &[
+            required("LOGFLARE_API_KEY", "API key"),
+            required("LOGFLARE_SOURCE_TOKEN", "source token"),
+        ],
+        sink: "http",
+        set: &[
+            ("uri", Text("https://api.logflare.app/logs/vector?source=${LOGFLARE_SOURCE_TOKEN}")),
+            JSON,
+            ("request.headers.X-API-Key", Text("${LOGFLARE_API_KEY}")),
+            BATCH_BYTES,
+        ],
+        // An event without a time makes Logflare answer 500, for ever.
+        remap: &[TIMESTAMP, LEVEL],
+        places: Places { level: "level", ..EVENT },
+    },
+    Provider {
+        name: "loki",
+        title: "Grafana Loki",
+        variables: &[
+            required("LOKI_URL", "address, without the path"),
+            required("LOKI_USERNAME", "user"),
+            required("LOKI_PASSWORD", "password or token"),
+        ],
+        sink: "loki",
+        set: &[
+            ("endpoint", Text("${LOKI_URL}")),
+            ("auth.strategy", Text("basic")),
+            ("auth.user", Text("${LOKI_USERNAME}")),
+            ("auth.password", Text("${LOKI_PASSWORD}")),
+            JSON,
+            GZIP,
+            ("labels.event_provider", Text("{{ event.provider }}")),
+            ("labels.fly_region", Text("{{ fly.region }}")),
+            ("labels.fly_app_name", Text("{{ fly.app.name }}")),
+            ("labels.fly_app_instance", Text("{{ fly.app.instance }}")),
+            ("labels.host", Text("{{ host }}")),
+            ("labels.level", Text("{{ log.level }}")),
+            BATCH_BYTES,
+            UNCONFINED,
+        ],
+        remap: &[],
+        places: LOKI,
+    },
+    Provider {
+        name: "openobserve",
+        title: "OpenObserve",
+        variables: &[
+            required("OPENOBSERVE_URI", "URL, with /api/{organisation}/{stream}/_json"),
+            required("OPENOBSERVE_USER", "user"),
+            required("OPENOBSERVE_PASSWORD", "password"),
+        ],
+        sink: "http",
+        set: &[
+            ("uri", Text("${OPENOBSERVE_URI}")),
+            JSON,
+            GZIP,
+            ("auth.strategy", Text("basic")),
+            ("auth.user", Text("${OPENOBSERVE_USER}")),
+            ("auth.password", Text("${OPENOBSERVE_PASSWORD}")),
+            BATCH_BYTES,
+        ],
+        // OpenObserve reads the time from nowhere else.
+        remap: &[
+            always(
+                r#"._timestamp = to_unix_timestamp(parse_timestamp(.timestamp, "%+") ?? now(), unit: "microseconds")"#,
+            ),
+            LEVEL,
+        ],
+        places: Places { time: "_timestamp", time_form: TimeForm::Micros, level: "level", ..EVENT },
+    },
+    Provider {
+        name: "opsverse",
+        title: "OpsVerse",
+        variables: &[
+            required("OPSVERSE_LOGS_ENDPOINT", "address, without the path"),
+            required("OPSVERSE_USERNAME", "user"),
+            required("OPSVERSE_PASSWORD", "password"),
+        ],
+        sink: "loki",
+        set: &[
+            ("endpoint", Text("${OPSVERSE_LOGS_ENDPOINT}")),
+            ("auth.strategy", Text("basic")),
+            ("auth.user", Text("${OPSVERSE_USERNAME}")),
+            ("auth.password", Text("${OPSVERSE_PASSWORD}")),
+            ("encoding.codec", Text("logfmt")),
+            GZIP,
+            ("labels.event_provider", Text("{{ event.provider }}")),
+            ("labels.fly_region", Text("{{ fly.region }}")),
+            ("labels.fly_app_name", Text("{{ fly.app.name }}")),
+            ("labels.fly_app_instance", Text("{{ fly.app.instance }}")),
+            ("labels.host", Text("{{ host }}")),
+            ("labels.level", Text("{{ log.level }}")),
+            BATCH_BYTES,
+            UNCONFINED,
+        ],
+        remap: &[],
+        places: LOKI,
+    },
+    Provider {
+        name: "sematext",
+        title: "Sematext",
+        variables: &[
+            required("SEMATEXT_TOKEN", "token of the Logs App"),
+            optional("SEMATEXT_REGION", "us", "`us` or `eu`"),
+        ],
+        sink: "sematext_logs",
+        set: &[("token", Text("${SEMATEXT_TOKEN}")), ("region", Text("${SEMATEXT_REGION}")), BATCH_BYTES],
+        remap: &[],
+        places: Places { time: "@timestamp", level: "severity", host: "os.host", ..EVENT },
+    },
+    Provider {
+        name: "signoz",
+        title: "SigNoz",
+        variables: &[
+            variable("SIGNOZ_INGESTION_KEY", Need::OneOf(None), "ingestion key, for SigNoz Cloud"),
+            variable(
+                "SIGNOZ_URI",
+                Need::OneOf(Some("https://ingest.us.signoz.cloud/logs/vector")),
+                "URL of another region, or of a SigNoz of one's own, which needs no key",
+            ),
+        ],
+        sink: "http",
+        set: &[
+            ("uri", Text("${SIGNOZ_URI}")),
+            JSON,
+            // The header of today, and the one before.
+            ("request.headers.signoz-ingestion-key", Text("${SIGNOZ_INGESTION_KEY}")),
+            ("request.headers.signoz-access-token", Text("${SIGNOZ_INGESTION_KEY}")),
+            BATCH_BYTES,
+        ],
+        remap: &[
+            TIMESTAMP,
+            always("if exists(.log.level) { .severity_text = .log.level }"),
+            // One's own SigNoz refuses a batch with a time that is no number.
+            Remap {
+                program: r#".timestamp = to_unix_timestamp(parse_timestamp(.timestamp, "%+") ?? now(), unit: "nanoseconds")"#,
+                unless_host: Some(("SIGNOZ_URI", "signoz.cloud")),
+            },
+        ],
+        places: Places { level: "severity_text", ..EVENT },
+    },
+    Provider {
+        name: "slack",
+        title: "Slack alerts",
+        variables: &[
+            required("SLACK_WEBHOOK_URL", "URL of an incoming webhook"),
+            required("SLACK_ALERT_KEYWORDS", "words, and `/regular expressions/`, divided by commas"),
+        ],
+        sink: "slack",
+        set: &[("webhook_url", Text("${SLACK_WEBHOOK_URL}")), ("keywords", Text("${SLACK_ALERT_KEYWORDS}"))],
+        remap: &[],
+        places: Places {
+            time: "text",
+            time_form: TimeForm::Rfc3339,
+            level: "text",
+            host: "",
+            app: "text",
+            region: "text",
+            instance: "text",
+        },
+    },
+    Provider {
+        name: "uptrace",
+        title: "Uptrace",
+        variables: &[
+            required("UPTRACE_API_KEY", "API key"),
+            required("UPTRACE_PROJECT", "project"),
+            variable("UPTRACE_SINK_INPUT", Need::Optional(None), "not used; fly-log-shipper needed it"),
+            optional("UPTRACE_SINK_ENCODING", "json", "codec; Uptrace reads only json"),
+        ],
+        sink: "http",
+        set: &[
+            ("uri", Text("https://api.uptrace.dev/api/v1/vector/logs")),
+            ("encoding.codec", Text("${UPTRACE_SINK_ENCODING}")),
+            LINES,
+            GZIP,
+            (
+                "request.headers.uptrace-dsn",
+                Text("https://${UPTRACE_API_KEY}@uptrace.dev/${UPTRACE_PROJECT}"),
+            ),
+            BATCH_BYTES,
+        ],
+        remap: &[LEVEL],
+        places: Places { level: "level", ..EVENT },
+    },
+];
+
+/// Labels of a stream, but for the time, which is an entry's.
+const LOKI: Places = Places {
+    time: "time",
+    time_form: TimeForm::Nanos,
+    level: "labels.level",
+    host: "labels.host",
+    app: "labels.fly_app_name",
+    region: "labels.fly_region",
+    instance: "labels.fly_app_instance",
+};
