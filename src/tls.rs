@@ -17,8 +17,8 @@ use crate::secret::SensitiveString;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// Whether TLS is required, where it can be switched on (NATS). By default the URL's scheme
-    /// decides.
+    /// Whether TLS is required, where it can be switched on (NATS; by default the URL's scheme decides)
+    /// or off (`papertrail`; by default it is on).
     pub enabled: Option<bool>,
     /// Whether the peer must show a certificate that we trust. Default: true.
     pub verify_certificate: Option<bool>,
@@ -32,8 +32,8 @@ pub struct TlsConfig {
     pub key_file: Option<SensitiveString>,
     /// The passphrase of an encrypted key file. Refused: decrypt the key instead.
     pub key_pass: Option<SensitiveString>,
-    /// The name to expect in the peer's certificate, instead of the URL's host. For NATS it is also the
-    /// name that the handshake shows (SNI); for HTTP that stays the URL's host.
+    /// The name to expect in the peer's certificate, instead of the URL's host. For NATS and `papertrail` it
+    /// is also the name that the handshake shows (SNI); for HTTP that stays the URL's host.
     pub server_name: Option<String>,
     /// The protocols to offer (ALPN), most wanted first.
     pub alpn_protocols: Option<Vec<String>>,
@@ -161,6 +161,12 @@ impl TlsConfig {
             verify_hostname: self.verify_hostname.unwrap_or(true),
         }))
     }
+}
+
+/// Whether a handshake failed because what the peer said is not TLS at all.
+pub(crate) fn is_not_tls(error: &std::io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidMessage(_)))
 }
 
 /// The only crypto provider of the whole program.

@@ -228,6 +228,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("honeycomb", Some("KEY")),
     ("http", Some("TOKEN")),
     ("loki", None),
+    ("papertrail", None),
     ("sematext_logs", Some("TOKEN")),
     ("slack", Some("https://hooks.slack.com/services/T/B/X")),
 ];

@@ -2,6 +2,7 @@
 
 use super::AuthError;
 use super::protocol::{Op, ProtocolError, parse, shown};
+use crate::tls::is_not_tls;
 use bytes::{Buf, BytesMut};
 use serde::Deserialize;
 use snafu::{ResultExt, Snafu};
@@ -98,11 +99,6 @@ impl LinkError {
             other => other,
         }
     }
-}
-
-fn is_not_tls(error: &io::Error) -> bool {
-    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    matches!(error, Some(rustls::Error::InvalidMessage(_)))
 }
 
 /// What comes of this, if it comes in time.

@@ -12,8 +12,8 @@
 //! - `truncate`: events that are too large
 //! - `auth`
 //!
-//! The destinations: `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `loki`, `sematext_logs`, `slack` over HTTP; `blackhole`,
-//! `console`, `file` by themselves.
+//! The destinations over HTTP: `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `loki`,
+//! `sematext_logs`, `slack`. By themselves: `blackhole`, `console`, `file`, `papertrail`.
 
 mod auth;
 mod axiom;
@@ -30,6 +30,7 @@ mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
 mod loki;
+mod papertrail;
 mod request;
 mod sematext_logs;
 mod slack;
@@ -48,6 +49,7 @@ pub use honeycomb::Honeycomb;
 pub use http::Http;
 pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, Signer, judge_2xx};
 pub use loki::Loki;
+pub use papertrail::PapertrailConfig;
 pub use sematext_logs::SematextLogs;
 pub use slack::Slack;
 pub use truncate::Oversized;
@@ -65,6 +67,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<Honeycomb>();
     registry.http_sink::<Http>();
     registry.http_sink::<Loki>();
+    registry.sink::<PapertrailConfig>(PapertrailConfig::INFO);
     registry.http_sink::<SematextLogs>();
     registry.http_sink::<Slack>();
 }

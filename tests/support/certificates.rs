@@ -5,9 +5,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -67,15 +68,33 @@ impl Certificates {
 
     /// What a server of a test's own needs to speak TLS.
     pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor_that(|config| config.with_no_client_auth())
+    }
+
+    /// The same for one that asks for a client certificate.
+    pub fn mutual_acceptor(&self) -> TlsAcceptor {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.ca).expect("a certificate")).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = verifier.build().expect("a verifier");
+        self.acceptor_that(|config| config.with_client_cert_verifier(verifier))
+    }
+
+    fn acceptor_that(
+        &self,
+        verify: impl FnOnce(
+            ConfigBuilder<ServerConfig, WantsVerifier>,
+        ) -> ConfigBuilder<ServerConfig, WantsServerCert>,
+    ) -> TlsAcceptor {
         let certificate = CertificateDer::from_pem_file(&self.server_cert).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(&self.server_key).expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("TLS 1.2 and 1.3")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("a certificate and its key");
+            .expect("TLS 1.2 and 1.3");
+        let config =
+            verify(config).with_single_cert(vec![certificate], key).expect("a certificate and its key");
         TlsAcceptor::from(Arc::new(config))
     }
 }
