@@ -17,10 +17,12 @@ pub use path::{Path, PathError, Segment};
 pub use semantics::{Field, Lookup, Semantics};
 pub use time::Timestamp;
 
+pub(crate) use semantics::{LEVEL, TIME};
+
 use crate::finalizer::EventFinalizers;
 use bytes::Bytes;
 use bytestring::ByteString;
-use semantics::{APP, EVERYTHING, HOST, INSTANCE, KNOWN, Known, LEVEL, MESSAGE, REGION, TIME, fly_tokens};
+use semantics::{APP, EVERYTHING, HOST, INSTANCE, KNOWN, Known, MESSAGE, REGION, fly_tokens};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use vrl::value::{KeyString, Value};
@@ -343,7 +345,11 @@ impl LogEvent {
         self.semantics_of(&EVERYTHING)
     }
 
-    fn semantics_of<const START: usize, const END: usize>(&self, known: &Known<START, END>) -> Semantics<'_> {
+    /// The fields of one meaning.
+    pub(crate) fn semantics_of<const START: usize, const END: usize>(
+        &self,
+        known: &Known<START, END>,
+    ) -> Semantics<'_> {
         let mut fields = [None; KNOWN];
         fields[known.range()].copy_from_slice(&self.find(&known.lookup));
         Semantics { fields, subject: self.subject(), received: self.received }

@@ -99,7 +99,7 @@ static KNOWN_PATHS: [&[&str]; KNOWN] = [
 pub(super) const KNOWN: usize = 12;
 
 /// Some of the names: those from `START` up to `END`.
-pub(super) struct Known<const START: usize, const END: usize> {
+pub(crate) struct Known<const START: usize, const END: usize> {
     pub(super) lookup: LazyLock<json::Lookup>,
 }
 
@@ -119,8 +119,8 @@ fn known_paths(range: Range<usize>) -> impl Iterator<Item = Path> {
 }
 
 pub(super) static EVERYTHING: Known<0, KNOWN> = Known::new();
-pub(super) static TIME: Known<0, 4> = Known::new();
-pub(super) static LEVEL: Known<4, 7> = Known::new();
+pub(crate) static TIME: Known<0, 4> = Known::new();
+pub(crate) static LEVEL: Known<4, 7> = Known::new();
 pub(super) static HOST: Known<7, 8> = Known::new();
 pub(super) static MESSAGE: Known<8, 9> = Known::new();
 pub(super) static APP: Known<9, 10> = Known::new();

@@ -3,7 +3,7 @@
 //! Source: axiom.co/docs (ingest data, limits). Axiom takes an event's time from `_time` or from the
 //! field that the parameter `timestamp-field` names, and its level from a top-level `level`.
 
-use super::codec::{EncodeError, Framing, write_with_missing};
+use super::codec::{EncodeError, Framing, Missing, write_with_missing};
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::verdict::{EntryVerdict, Verdict, shorten};
@@ -32,6 +32,8 @@ pub struct Axiom {
     /// An edge host such as `eu-central-1.aws.edge.axiom.co`, instead of `url`.
     region: Option<String>,
 }
+
+const WANTED: [Missing; 2] = [Missing::time("timestamp"), Missing::level("level")];
 
 impl Axiom {
     fn uri(&self) -> String {
@@ -94,7 +96,7 @@ impl HttpSink for Axiom {
 
     /// The event as it came, with `timestamp` and a top-level `level` where they are missing.
     fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        write_with_missing(event, "timestamp", out);
+        write_with_missing(event, &event.json(), &WANTED, out);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Encodings and framings: Vector's `encoding` and `framing` options.
 
-use crate::event::{Field, LogEvent, Path, Timestamp, json};
+use crate::event::{Field, LEVEL, Level, LogEvent, Path, TIME, Timestamp, json};
 use serde::Deserialize;
 use snafu::Snafu;
 use std::borrow::Cow;
@@ -345,30 +345,81 @@ pub fn write_integer(number: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Appends the event with its time under `time_key` and its level under `level`, each only if it has
-/// no such field of its own.
-pub fn write_with_missing(event: &LogEvent, time_key: &str, out: &mut Vec<u8>) {
-    let text = event.json();
-    let (mut has_time, mut has_level, mut is_empty) = (false, false, true);
-    for (key, _) in json::members(&text) {
-        has_time |= json::key_is(key, time_key);
-        has_level |= json::key_is(key, "level");
-        is_empty = false;
+/// A member that a destination wants, and what of an event belongs there.
+#[derive(Clone, Copy, Debug)]
+pub struct Missing {
+    name: &'static str,
+    meaning: Meaning,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Meaning {
+    Time,
+    Level(fn(Level) -> &'static str),
+    Host,
+    App,
+}
+
+impl Missing {
+    /// The time, as RFC 3339.
+    pub const fn time(name: &'static str) -> Missing {
+        Missing { name, meaning: Meaning::Time }
     }
-    let time = if has_time { None } else { Some(event.timestamp()) };
-    let level = if has_level { None } else { event.level() };
-    if time.is_none() && level.is_none() {
-        out.extend_from_slice(text.as_bytes());
-        return;
+
+    /// The level, in the usual words.
+    pub const fn level(name: &'static str) -> Missing {
+        Missing::level_as(name, Level::as_str)
     }
-    // The object without its closing brace, and what it lacks.
-    out.extend_from_slice(text.as_bytes().strip_suffix(b"}").unwrap_or_default().trim_ascii_end());
-    let mut object = Splice { out, is_first: is_empty };
-    if let Some(time) = time {
-        object.string(time_key, &time.to_rfc3339());
+
+    /// The level, in the vendor's words.
+    pub const fn level_as(name: &'static str, word: fn(Level) -> &'static str) -> Missing {
+        Missing { name, meaning: Meaning::Level(word) }
     }
-    if let Some(level) = level {
-        object.string("level", level.as_str());
+
+    /// The host, else the Fly machine.
+    pub const fn host(name: &'static str) -> Missing {
+        Missing { name, meaning: Meaning::Host }
+    }
+
+    /// The Fly app.
+    pub const fn app(name: &'static str) -> Missing {
+        Missing { name, meaning: Meaning::App }
+    }
+}
+
+/// Appends the object `text`, which is the event or what of it is sent, with each of these members that it
+/// lacks and the event knows.
+pub fn write_with_missing<const N: usize>(
+    event: &LogEvent,
+    text: &str,
+    members: &[Missing; N],
+    out: &mut Vec<u8>,
+) {
+    let mut has = [false; N];
+    let mut object = Splice::open_with(out, text, |name, _| {
+        for (has, member) in has.iter_mut().zip(members) {
+            *has |= member.name == name;
+        }
+        false
+    });
+    let lacking = members.iter().zip(has).filter(|(_, has)| !has).map(|(member, _)| *member);
+    let known = match (lacking.clone().next(), lacking.clone().nth(1)) {
+        (None, _) => return object.close(),
+        // One meaning is found sooner than all of them.
+        (Some(Missing { meaning: Meaning::Time, .. }), None) => event.semantics_of(&TIME),
+        (Some(Missing { meaning: Meaning::Level(_), .. }), None) => event.semantics_of(&LEVEL),
+        _ => event.semantics(),
+    };
+    for Missing { name, meaning } in lacking {
+        let value = match meaning {
+            Meaning::Time => Some(known.timestamp().to_rfc3339().into()),
+            Meaning::Level(word) => known.level().map(|level| word(level).into()),
+            Meaning::Host => known.host().or_else(|| known.instance()),
+            Meaning::App => known.app(),
+        };
+        if let Some(value) = value {
+            object.string(name, &value);
+        }
     }
     object.close();
 }
@@ -476,6 +527,32 @@ mod tests {
             text,
             r#"{"timestamp":1795323600.5}"#,
         );
+    }
+
+    #[track_caller]
+    fn check_missing<const N: usize>(members: [Missing; N], text: &str, expected: &str) {
+        let event = event(text).with_received(Timestamp::from_nanos(0));
+        let mut out = b"before".to_vec();
+        write_with_missing(&event, text, &members, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("before{expected}"));
+    }
+
+    #[test]
+    fn adds_what_is_missing() {
+        let all = [Missing::time("t"), Missing::level("level"), Missing::host("h"), Missing::app("a")];
+        let open = r#"{"timestamp":"2026-11-22T05:00:00Z","log":{"level":"warning"},"host":"x", "fly":{"app":{"name":"web"}}"#;
+        let whole = format!("{open}}}");
+        let time = r#""t":"2026-11-22T05:00:00.000000000Z""#;
+        check_missing(all, &whole, &format!(r#"{open},{time},"level":"warn","h":"x","a":"web"}}"#));
+        check_missing([all[0]], &whole, &format!("{open},{time}}}"));
+        check_missing([Missing::level_as("l", |_| "LOUD")], &whole, &format!(r#"{open},"l":"LOUD"}}"#));
+        check_missing([Missing::host("host"), Missing::time("timestamp")], &whole, &whole);
+        let received = r#""t":"1970-01-01T00:00:00.000000000Z""#;
+        check_missing(all, "{}", &format!("{{{received}}}"));
+        let own = r#"{"\u0074":1,"level":null, "h":0}"#;
+        check_missing(all, own, own);
+        let machine = r#"{"fly":{"app":{"instance":"i"}}"#;
+        check_missing(all, &format!("{machine}}}"), &format!(r#"{machine},{received},"h":"i"}}"#));
     }
 
     #[test]
