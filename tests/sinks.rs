@@ -127,24 +127,32 @@ fn lines(count: u64) -> Vec<String> {
 
 /// The events in a request, in whatever form a sink sends them.
 fn events(request: &Request) -> Vec<Value> {
-    let parsed = |line: &str| serde_json::from_str(line).expect("a line of JSON");
-    match request.header("content-type") {
+    let lines = match request.header("content-type") {
         Some("application/x-protobuf") => {
             let push = push_request(request);
-            let entries = push.streams.iter().flat_map(|stream| &stream.entries);
-            entries.map(|entry| parsed(&entry.line)).collect()
+            push.streams.into_iter().flat_map(|stream| stream.entries).map(|entry| entry.line).collect()
         }
-        Some("application/x-ndjson") => request.json_lines(),
-        _ => match request.json() {
-            Value::Array(events) => {
-                events.into_iter().map(|event| event.get("data").cloned().unwrap_or(event)).collect()
-            }
-            push => {
-                let streams = push["streams"].as_array().expect("streams").iter();
-                let values = streams.flat_map(|stream| stream["values"].as_array().expect("values"));
-                values.map(|value| parsed(value[1].as_str().expect("a line"))).collect()
-            }
-        },
+        _ => request.text(),
+    };
+    // One document, or several.
+    let documents = serde_json::Deserializer::from_str(&lines).into_iter::<Value>();
+    documents.flat_map(|document| events_in(document.expect("JSON"))).collect()
+}
+
+/// What a destination's JSON has events in.
+const WRAPPERS: [&str; 4] = ["data", "log", "streams", "values"];
+
+/// The events in what stands around them: each is an object with a number.
+fn events_in(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) => values.into_iter().flat_map(events_in).collect(),
+        Value::String(text) => serde_json::from_str(&text).map_or_else(|_| Vec::new(), events_in),
+        Value::Object(event) if event.contains_key("n") => vec![event.into()],
+        Value::Object(mut wrapper) => {
+            let inner = WRAPPERS.iter().filter_map(|name| wrapper.remove(*name));
+            inner.flat_map(events_in).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -209,6 +217,7 @@ fn push_request(request: &Request) -> PushRequest {
 
 /// Every sink, and the secret that its example holds.
 const SINKS: &[(&str, Option<&str>)] = &[
+    ("appsignal", Some("KEY")),
     ("axiom", Some("TOKEN")),
     ("blackhole", None),
     ("console", None),
@@ -231,6 +240,7 @@ const fn row(name: &'static str, kind: &'static str, options: &'static str) -> H
 }
 
 const HTTP_SINKS: &[HttpRow] = &[
+    row("appsignal", "appsignal", "endpoint = 'URL'\npush_api_key = 's3cr3t-appsignal'"),
     row("axiom", "axiom", "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'"),
     row("datadog_logs", "datadog_logs", "endpoint = 'URL'\ndefault_api_key = 's3cr3t-datadog'"),
     row("honeycomb", "honeycomb", "endpoint = 'URL'\napi_key = 's3cr3t-honeycomb'\ndataset = 'DS'"),
@@ -250,6 +260,10 @@ const HTTP_SINKS: &[HttpRow] = &[
         "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\nauth = {strategy = 'custom', value = 's3cr3t-loki'}",
     ),
 ];
+
+fn http_row(name: &str) -> &'static HttpRow {
+    HTTP_SINKS.iter().find(|row| row.name == name).expect("a row")
+}
 
 const FAST: &str = "request.retry_initial_backoff_secs = 0.01\n";
 
@@ -443,7 +457,8 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 6] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 7] = [
+        ("appsignal", "GET /vector/healthcheck", "", &[200, 204], &[401, 403, 500]),
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
         ("honeycomb", "POST /1/batch/DS", "", &[200, 400], &[401, 500]),
@@ -482,7 +497,7 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
 
 #[tokio::test]
 async fn a_healthcheck_that_nobody_requires_holds_nothing_up() {
-    let row = &HTTP_SINKS[1];
+    let row = http_row("datadog_logs");
     for (extra, asks) in [("", true), ("healthcheck = false", false)] {
         let server = HttpServer::start().await;
         server.respond_with(|request| Reply::status(if request.method == Method::GET { 403 } else { 200 }));
@@ -519,6 +534,29 @@ async fn golden(kind: &str, options: &str, path: &str, headers: &[(&str, Option<
 }
 
 // In all of them `source_type = "stdin"` is absent: Vector's stdin source adds it, not a sink.
+
+/// As Vector's, but for what AppSignal documents for a log line and these events have elsewhere:
+/// `severity`, `hostname` and `group`.
+#[tokio::test]
+async fn golden_appsignal() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Bearer KEY")),
+        ("content-encoding", Some("gzip")),
+    ];
+    let options = "endpoint = 'URL/'\npush_api_key = 'KEY'";
+    let request = golden("appsignal", options, "/vector/events", &headers).await;
+    let severities = [Some("info"), Some("info"), Some("info"), Some("error"), None];
+    let log = |(mut event, severity): (Value, Option<&str>)| {
+        event["hostname"] = event["host"].clone();
+        event["group"] = event["fly"]["app"]["name"].clone();
+        if let Some(severity) = severity {
+            event["severity"] = severity.into();
+        }
+        json!({ "log": event })
+    };
+    assert_eq!(request.json(), input().into_iter().zip(severities).map(log).collect::<Value>());
+}
 
 /// As Vector's, but for the parameter `timestamp-field`, without which Axiom takes the time of receipt
 /// for an event's own, and for the top-level `level`, the only one that Axiom knows.
@@ -770,7 +808,7 @@ async fn partial_answers_resend_and_reject_what_they_name() {
         ("loki as protobuf", 260, "blocked", &[], 5),
     ];
     for (name, status, answer, resent, rejected) in rows {
-        let row = HTTP_SINKS.iter().find(|row| row.name == name).expect("a row");
+        let row = http_row(name);
         let server = HttpServer::start().await;
         server.push(Reply::status(status).body(answer));
         let report = ship(&row.toml(&server, ""), &lines(5)).await;
@@ -1108,7 +1146,7 @@ async fn options_that_cannot_work_are_refused() {
         ("http", "buffer = {max_events = 1, max_size = 1}", "max_events and max_size exclude each other"),
         ("honeycomb", "nonsense = 1", "unknown field `nonsense`"),
     ] {
-        let row = HTTP_SINKS.iter().find(|row| row.name == name).expect("a row");
+        let row = http_row(name);
         let toml = sink("out", row.kind, &format!("{}\n{options}", row.options.replace("URL", "http://h")));
         let error = match load(&toml) {
             Err(error) => error,

@@ -11,9 +11,10 @@
 //! - `verdict`: what an answer means
 //! - `auth`
 //!
-//! The destinations: `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki` over HTTP; `blackhole`,
-//! `console`, `file` by themselves.
+//! The destinations: `appsignal`, `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki` over HTTP;
+//! `blackhole`, `console`, `file` by themselves.
 
+mod appsignal;
 mod auth;
 mod axiom;
 mod batch;
@@ -31,6 +32,7 @@ mod loki;
 mod request;
 mod verdict;
 
+pub use appsignal::AppSignal;
 pub use auth::Auth;
 pub use axiom::Axiom;
 pub use batch::{Batch, BatchConfig, BatchLimits, Batcher, Partition, PushError};
@@ -47,6 +49,7 @@ pub use verdict::{EntryVerdict, Verdict, describe};
 use crate::config::{ComponentInfo, Registry};
 
 pub(crate) fn register(registry: &mut Registry) {
+    registry.http_sink::<AppSignal>();
     registry.http_sink::<Axiom>();
     registry.sink::<BlackholeConfig>(BlackholeConfig::INFO);
     registry.sink::<ConsoleConfig>(ConsoleConfig::INFO);
