@@ -140,7 +140,7 @@ fn events(request: &Request) -> Vec<Value> {
 }
 
 /// What a destination's JSON has events in.
-const WRAPPERS: [&str; 4] = ["data", "log", "streams", "values"];
+const WRAPPERS: [&str; 6] = ["data", "lines", "log", "meta", "streams", "values"];
 
 /// The events in what stands around them: each is an object with a number.
 fn events_in(value: Value) -> Vec<Value> {
@@ -226,6 +226,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("honeycomb", Some("KEY")),
     ("http", Some("TOKEN")),
     ("loki", None),
+    ("mezmo", Some("KEY")),
 ];
 
 /// A sink over HTTP whose destination is at URL.
@@ -258,6 +259,11 @@ const HTTP_SINKS: &[HttpRow] = &[
         "loki as protobuf",
         "loki",
         "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\nauth = {strategy = 'custom', value = 's3cr3t-loki'}",
+    ),
+    row(
+        "mezmo",
+        "mezmo",
+        "endpoint = 'URL'\napi_key = 's3cr3t-mezmo'\nhostname = '{{ fly.app.name }}'\ntags = ['{{ fly.app.name }}', 'x']",
     ),
 ];
 
@@ -457,7 +463,7 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 7] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 8] = [
         ("appsignal", "GET /vector/healthcheck", "", &[200, 204], &[401, 403, 500]),
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
@@ -465,6 +471,7 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
         ("http", "HEAD /health", "healthcheck.uri = 'URL/health'", &[200], &[204, 401, 404]),
         ("loki as JSON", "GET /ready", "", &[200, 404], &[401, 503]),
         ("loki as protobuf", "GET /ready", "", &[200, 404], &[401, 503]),
+        ("mezmo", "POST /logs/ingest?hostname=log-shipper", "", &[200, 400], &[401, 403, 500]),
     ];
     let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
     for (row, (name, asked, extra, good, bad)) in HTTP_SINKS.iter().zip(rows) {
@@ -789,6 +796,54 @@ async fn golden_loki_as_protobuf() {
     }
 }
 
+/// There is no request of Vector's to compare this with. By its source it sends the text of `timestamp`,
+/// not milliseconds, `level` among the metadata alone, `vector` as the app of these events, and the
+/// parameter `now`, behind a path of `//logs/ingest`.
+#[tokio::test]
+async fn golden_mezmo() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Basic S0VZOg==")),
+        ("content-encoding", None),
+    ];
+    let options = "endpoint = 'URL/'\napi_key = 'KEY'\nhostname = 'h'\nmac = '02:00'\nip = '10.0.0.1'\ntags = ['a', 'b c']";
+    let path = "/logs/ingest?hostname=h&mac=02%3A00&ip=10.0.0.1&tags=a,b%20c";
+    let request = golden("mezmo", options, path, &headers).await;
+    let millis = [600_000, 600_000, 600_000, 600_999, 601_000].map(|millis| 1_795_323_000_000_u64 + millis);
+    let levels = [Some("info"), Some("info"), Some("info"), Some("error"), None];
+    let lines = input().into_iter().zip(millis.into_iter().zip(levels)).map(|(mut event, (time, level))| {
+        let members = event.as_object_mut().unwrap();
+        let line = members.remove("message").unwrap();
+        members.remove("timestamp");
+        let app = event["fly"]["app"]["name"].clone();
+        let mut line =
+            json!({"line": line, "timestamp": time, "app": app, "env": "production", "meta": event});
+        if let Some(level) = level {
+            line["level"] = level.into();
+        }
+        line
+    });
+    assert_eq!(request.json(), json!({"lines": lines.collect::<Value>()}));
+}
+
+#[tokio::test]
+async fn mezmo_gets_a_request_for_each_host() {
+    let mut events: Vec<_> = ["a", "b", "a"].into_iter().zip(0..).map(|(app, n)| line(n, app)).collect();
+    events.push(r#"{"n":3}"#.to_owned());
+    let server = HttpServer::start().await;
+    let row = HttpRow {
+        options: "endpoint = 'URL'\napi_key = 'KEY'\nhostname = '{{ fly.app.name }}'",
+        ..*http_row("mezmo")
+    };
+    check_books(&ship(&row.toml(&server, ""), &events).await, 4, 0, "none is lost for want of a host");
+    let describe =
+        |request: &Request| (request.path_and_query.replace("/logs/ingest?hostname=", ""), numbers(request));
+    let mut sent: Vec<_> = server.requests().iter().map(describe).collect();
+    sent.sort();
+    let expected = [("a", vec![0, 2]), ("b", vec![1]), ("log-shipper", vec![3])];
+    assert_eq!(sent, expected.map(|(host, numbers)| (host.to_owned(), numbers)));
+}
+
 // === answers that take a part ===
 
 #[tokio::test]
@@ -796,7 +851,7 @@ async fn partial_answers_resend_and_reject_what_they_name() {
     let honeycomb =
         r#"[{"status":202},{"status":400,"error":"bad"},{"status":429},{"status":202},{"status":500}]"#;
     // The sink, the first answer, the events that are sent again, and how many are rejected.
-    let rows: [(&str, u16, &str, &[u64], u64); 9] = [
+    let rows: [(&str, u16, &str, &[u64], u64); 10] = [
         ("honeycomb", 200, honeycomb, &[2, 4], 1),
         ("honeycomb", 200, r#"[{"status":202}]"#, &[], 0),
         ("axiom", 200, r#"{"ingested":3,"failed":2,"failures":[{"error":"x"}]}"#, &[], 2),
@@ -806,6 +861,7 @@ async fn partial_answers_resend_and_reject_what_they_name() {
         ("loki as JSON", 400, "unexpected end of JSON input", &[], 5),
         ("loki as protobuf", 400, "2 errors like: entry too far behind", &[], 2),
         ("loki as protobuf", 260, "blocked", &[], 5),
+        ("mezmo", 400, "no lines", &[], 5),
     ];
     for (name, status, answer, resent, rejected) in rows {
         let row = http_row(name);
@@ -1136,6 +1192,7 @@ async fn options_that_cannot_work_are_refused() {
         ("axiom", "batch.max_events = 10_001", "at most 10000"),
         ("axiom", "region = 'eu'", "url and region exclude each other"),
         ("honeycomb", "batch.max_bytes = 5_000_001", "at most 5000000"),
+        ("mezmo", "batch.max_bytes = 10_000_001", "at most 10000000"),
         ("http", "batch.timeout_secs = 0", "more than zero"),
         ("http", "request.concurrency = 0", "at least 1"),
         ("http", "request.headers.'a b' = 'x'", "`a b` is not the name of a header"),

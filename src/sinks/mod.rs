@@ -11,8 +11,8 @@
 //! - `verdict`: what an answer means
 //! - `auth`
 //!
-//! The destinations: `appsignal`, `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki` over HTTP;
-//! `blackhole`, `console`, `file` by themselves.
+//! The destinations: `appsignal`, `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki`, `mezmo` over
+//! HTTP; `blackhole`, `console`, `file` by themselves.
 
 mod appsignal;
 mod auth;
@@ -29,6 +29,7 @@ mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
 mod loki;
+mod mezmo;
 mod request;
 mod verdict;
 
@@ -44,6 +45,7 @@ pub use honeycomb::Honeycomb;
 pub use http::Http;
 pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, judge_2xx};
 pub use loki::Loki;
+pub use mezmo::Mezmo;
 pub use verdict::{EntryVerdict, Verdict, describe};
 
 use crate::config::{ComponentInfo, Registry};
@@ -58,6 +60,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<Honeycomb>();
     registry.http_sink::<Http>();
     registry.http_sink::<Loki>();
+    registry.http_sink::<Mezmo>();
 }
 
 impl ComponentInfo {
