@@ -140,7 +140,7 @@ fn events(request: &Request) -> Vec<Value> {
 }
 
 /// What a destination's JSON has events in.
-const WRAPPERS: [&str; 6] = ["data", "lines", "log", "meta", "streams", "values"];
+const WRAPPERS: [&str; 8] = ["attributes", "data", "lines", "log", "logs", "meta", "streams", "values"];
 
 /// The events in what stands around them: each is an object with a number.
 fn events_in(value: Value) -> Vec<Value> {
@@ -227,6 +227,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("http", Some("TOKEN")),
     ("loki", None),
     ("mezmo", Some("KEY")),
+    ("new_relic", Some("KEY")),
 ];
 
 /// A sink over HTTP whose destination is at URL.
@@ -265,6 +266,7 @@ const HTTP_SINKS: &[HttpRow] = &[
         "mezmo",
         "endpoint = 'URL'\napi_key = 's3cr3t-mezmo'\nhostname = '{{ fly.app.name }}'\ntags = ['{{ fly.app.name }}', 'x']",
     ),
+    row("new_relic", "new_relic", "endpoint = 'URL'\nlicense_key = 's3cr3t-newrelic'"),
 ];
 
 fn http_row(name: &str) -> &'static HttpRow {
@@ -463,7 +465,7 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 8] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 9] = [
         ("appsignal", "GET /vector/healthcheck", "", &[200, 204], &[401, 403, 500]),
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
@@ -472,6 +474,7 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
         ("loki as JSON", "GET /ready", "", &[200, 404], &[401, 503]),
         ("loki as protobuf", "GET /ready", "", &[200, 404], &[401, 503]),
         ("mezmo", "POST /logs/ingest?hostname=log-shipper", "", &[200, 400], &[401, 403, 500]),
+        ("new_relic", "POST /log/v1", "", &[202, 400], &[401, 403, 500]),
     ];
     let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
     for (row, (name, asked, extra, good, bad)) in HTTP_SINKS.iter().zip(rows) {
@@ -844,6 +847,44 @@ async fn mezmo_gets_a_request_for_each_host() {
     assert_eq!(sent, expected.map(|(host, numbers)| (host.to_owned(), numbers)));
 }
 
+/// There is no request of Vector's to compare this with. By its source it sends nested attributes and the
+/// text of `timestamp`, nothing under `level`, `hostname` and `service.name`, and takes every answer for
+/// success.
+#[tokio::test]
+async fn golden_new_relic() {
+    let options = "endpoint = 'URL/'\nregion = 'EU'\naccount_id = '1'\napi = 'logs'\n";
+    let millis = [600_000, 600_000, 600_000, 600_999, 601_000].map(|millis| 1_795_323_000_000_u64 + millis);
+    let levels = [Some("info"), Some("info"), Some("info"), Some("error"), None];
+    let logs = input().into_iter().zip(millis.into_iter().zip(levels)).map(|(event, (time, level))| {
+        let mut attributes = json!({
+            "event.provider": event["event"]["provider"],
+            "fly.app.instance": event["fly"]["app"]["instance"],
+            "fly.app.name": event["fly"]["app"]["name"],
+            "fly.region": event["fly"]["region"],
+            "host": event["host"],
+            "n": event["n"],
+            "hostname": event["host"],
+            "service.name": event["fly"]["app"]["name"],
+        });
+        if let Some(level) = level {
+            attributes["log.level"] = level.into();
+            attributes["level"] = level.into();
+        }
+        json!({"timestamp": time, "message": event["message"], "attributes": attributes})
+    });
+    let logs: Value = logs.collect();
+    for (key, header) in [("license_key", "api-key"), ("insert_key", "x-insert-key")] {
+        let headers = [
+            ("content-type", Some("application/json")),
+            ("content-encoding", Some("gzip")),
+            (header, Some("KEY")),
+            ("authorization", None),
+        ];
+        let request = golden("new_relic", &format!("{options}{key} = 'KEY'"), "/log/v1", &headers).await;
+        assert_eq!(request.json(), json!([{ "logs": logs }]));
+    }
+}
+
 // === answers that take a part ===
 
 #[tokio::test]
@@ -1193,6 +1234,9 @@ async fn options_that_cannot_work_are_refused() {
         ("axiom", "region = 'eu'", "url and region exclude each other"),
         ("honeycomb", "batch.max_bytes = 5_000_001", "at most 5000000"),
         ("mezmo", "batch.max_bytes = 10_000_001", "at most 10000000"),
+        ("new_relic", "insert_key = 's3cr3t'", "license_key, insert_key: set one of them"),
+        ("new_relic", "api = 'events'", "api: only `logs`"),
+        ("new_relic", "region = 'asia'", "unknown variant `asia`"),
         ("http", "batch.timeout_secs = 0", "more than zero"),
         ("http", "request.concurrency = 0", "at least 1"),
         ("http", "request.headers.'a b' = 'x'", "`a b` is not the name of a header"),

@@ -11,8 +11,8 @@
 //! - `verdict`: what an answer means
 //! - `auth`
 //!
-//! The destinations: `appsignal`, `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki`, `mezmo` over
-//! HTTP; `blackhole`, `console`, `file` by themselves.
+//! The destinations: `appsignal`, `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki`, `mezmo`,
+//! `new_relic` over HTTP; `blackhole`, `console`, `file` by themselves.
 
 mod appsignal;
 mod auth;
@@ -30,6 +30,7 @@ mod http;
 pub(crate) mod http_sink;
 mod loki;
 mod mezmo;
+mod new_relic;
 mod request;
 mod verdict;
 
@@ -46,6 +47,7 @@ pub use http::Http;
 pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, judge_2xx};
 pub use loki::Loki;
 pub use mezmo::Mezmo;
+pub use new_relic::NewRelic;
 pub use verdict::{EntryVerdict, Verdict, describe};
 
 use crate::config::{ComponentInfo, Registry};
@@ -61,6 +63,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<Http>();
     registry.http_sink::<Loki>();
     registry.http_sink::<Mezmo>();
+    registry.http_sink::<NewRelic>();
 }
 
 impl ComponentInfo {
