@@ -140,7 +140,8 @@ fn events(request: &Request) -> Vec<Value> {
 }
 
 /// What a destination's JSON has events in.
-const WRAPPERS: [&str; 8] = ["attributes", "data", "lines", "log", "logs", "meta", "streams", "values"];
+const WRAPPERS: [&str; 9] =
+    ["attributes", "data", "event", "lines", "log", "logs", "meta", "streams", "values"];
 
 /// The events in what stands around them: each is an object with a number.
 fn events_in(value: Value) -> Vec<Value> {
@@ -228,6 +229,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("loki", None),
     ("mezmo", Some("KEY")),
     ("new_relic", Some("KEY")),
+    ("splunk_hec_logs", Some("TOKEN")),
 ];
 
 /// A sink over HTTP whose destination is at URL.
@@ -267,6 +269,16 @@ const HTTP_SINKS: &[HttpRow] = &[
         "endpoint = 'URL'\napi_key = 's3cr3t-mezmo'\nhostname = '{{ fly.app.name }}'\ntags = ['{{ fly.app.name }}', 'x']",
     ),
     row("new_relic", "new_relic", "endpoint = 'URL'\nlicense_key = 's3cr3t-newrelic'"),
+    row(
+        "splunk_hec_logs",
+        "splunk_hec_logs",
+        "endpoint = 'URL'\ndefault_token = 's3cr3t-splunk'\nencoding.codec = 'json'\nindex = '{{ fly.app.name }}'",
+    ),
+    row(
+        "splunk_hec_logs raw",
+        "splunk_hec_logs",
+        "endpoint = 'URL'\ntoken = 's3cr3t-splunk'\nencoding.codec = 'json'\nendpoint_target = 'raw'\nindex = 'main'",
+    ),
 ];
 
 fn http_row(name: &str) -> &'static HttpRow {
@@ -298,7 +310,7 @@ fn every_sink_has_its_rows() {
 
 /// The files of `src/sinks` that are no destinations.
 const KERNEL: &[&str] =
-    &["auth", "batch", "codec", "compression", "delivery", "http_sink", "mod", "request", "verdict"];
+    &["auth", "batch", "codec", "compression", "delivery", "hec", "http_sink", "mod", "request", "verdict"];
 
 #[test]
 fn every_file_of_a_component_is_registered() {
@@ -465,7 +477,7 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 9] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 11] = [
         ("appsignal", "GET /vector/healthcheck", "", &[200, 204], &[401, 403, 500]),
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
@@ -475,6 +487,8 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
         ("loki as protobuf", "GET /ready", "", &[200, 404], &[401, 503]),
         ("mezmo", "POST /logs/ingest?hostname=log-shipper", "", &[200, 400], &[401, 403, 500]),
         ("new_relic", "POST /log/v1", "", &[202, 400], &[401, 403, 500]),
+        ("splunk_hec_logs", "GET /services/collector/health/1.0", "", &[200], &[400, 401, 403, 503]),
+        ("splunk_hec_logs raw", "GET /services/collector/health/1.0", "", &[200], &[400, 404]),
     ];
     let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
     for (row, (name, asked, extra, good, bad)) in HTTP_SINKS.iter().zip(rows) {
@@ -885,6 +899,123 @@ async fn golden_new_relic() {
     }
 }
 
+/// The events of a collector's request, which stand one after another.
+fn collected(request: &Request) -> Vec<Value> {
+    let text = request.text();
+    serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>().expect("JSON")
+}
+
+/// As the collector gets an event: with its own time, and without the `timestamp` that it is.
+fn collected_event((mut event, time): (Value, &str)) -> Value {
+    event.as_object_mut().unwrap().remove("timestamp");
+    let time: serde_json::Number = time.parse().unwrap();
+    json!({"host": event["host"], "event": event, "time": time})
+}
+
+const SECONDS: [&str; 5] =
+    ["1795323600", "1795323600.000137", "1795323600.000274", "1795323600.999999999", "1795323601"];
+
+/// As Vector's, but for `time`, which it loses if it was a string, and the empty `fields`.
+#[tokio::test]
+async fn golden_splunk_hec_logs() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Splunk TOKEN")),
+        ("content-encoding", None),
+    ];
+    let options = "endpoint = 'URL/'\ndefault_token = 'TOKEN'\nencoding.codec = 'json'";
+    let request = golden("splunk_hec_logs", options, "/services/collector/event", &headers).await;
+    let expected: Vec<_> = input().into_iter().zip(SECONDS).map(collected_event).collect();
+    assert_eq!(collected(&request), expected);
+    // No digit is lost on the wire, whatever a parser makes of it.
+    for time in SECONDS {
+        assert!(request.text().contains(&format!("\"time\":{time},")), "{time}");
+    }
+    let channel = request.header("x-splunk-request-channel").expect("a channel");
+    let is_uuid = channel.len() == 36 && channel.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    assert!(is_uuid && channel.as_bytes()[14] == b'4', "{channel}");
+}
+
+/// The raw endpoint gets a line for each event, with its `timestamp`; Vector's lines have no end.
+#[tokio::test]
+async fn golden_splunk_hec_logs_raw() {
+    let options = "endpoint = 'URL'\ndefault_token = 'TOKEN'\nencoding.codec = 'json'\nendpoint_target = 'raw'\nhost_key = ''\nindex = 'i n'\nsource = 'a&b'";
+    let path = "/services/collector/raw?source=a%26b&index=i%20n";
+    let request = golden("splunk_hec_logs", options, path, &[("content-type", Some("text/plain"))]).await;
+    assert_eq!(request.text(), INPUT);
+}
+
+#[tokio::test]
+async fn what_a_collector_gets_of_unusual_events() {
+    let event = r#"{"n":1,"at":"2026-11-22T05:00:00.0005Z","host":"h","log":{"level":"warning"},"fly":{"app":{"name":"web","instance":"i"}},"a b":["x",2],"o":{"p":[{}]},"message":"m","none":null}"#;
+    let without = |name: &str| {
+        let mut event: Value = serde_json::from_str(event).unwrap();
+        event.as_object_mut().unwrap().remove(name);
+        event
+    };
+    let host = r#"host_key = '"a b"[0]'"#;
+    let indexed = r#"indexed_fields = ['n', '"a b"', 'o', 'o.p', 'none', 'missing']"#;
+    for (options, expected) in [
+        ("timestamp_key = 'at'", json!({"event": without("at"), "time": 1_795_323_600.000_5, "host": "h"})),
+        (
+            "timestamp_key = 'at'\ntimestamp_nanos_key = 'nanos'\nencoding.only_fields = ['n']",
+            json!({"event": {"n": 1, "nanos": 500_000}, "time": 1_795_323_600.000_5, "host": "h"}),
+        ),
+        ("timestamp_key = ''\nhost_key = ''", json!({"event": without("")})),
+        ("auto_extract_timestamp = true\nhost_key = 'none'", json!({"event": without(""), "host": "h"})),
+        (
+            &format!(
+                "timestamp_key = ''\n{host}\nsource = '{{{{ n }}}}'\nsourcetype = '{{{{ missing }}}}'\nindex = 'main'"
+            ),
+            json!({"event": without(""), "host": "x", "source": "1", "index": "main"}),
+        ),
+        (
+            &format!("timestamp_key = ''\n{indexed}"),
+            json!({
+                "event": without(""), "host": "h",
+                "fields": {"n": 1, "a b": ["x", 2], "o": r#"{"p":[{}]}"#, "o.p": "[{}]"},
+            }),
+        ),
+        (
+            "timestamp_key = ''\nencoding.codec = 'text'",
+            json!({"event": "m", "host": "h", "fields": {"level": "warn", "app": "web", "instance": "i"}}),
+        ),
+        (
+            "timestamp_key = ''\nencoding.codec = 'text'\nencoding.only_fields = ['n']\nindexed_fields = ['level']",
+            json!({
+                "event": r#"{"n":1}"#, "host": "h",
+                "fields": {"level": "warn", "app": "web", "instance": "i"},
+            }),
+        ),
+    ] {
+        let codec = if options.contains("codec") { "" } else { "encoding.codec = 'json'\n" };
+        let server = HttpServer::start().await;
+        let options = format!("endpoint = '{}'\ntoken = 'T'\n{codec}{options}", server.url(""));
+        check_books(
+            &ship(&sink("out", "splunk_hec_logs", &options), &[event.to_owned()]).await,
+            1,
+            0,
+            &options,
+        );
+        let request = &server.requests()[0];
+        assert_eq!(collected(request), [expected], "{options}");
+        assert_eq!(request.path_and_query.contains("?auto_extract"), options.contains("auto"), "{options}");
+    }
+}
+
+#[tokio::test]
+async fn what_splunk_cloud_finds_too_large_is_split() {
+    let server = HttpServer::start().await;
+    server.respond_with(|request| match request.raw_body.len() {
+        0..=5_242_880 => Reply::status(200),
+        _ => Reply::status(400).body(r#"{"text":"Invalid data format","code":6,"invalid-event-number":0}"#),
+    });
+    let large = |n: u64| json!({"n": n, "message": "x".repeat(3_000_000)}).to_string();
+    let toml = http_row("splunk_hec_logs").toml(&server, "batch.max_bytes = 10_000_000");
+    check_books(&ship(&toml, &[large(0), large(1)]).await, 2, 0, "in two");
+    assert_eq!(all_numbers(&server.requests()), [vec![0, 1], vec![0], vec![1]]);
+}
+
 // === answers that take a part ===
 
 #[tokio::test]
@@ -892,7 +1023,10 @@ async fn partial_answers_resend_and_reject_what_they_name() {
     let honeycomb =
         r#"[{"status":202},{"status":400,"error":"bad"},{"status":429},{"status":202},{"status":500}]"#;
     // The sink, the first answer, the events that are sent again, and how many are rejected.
-    let rows: [(&str, u16, &str, &[u64], u64); 10] = [
+    let hec = |code, number| format!(r#"{{"text":"x","code":{code},"invalid-event-number":{number}}}"#);
+    let [bad_third, bad_first, bad_last, beyond, refused, busy] =
+        [hec(6, 2), hec(13, 0), hec(12, 4), hec(15, 5), hec(7, 1), hec(9, 2)];
+    let rows: [(&str, u16, &str, &[u64], u64); 20] = [
         ("honeycomb", 200, honeycomb, &[2, 4], 1),
         ("honeycomb", 200, r#"[{"status":202}]"#, &[], 0),
         ("axiom", 200, r#"{"ingested":3,"failed":2,"failures":[{"error":"x"}]}"#, &[], 2),
@@ -903,11 +1037,23 @@ async fn partial_answers_resend_and_reject_what_they_name() {
         ("loki as protobuf", 400, "2 errors like: entry too far behind", &[], 2),
         ("loki as protobuf", 260, "blocked", &[], 5),
         ("mezmo", 400, "no lines", &[], 5),
+        ("splunk_hec_logs", 400, &bad_third, &[3, 4], 1),
+        ("splunk_hec_logs", 400, &bad_first, &[1, 2, 3, 4], 1),
+        ("splunk_hec_logs", 400, &bad_last, &[], 1),
+        // An event that is none of them can only be the last.
+        ("splunk_hec_logs", 400, &beyond, &[], 1),
+        ("splunk_hec_logs", 400, r#"{"text":"No data","code":5}"#, &[], 5),
+        // An index of the events' own choice is refused with them; one of the options is held.
+        ("splunk_hec_logs", 400, &refused, &[], 5),
+        ("splunk_hec_logs raw", 400, &refused, &[0, 1, 2, 3, 4], 0),
+        ("splunk_hec_logs", 400, r#"{"text":"Data channel is missing","code":10}"#, &[0, 1, 2, 3, 4], 0),
+        ("splunk_hec_logs", 503, &busy, &[0, 1, 2, 3, 4], 0),
+        ("splunk_hec_logs", 200, r#"{"text":"Success","code":0}"#, &[], 0),
     ];
     for (name, status, answer, resent, rejected) in rows {
         let row = http_row(name);
         let server = HttpServer::start().await;
-        server.push(Reply::status(status).body(answer));
+        server.push(Reply::status(status).body(answer.to_owned()));
         let report = ship(&row.toml(&server, ""), &lines(5)).await;
         check_books(&report, 5 - rejected, rejected, answer);
         let sent: Vec<_> = [&[0, 1, 2, 3, 4], resent].into_iter().filter(|sent| !sent.is_empty()).collect();
@@ -1234,6 +1380,9 @@ async fn options_that_cannot_work_are_refused() {
         ("axiom", "region = 'eu'", "url and region exclude each other"),
         ("honeycomb", "batch.max_bytes = 5_000_001", "at most 5000000"),
         ("mezmo", "batch.max_bytes = 10_000_001", "at most 10000000"),
+        ("splunk_hec_logs raw", "auto_extract_timestamp = true", "auto_extract_timestamp: the raw"),
+        ("splunk_hec_logs", "host_key = 'a b'", "not a field path"),
+        ("splunk_hec_logs", "source = '{{ a b }}'", "not a field path"),
         ("new_relic", "insert_key = 's3cr3t'", "license_key, insert_key: set one of them"),
         ("new_relic", "api = 'events'", "api: only `logs`"),
         ("new_relic", "region = 'asia'", "unknown variant `asia`"),

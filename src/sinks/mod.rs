@@ -10,9 +10,10 @@
 //! - `request`: retries, rate limit, concurrency
 //! - `verdict`: what an answer means
 //! - `auth`
+//! - `hec`: Splunk's protocol, which two sinks speak
 //!
 //! The destinations: `appsignal`, `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki`, `mezmo`,
-//! `new_relic` over HTTP; `blackhole`, `console`, `file` by themselves.
+//! `new_relic`, `splunk_hec_logs` over HTTP; `blackhole`, `console`, `file` by themselves.
 
 mod appsignal;
 mod auth;
@@ -25,6 +26,7 @@ mod console;
 mod datadog_logs;
 mod delivery;
 mod file;
+mod hec;
 mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
@@ -32,6 +34,7 @@ mod loki;
 mod mezmo;
 mod new_relic;
 mod request;
+mod splunk_hec_logs;
 mod verdict;
 
 pub use appsignal::AppSignal;
@@ -48,6 +51,7 @@ pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, j
 pub use loki::Loki;
 pub use mezmo::Mezmo;
 pub use new_relic::NewRelic;
+pub use splunk_hec_logs::SplunkHecLogs;
 pub use verdict::{EntryVerdict, Verdict, describe};
 
 use crate::config::{ComponentInfo, Registry};
@@ -64,6 +68,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<Loki>();
     registry.http_sink::<Mezmo>();
     registry.http_sink::<NewRelic>();
+    registry.http_sink::<SplunkHecLogs>();
 }
 
 impl ComponentInfo {
