@@ -226,6 +226,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("file", None),
     ("honeycomb", Some("KEY")),
     ("http", Some("TOKEN")),
+    ("humio_logs", Some("TOKEN")),
     ("loki", None),
     ("mezmo", Some("KEY")),
     ("new_relic", Some("KEY")),
@@ -252,6 +253,11 @@ const HTTP_SINKS: &[HttpRow] = &[
         "http",
         "http",
         "uri = 'URL/in'\nencoding.codec = 'json'\nauth = {strategy = 'bearer', token = 's3cr3t-http'}",
+    ),
+    row(
+        "humio_logs",
+        "humio_logs",
+        "endpoint = 'URL'\ntoken = 's3cr3t-humio'\nencoding.codec = 'json'\nhost_key = 'fly.app.instance'",
     ),
     row(
         "loki as JSON",
@@ -477,12 +483,13 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 11] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 12] = [
         ("appsignal", "GET /vector/healthcheck", "", &[200, 204], &[401, 403, 500]),
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
         ("honeycomb", "POST /1/batch/DS", "", &[200, 400], &[401, 500]),
         ("http", "HEAD /health", "healthcheck.uri = 'URL/health'", &[200], &[204, 401, 404]),
+        ("humio_logs", "GET /services/collector/health/1.0", "", &[200], &[401, 403, 503]),
         ("loki as JSON", "GET /ready", "", &[200, 404], &[401, 503]),
         ("loki as protobuf", "GET /ready", "", &[200, 404], &[401, 503]),
         ("mezmo", "POST /logs/ingest?hostname=log-shipper", "", &[200, 400], &[401, 403, 500]),
@@ -936,6 +943,29 @@ async fn golden_splunk_hec_logs() {
     assert!(is_uuid && channel.as_bytes()[14] == b'4', "{channel}");
 }
 
+/// As Vector's, but for `time` and the nanoseconds beyond its milliseconds, which it loses with a
+/// `timestamp` that was a string, and the empty `fields`.
+#[tokio::test]
+async fn golden_humio_logs() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Splunk TOKEN")),
+        ("content-encoding", Some("gzip")),
+    ];
+    let options = "endpoint = 'URL'\ntoken = 'TOKEN'\nencoding.codec = 'json'\nhost_key = 'fly.app.instance'\nindexed_fields = ['\"#env\"', 'fly.region']\nevent_type = 'json'\ncompression = 'gzip'";
+    let request = golden("humio_logs", options, "/services/collector/event", &headers).await;
+    let nanos = [0, 137_000, 274_000, 999_999, 0];
+    let expected = input().into_iter().zip(SECONDS).zip(nanos).map(|(event, nanos)| {
+        let mut expected = collected_event(event);
+        expected["event"]["@timestamp.nanos"] = nanos.into();
+        expected["host"] = expected["event"]["fly"]["app"]["instance"].clone();
+        expected["fields"] = json!({"fly.region": expected["event"]["fly"]["region"]});
+        expected["sourcetype"] = "json".into();
+        expected
+    });
+    assert_eq!(collected(&request), expected.collect::<Vec<_>>());
+}
+
 /// The raw endpoint gets a line for each event, with its `timestamp`; Vector's lines have no end.
 #[tokio::test]
 async fn golden_splunk_hec_logs_raw() {
@@ -1026,7 +1056,7 @@ async fn partial_answers_resend_and_reject_what_they_name() {
     let hec = |code, number| format!(r#"{{"text":"x","code":{code},"invalid-event-number":{number}}}"#);
     let [bad_third, bad_first, bad_last, beyond, refused, busy] =
         [hec(6, 2), hec(13, 0), hec(12, 4), hec(15, 5), hec(7, 1), hec(9, 2)];
-    let rows: [(&str, u16, &str, &[u64], u64); 20] = [
+    let rows: [(&str, u16, &str, &[u64], u64); 21] = [
         ("honeycomb", 200, honeycomb, &[2, 4], 1),
         ("honeycomb", 200, r#"[{"status":202}]"#, &[], 0),
         ("axiom", 200, r#"{"ingested":3,"failed":2,"failures":[{"error":"x"}]}"#, &[], 2),
@@ -1037,6 +1067,7 @@ async fn partial_answers_resend_and_reject_what_they_name() {
         ("loki as protobuf", 400, "2 errors like: entry too far behind", &[], 2),
         ("loki as protobuf", 260, "blocked", &[], 5),
         ("mezmo", 400, "no lines", &[], 5),
+        ("humio_logs", 400, "no JSON of Splunk's", &[], 5),
         ("splunk_hec_logs", 400, &bad_third, &[3, 4], 1),
         ("splunk_hec_logs", 400, &bad_first, &[1, 2, 3, 4], 1),
         ("splunk_hec_logs", 400, &bad_last, &[], 1),

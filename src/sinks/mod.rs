@@ -12,8 +12,8 @@
 //! - `auth`
 //! - `hec`: Splunk's protocol, which two sinks speak
 //!
-//! The destinations: `appsignal`, `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki`, `mezmo`,
-//! `new_relic`, `splunk_hec_logs` over HTTP; `blackhole`, `console`, `file` by themselves.
+//! The destinations: `appsignal`, `axiom`, `datadog_logs`, `honeycomb`, `http`, `humio_logs`, `loki`,
+//! `mezmo`, `new_relic`, `splunk_hec_logs` over HTTP; `blackhole`, `console`, `file` by themselves.
 
 mod appsignal;
 mod auth;
@@ -30,6 +30,7 @@ mod hec;
 mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
+mod humio_logs;
 mod loki;
 mod mezmo;
 mod new_relic;
@@ -48,6 +49,7 @@ pub use file::FileConfig;
 pub use honeycomb::Honeycomb;
 pub use http::Http;
 pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, judge_2xx};
+pub use humio_logs::HumioLogs;
 pub use loki::Loki;
 pub use mezmo::Mezmo;
 pub use new_relic::NewRelic;
@@ -65,6 +67,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.sink::<FileConfig>(FileConfig::INFO);
     registry.http_sink::<Honeycomb>();
     registry.http_sink::<Http>();
+    registry.http_sink::<HumioLogs>();
     registry.http_sink::<Loki>();
     registry.http_sink::<Mezmo>();
     registry.http_sink::<NewRelic>();
