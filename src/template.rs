@@ -10,7 +10,8 @@ use std::fmt;
 use std::fmt::Write as _;
 
 /// What stays as it is in a URI (RFC 3986 section 2.3).
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Text with references to fields (`{{ fly.app.name }}`) and parts of the event's time (`%Y-%m-%d`,
 /// chrono's strftime, in UTC).

@@ -127,34 +127,40 @@ fn lines(count: u64) -> Vec<String> {
 
 /// The events in a request, in whatever form a sink sends them.
 fn events(request: &Request) -> Vec<Value> {
-    let parsed = |line: &str| serde_json::from_str(line).expect("a line of JSON");
-    match request.header("content-type") {
+    let lines = match request.header("content-type") {
         Some("application/x-protobuf") => {
             let push = push_request(request);
-            let entries = push.streams.iter().flat_map(|stream| &stream.entries);
-            entries.map(|entry| parsed(&entry.line)).collect()
+            push.streams.into_iter().flat_map(|stream| stream.entries).map(|entry| entry.line).collect()
         }
-        // A bulk request has a line before each document.
-        Some("application/x-ndjson") if request.path_and_query.contains("_bulk") => {
-            request.json_lines().into_iter().skip(1).step_by(2).collect()
+        _ => request.text(),
+    };
+    // One document, or several.
+    let documents = serde_json::Deserializer::from_str(&lines).into_iter::<Value>();
+    documents.flat_map(|document| events_in(document.expect("JSON"))).collect()
+}
+
+/// What a destination's JSON has events in.
+const WRAPPERS: [&str; 9] =
+    ["attributes", "data", "event", "lines", "log", "logs", "meta", "streams", "values"];
+
+/// The events in what stands around them: each is an object with a number.
+fn events_in(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) => values.into_iter().flat_map(events_in).collect(),
+        Value::String(text) => serde_json::from_str(&text).map_or_else(|_| Vec::new(), events_in),
+        // Slack has only text.
+        Value::Object(message) if message.contains_key("blocks") => {
+            let texts = message["blocks"].as_array().expect("blocks").iter();
+            let number = |text: &str| text.split("number ").nth(1)?.trim_end_matches('`').parse().ok();
+            let number = |text: &Value| number(text["text"]["text"].as_str()?);
+            texts.filter_map(number).map(|n: u64| json!({"n": n})).collect()
         }
-        Some("application/x-ndjson") => request.json_lines(),
-        _ => match request.json() {
-            Value::Object(message) if message.contains_key("blocks") => {
-                let texts = message["blocks"].as_array().expect("blocks").iter();
-                let number = |text: &str| text.split("number ").nth(1)?.trim_end_matches('`').parse().ok();
-                let number = |text: &Value| number(text["text"]["text"].as_str()?);
-                texts.filter_map(number).map(|n: u64| json!({"n": n})).collect()
-            }
-            Value::Array(events) => {
-                events.into_iter().map(|event| event.get("data").cloned().unwrap_or(event)).collect()
-            }
-            push => {
-                let streams = push["streams"].as_array().expect("streams").iter();
-                let values = streams.flat_map(|stream| stream["values"].as_array().expect("values"));
-                values.map(|value| parsed(value[1].as_str().expect("a line"))).collect()
-            }
-        },
+        Value::Object(event) if event.contains_key("n") => vec![event.into()],
+        Value::Object(mut wrapper) => {
+            let inner = WRAPPERS.iter().filter_map(|name| wrapper.remove(*name));
+            inner.flat_map(events_in).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -219,6 +225,7 @@ fn push_request(request: &Request) -> PushRequest {
 
 /// Every sink, and the secret that its example holds.
 const SINKS: &[(&str, Option<&str>)] = &[
+    ("appsignal", Some("KEY")),
     ("axiom", Some("TOKEN")),
     ("blackhole", None),
     ("console", None),
@@ -227,10 +234,14 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("file", None),
     ("honeycomb", Some("KEY")),
     ("http", Some("TOKEN")),
+    ("humio_logs", Some("TOKEN")),
     ("loki", None),
+    ("mezmo", Some("KEY")),
+    ("new_relic", Some("KEY")),
     ("papertrail", None),
     ("sematext_logs", Some("TOKEN")),
     ("slack", Some("https://hooks.slack.com/services/T/B/X")),
+    ("splunk_hec_logs", Some("TOKEN")),
 ];
 
 /// A sink over HTTP whose destination is at URL.
@@ -245,6 +256,7 @@ const fn row(name: &'static str, kind: &'static str, options: &'static str) -> H
 }
 
 const HTTP_SINKS: &[HttpRow] = &[
+    row("appsignal", "appsignal", "endpoint = 'URL'\npush_api_key = 's3cr3t-appsignal'"),
     row("axiom", "axiom", "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'"),
     row("datadog_logs", "datadog_logs", "endpoint = 'URL'\ndefault_api_key = 's3cr3t-datadog'"),
     row(
@@ -259,6 +271,11 @@ const HTTP_SINKS: &[HttpRow] = &[
         "uri = 'URL/in'\nencoding.codec = 'json'\nauth = {strategy = 'bearer', token = 's3cr3t-http'}",
     ),
     row(
+        "humio_logs",
+        "humio_logs",
+        "endpoint = 'URL'\ntoken = 's3cr3t-humio'\nencoding.codec = 'json'\nhost_key = 'fly.app.instance'",
+    ),
+    row(
         "loki as JSON",
         "loki",
         "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\ncompression = 'gzip'\nauth = {strategy = 'basic', user = 'u', password = 's3cr3t-loki'}",
@@ -268,13 +285,33 @@ const HTTP_SINKS: &[HttpRow] = &[
         "loki",
         "endpoint = 'URL'\nencoding.codec = 'json'\nlabels.app = '{{ fly.app.name }}'\nauth = {strategy = 'custom', value = 's3cr3t-loki'}",
     ),
+    row(
+        "mezmo",
+        "mezmo",
+        "endpoint = 'URL'\napi_key = 's3cr3t-mezmo'\nhostname = '{{ fly.app.name }}'\ntags = ['{{ fly.app.name }}', 'x']",
+    ),
+    row("new_relic", "new_relic", "endpoint = 'URL'\nlicense_key = 's3cr3t-newrelic'"),
     row("sematext_logs", "sematext_logs", "endpoint = 'URL'\ntoken = 's3cr3t-sematext'"),
     row(
         "slack",
         "slack",
         "webhook_url = 'URL/s3cr3t-slack'\nkeywords = 'number'\nrequest.rate_limit_num = 100\nbatch.timeout_secs = 0.1",
     ),
+    row(
+        "splunk_hec_logs",
+        "splunk_hec_logs",
+        "endpoint = 'URL'\ndefault_token = 's3cr3t-splunk'\nencoding.codec = 'json'\nindex = '{{ fly.app.name }}'",
+    ),
+    row(
+        "splunk_hec_logs raw",
+        "splunk_hec_logs",
+        "endpoint = 'URL'\ntoken = 's3cr3t-splunk'\nencoding.codec = 'json'\nendpoint_target = 'raw'\nindex = 'main'",
+    ),
 ];
+
+fn http_row(name: &str) -> &'static HttpRow {
+    HTTP_SINKS.iter().find(|row| row.name == name).expect("a row")
+}
 
 const FAST: &str = "request.retry_initial_backoff_secs = 0.01\n";
 
@@ -306,6 +343,7 @@ const KERNEL: &[&str] = &[
     "codec",
     "compression",
     "delivery",
+    "hec",
     "http_sink",
     "mod",
     "request",
@@ -480,18 +518,24 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 9] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 15] = [
+        ("appsignal", "GET /vector/healthcheck", "", &[200, 204], &[401, 403, 500]),
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
         ("elasticsearch", "GET /_cluster/health", "", &[200], &[401, 403, 404, 503]),
         ("honeycomb", "POST /1/batch/DS", "", &[200, 400], &[401, 500]),
         ("http", "HEAD /health", "healthcheck.uri = 'URL/health'", &[200], &[204, 401, 404]),
+        ("humio_logs", "GET /services/collector/health/1.0", "", &[200], &[401, 403, 503]),
         ("loki as JSON", "GET /ready", "", &[200, 404], &[401, 503]),
         ("loki as protobuf", "GET /ready", "", &[200, 404], &[401, 503]),
+        ("mezmo", "POST /logs/ingest?hostname=log-shipper", "", &[200, 400], &[401, 403, 500]),
+        ("new_relic", "POST /log/v1", "", &[202, 400], &[401, 403, 500]),
         // Without the token, which Sematext only knows as an index.
         ("sematext_logs", "GET /_cluster/health", "", &[200], &[401, 503]),
         // Nothing to show is no message.
         ("slack", "POST /s3cr3t-slack", "", &[400], &[403, 404, 410, 500]),
+        ("splunk_hec_logs", "GET /services/collector/health/1.0", "", &[200], &[400, 401, 403, 503]),
+        ("splunk_hec_logs raw", "GET /services/collector/health/1.0", "", &[200], &[400, 404]),
     ];
     let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
     for (row, (name, asked, extra, good, bad)) in HTTP_SINKS.iter().zip(rows) {
@@ -525,7 +569,7 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
 
 #[tokio::test]
 async fn a_healthcheck_that_nobody_requires_holds_nothing_up() {
-    let row = &HTTP_SINKS[1];
+    let row = http_row("datadog_logs");
     for (extra, asks) in [("", true), ("healthcheck = false", false)] {
         let server = HttpServer::start().await;
         server.respond_with(|request| Reply::status(if request.method == Method::GET { 403 } else { 200 }));
@@ -562,6 +606,29 @@ async fn golden(kind: &str, options: &str, path: &str, headers: &[(&str, Option<
 }
 
 // In all of them `source_type = "stdin"` is absent: Vector's stdin source adds it, not a sink.
+
+/// As Vector's, but for what AppSignal documents for a log line and these events have elsewhere:
+/// `severity`, `hostname` and `group`.
+#[tokio::test]
+async fn golden_appsignal() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Bearer KEY")),
+        ("content-encoding", Some("gzip")),
+    ];
+    let options = "endpoint = 'URL/'\npush_api_key = 'KEY'";
+    let request = golden("appsignal", options, "/vector/events", &headers).await;
+    let severities = [Some("info"), Some("info"), Some("info"), Some("error"), None];
+    let log = |(mut event, severity): (Value, Option<&str>)| {
+        event["hostname"] = event["host"].clone();
+        event["group"] = event["fly"]["app"]["name"].clone();
+        if let Some(severity) = severity {
+            event["severity"] = severity.into();
+        }
+        json!({ "log": event })
+    };
+    assert_eq!(request.json(), input().into_iter().zip(severities).map(log).collect::<Value>());
+}
 
 /// As Vector's, but for the parameter `timestamp-field`, without which Axiom takes the time of receipt
 /// for an event's own, and for the top-level `level`, the only one that Axiom knows.
@@ -1010,6 +1077,232 @@ async fn golden_loki_as_protobuf() {
     }
 }
 
+/// There is no request of Vector's to compare this with. By its source it sends the text of `timestamp`,
+/// not milliseconds, `level` among the metadata alone, `vector` as the app of these events, and the
+/// parameter `now`, behind a path of `//logs/ingest`.
+#[tokio::test]
+async fn golden_mezmo() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Basic S0VZOg==")),
+        ("content-encoding", None),
+    ];
+    let options = "endpoint = 'URL/'\napi_key = 'KEY'\nhostname = 'h'\nmac = '02:00'\nip = '10.0.0.1'\ntags = ['a', 'b c']";
+    let path = "/logs/ingest?hostname=h&mac=02%3A00&ip=10.0.0.1&tags=a,b%20c";
+    let request = golden("mezmo", options, path, &headers).await;
+    let millis = [600_000, 600_000, 600_000, 600_999, 601_000].map(|millis| 1_795_323_000_000_u64 + millis);
+    let levels = [Some("info"), Some("info"), Some("info"), Some("error"), None];
+    let lines = input().into_iter().zip(millis.into_iter().zip(levels)).map(|(mut event, (time, level))| {
+        let members = event.as_object_mut().unwrap();
+        let line = members.remove("message").unwrap();
+        members.remove("timestamp");
+        let app = event["fly"]["app"]["name"].clone();
+        let mut line =
+            json!({"line": line, "timestamp": time, "app": app, "env": "production", "meta": event});
+        if let Some(level) = level {
+            line["level"] = level.into();
+        }
+        line
+    });
+    assert_eq!(request.json(), json!({"lines": lines.collect::<Value>()}));
+}
+
+#[tokio::test]
+async fn mezmo_gets_a_request_for_each_host() {
+    let mut events: Vec<_> = ["a", "b", "a"].into_iter().zip(0..).map(|(app, n)| line(n, app)).collect();
+    events.push(r#"{"n":3}"#.to_owned());
+    let server = HttpServer::start().await;
+    let row = HttpRow {
+        options: "endpoint = 'URL'\napi_key = 'KEY'\nhostname = '{{ fly.app.name }}'",
+        ..*http_row("mezmo")
+    };
+    check_books(&ship(&row.toml(&server, ""), &events).await, 4, 0, "none is lost for want of a host");
+    let describe =
+        |request: &Request| (request.path_and_query.replace("/logs/ingest?hostname=", ""), numbers(request));
+    let mut sent: Vec<_> = server.requests().iter().map(describe).collect();
+    sent.sort();
+    let expected = [("a", vec![0, 2]), ("b", vec![1]), ("log-shipper", vec![3])];
+    assert_eq!(sent, expected.map(|(host, numbers)| (host.to_owned(), numbers)));
+}
+
+/// There is no request of Vector's to compare this with. By its source it sends nested attributes and the
+/// text of `timestamp`, nothing under `level`, `hostname` and `service.name`, and takes every answer for
+/// success.
+#[tokio::test]
+async fn golden_new_relic() {
+    let options = "endpoint = 'URL/'\nregion = 'EU'\naccount_id = '1'\napi = 'logs'\n";
+    let millis = [600_000, 600_000, 600_000, 600_999, 601_000].map(|millis| 1_795_323_000_000_u64 + millis);
+    let levels = [Some("info"), Some("info"), Some("info"), Some("error"), None];
+    let logs = input().into_iter().zip(millis.into_iter().zip(levels)).map(|(event, (time, level))| {
+        let mut attributes = json!({
+            "event.provider": event["event"]["provider"],
+            "fly.app.instance": event["fly"]["app"]["instance"],
+            "fly.app.name": event["fly"]["app"]["name"],
+            "fly.region": event["fly"]["region"],
+            "host": event["host"],
+            "n": event["n"],
+            "hostname": event["host"],
+            "service.name": event["fly"]["app"]["name"],
+        });
+        if let Some(level) = level {
+            attributes["log.level"] = level.into();
+            attributes["level"] = level.into();
+        }
+        json!({"timestamp": time, "message": event["message"], "attributes": attributes})
+    });
+    let logs: Value = logs.collect();
+    for (key, header) in [("license_key", "api-key"), ("insert_key", "x-insert-key")] {
+        let headers = [
+            ("content-type", Some("application/json")),
+            ("content-encoding", Some("gzip")),
+            (header, Some("KEY")),
+            ("authorization", None),
+        ];
+        let request = golden("new_relic", &format!("{options}{key} = 'KEY'"), "/log/v1", &headers).await;
+        assert_eq!(request.json(), json!([{ "logs": logs }]));
+    }
+}
+
+/// The events of a collector's request, which stand one after another.
+fn collected(request: &Request) -> Vec<Value> {
+    let text = request.text();
+    serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>().expect("JSON")
+}
+
+/// As the collector gets an event: with its own time, and without the `timestamp` that it is.
+fn collected_event((mut event, time): (Value, &str)) -> Value {
+    event.as_object_mut().unwrap().remove("timestamp");
+    let time: serde_json::Number = time.parse().unwrap();
+    json!({"host": event["host"], "event": event, "time": time})
+}
+
+const SECONDS: [&str; 5] =
+    ["1795323600", "1795323600.000137", "1795323600.000274", "1795323600.999999999", "1795323601"];
+
+/// As Vector's, but for `time`, which it loses if it was a string, and the empty `fields`.
+#[tokio::test]
+async fn golden_splunk_hec_logs() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Splunk TOKEN")),
+        ("content-encoding", None),
+    ];
+    let options = "endpoint = 'URL/'\ndefault_token = 'TOKEN'\nencoding.codec = 'json'";
+    let request = golden("splunk_hec_logs", options, "/services/collector/event", &headers).await;
+    let expected: Vec<_> = input().into_iter().zip(SECONDS).map(collected_event).collect();
+    assert_eq!(collected(&request), expected);
+    // No digit is lost on the wire, whatever a parser makes of it.
+    for time in SECONDS {
+        assert!(request.text().contains(&format!("\"time\":{time},")), "{time}");
+    }
+    let channel = request.header("x-splunk-request-channel").expect("a channel");
+    let is_uuid = channel.len() == 36 && channel.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    assert!(is_uuid && channel.as_bytes()[14] == b'4', "{channel}");
+}
+
+/// As Vector's, but for `time` and the nanoseconds beyond its milliseconds, which it loses with a
+/// `timestamp` that was a string, and the empty `fields`.
+#[tokio::test]
+async fn golden_humio_logs() {
+    let headers = [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Splunk TOKEN")),
+        ("content-encoding", Some("gzip")),
+    ];
+    let options = "endpoint = 'URL'\ntoken = 'TOKEN'\nencoding.codec = 'json'\nhost_key = 'fly.app.instance'\nindexed_fields = ['\"#env\"', 'fly.region']\nevent_type = 'json'\ncompression = 'gzip'";
+    let request = golden("humio_logs", options, "/services/collector/event", &headers).await;
+    let nanos = [0, 137_000, 274_000, 999_999, 0];
+    let expected = input().into_iter().zip(SECONDS).zip(nanos).map(|(event, nanos)| {
+        let mut expected = collected_event(event);
+        expected["event"]["@timestamp.nanos"] = nanos.into();
+        expected["host"] = expected["event"]["fly"]["app"]["instance"].clone();
+        expected["fields"] = json!({"fly.region": expected["event"]["fly"]["region"]});
+        expected["sourcetype"] = "json".into();
+        expected
+    });
+    assert_eq!(collected(&request), expected.collect::<Vec<_>>());
+}
+
+/// The raw endpoint gets a line for each event, with its `timestamp`; Vector's lines have no end.
+#[tokio::test]
+async fn golden_splunk_hec_logs_raw() {
+    let options = "endpoint = 'URL'\ndefault_token = 'TOKEN'\nencoding.codec = 'json'\nendpoint_target = 'raw'\nhost_key = ''\nindex = 'i n'\nsource = 'a&b'";
+    let path = "/services/collector/raw?source=a%26b&index=i%20n";
+    let request = golden("splunk_hec_logs", options, path, &[("content-type", Some("text/plain"))]).await;
+    assert_eq!(request.text(), INPUT);
+}
+
+#[tokio::test]
+async fn what_a_collector_gets_of_unusual_events() {
+    let event = r#"{"n":1,"at":"2026-11-22T05:00:00.0005Z","host":"h","log":{"level":"warning"},"fly":{"app":{"name":"web","instance":"i"}},"a b":["x",2],"o":{"p":[{}]},"message":"m","none":null}"#;
+    let without = |name: &str| {
+        let mut event: Value = serde_json::from_str(event).unwrap();
+        event.as_object_mut().unwrap().remove(name);
+        event
+    };
+    let host = r#"host_key = '"a b"[0]'"#;
+    let indexed = r#"indexed_fields = ['n', '"a b"', 'o', 'o.p', 'none', 'missing']"#;
+    for (options, expected) in [
+        ("timestamp_key = 'at'", json!({"event": without("at"), "time": 1_795_323_600.000_5, "host": "h"})),
+        (
+            "timestamp_key = 'at'\ntimestamp_nanos_key = 'nanos'\nencoding.only_fields = ['n']",
+            json!({"event": {"n": 1, "nanos": 500_000}, "time": 1_795_323_600.000_5, "host": "h"}),
+        ),
+        ("timestamp_key = ''\nhost_key = ''", json!({"event": without("")})),
+        ("auto_extract_timestamp = true\nhost_key = 'none'", json!({"event": without(""), "host": "h"})),
+        (
+            &format!(
+                "timestamp_key = ''\n{host}\nsource = '{{{{ n }}}}'\nsourcetype = '{{{{ missing }}}}'\nindex = 'main'"
+            ),
+            json!({"event": without(""), "host": "x", "source": "1", "index": "main"}),
+        ),
+        (
+            &format!("timestamp_key = ''\n{indexed}"),
+            json!({
+                "event": without(""), "host": "h",
+                "fields": {"n": 1, "a b": ["x", 2], "o": r#"{"p":[{}]}"#, "o.p": "[{}]"},
+            }),
+        ),
+        (
+            "timestamp_key = ''\nencoding.codec = 'text'",
+            json!({"event": "m", "host": "h", "fields": {"level": "warn", "app": "web", "instance": "i"}}),
+        ),
+        (
+            "timestamp_key = ''\nencoding.codec = 'text'\nencoding.only_fields = ['n']\nindexed_fields = ['level']",
+            json!({
+                "event": r#"{"n":1}"#, "host": "h",
+                "fields": {"level": "warn", "app": "web", "instance": "i"},
+            }),
+        ),
+    ] {
+        let codec = if options.contains("codec") { "" } else { "encoding.codec = 'json'\n" };
+        let server = HttpServer::start().await;
+        let options = format!("endpoint = '{}'\ntoken = 'T'\n{codec}{options}", server.url(""));
+        check_books(
+            &ship(&sink("out", "splunk_hec_logs", &options), &[event.to_owned()]).await,
+            1,
+            0,
+            &options,
+        );
+        let request = &server.requests()[0];
+        assert_eq!(collected(request), [expected], "{options}");
+        assert_eq!(request.path_and_query.contains("?auto_extract"), options.contains("auto"), "{options}");
+    }
+}
+
+#[tokio::test]
+async fn what_splunk_cloud_finds_too_large_is_split() {
+    let server = HttpServer::start().await;
+    server.respond_with(|request| match request.raw_body.len() {
+        0..=5_242_880 => Reply::status(200),
+        _ => Reply::status(400).body(r#"{"text":"Invalid data format","code":6,"invalid-event-number":0}"#),
+    });
+    let large = |n: u64| json!({"n": n, "message": "x".repeat(3_000_000)}).to_string();
+    let toml = http_row("splunk_hec_logs").toml(&server, "batch.max_bytes = 10_000_000");
+    check_books(&ship(&toml, &[large(0), large(1)]).await, 2, 0, "in two");
+    assert_eq!(all_numbers(&server.requests()), [vec![0, 1], vec![0], vec![1]]);
+}
+
 // === answers that take a part ===
 
 #[tokio::test]
@@ -1021,7 +1314,10 @@ async fn partial_answers_resend_and_reject_what_they_name() {
         {"type":"mapper_parsing_exception","reason":"bad"}}},{"index":{"status":429}},{"create":{"status":409}},
         {"index":{"status":503,"error":"busy"}}]}"#;
     let none = r#"{"errors":false,"items":[]}"#;
-    let rows: [(&str, u16, &str, &[u64], u64); 12] = [
+    let hec = |code, number| format!(r#"{{"text":"x","code":{code},"invalid-event-number":{number}}}"#);
+    let [bad_third, bad_first, bad_last, beyond, refused, busy] =
+        [hec(6, 2), hec(13, 0), hec(12, 4), hec(15, 5), hec(7, 1), hec(9, 2)];
+    let rows: [(&str, u16, &str, &[u64], u64); 24] = [
         ("honeycomb", 200, honeycomb, &[2, 4], 1),
         ("elasticsearch", 200, mixed, &[2, 4], 1),
         ("elasticsearch", 200, none, &[], 0),
@@ -1034,11 +1330,25 @@ async fn partial_answers_resend_and_reject_what_they_name() {
         ("loki as JSON", 400, "unexpected end of JSON input", &[], 5),
         ("loki as protobuf", 400, "2 errors like: entry too far behind", &[], 2),
         ("loki as protobuf", 260, "blocked", &[], 5),
+        ("mezmo", 400, "no lines", &[], 5),
+        ("humio_logs", 400, "no JSON of Splunk's", &[], 5),
+        ("splunk_hec_logs", 400, &bad_third, &[3, 4], 1),
+        ("splunk_hec_logs", 400, &bad_first, &[1, 2, 3, 4], 1),
+        ("splunk_hec_logs", 400, &bad_last, &[], 1),
+        // An event that is none of them can only be the last.
+        ("splunk_hec_logs", 400, &beyond, &[], 1),
+        ("splunk_hec_logs", 400, r#"{"text":"No data","code":5}"#, &[], 5),
+        // An index of the events' own choice is refused with them; one of the options is held.
+        ("splunk_hec_logs", 400, &refused, &[], 5),
+        ("splunk_hec_logs raw", 400, &refused, &[0, 1, 2, 3, 4], 0),
+        ("splunk_hec_logs", 400, r#"{"text":"Data channel is missing","code":10}"#, &[0, 1, 2, 3, 4], 0),
+        ("splunk_hec_logs", 503, &busy, &[0, 1, 2, 3, 4], 0),
+        ("splunk_hec_logs", 200, r#"{"text":"Success","code":0}"#, &[], 0),
     ];
     for (name, status, answer, resent, rejected) in rows {
-        let row = HTTP_SINKS.iter().find(|row| row.name == name).expect("a row");
+        let row = http_row(name);
         let server = HttpServer::start().await;
-        server.push(Reply::status(status).body(answer));
+        server.push(Reply::status(status).body(answer.to_owned()));
         let report = ship(&row.toml(&server, ""), &lines(5)).await;
         check_books(&report, 5 - rejected, rejected, answer);
         let sent: Vec<_> = [&[0, 1, 2, 3, 4], resent].into_iter().filter(|sent| !sent.is_empty()).collect();
@@ -1391,6 +1701,13 @@ async fn options_that_cannot_work_are_refused() {
         ("axiom", "batch.max_events = 10_001", "at most 10000"),
         ("axiom", "region = 'eu'", "url and region exclude each other"),
         ("honeycomb", "batch.max_bytes = 5_000_001", "at most 5000000"),
+        ("mezmo", "batch.max_bytes = 10_000_001", "at most 10000000"),
+        ("splunk_hec_logs raw", "auto_extract_timestamp = true", "auto_extract_timestamp: the raw"),
+        ("splunk_hec_logs", "host_key = 'a b'", "not a field path"),
+        ("splunk_hec_logs", "source = '{{ a b }}'", "not a field path"),
+        ("new_relic", "insert_key = 's3cr3t'", "license_key, insert_key: set one of them"),
+        ("new_relic", "api = 'events'", "api: only `logs`"),
+        ("new_relic", "region = 'asia'", "unknown variant `asia`"),
         ("http", "batch.timeout_secs = 0", "more than zero"),
         ("http", "request.concurrency = 0", "at least 1"),
         ("http", "request.headers.'a b' = 'x'", "`a b` is not the name of a header"),
@@ -1409,7 +1726,7 @@ async fn options_that_cannot_work_are_refused() {
         ("elasticsearch", "id_key = 'a..b'", "id_key: "),
         ("sematext_logs", "region = 'mars'", "unknown variant `mars`"),
     ] {
-        let row = HTTP_SINKS.iter().find(|row| row.name == name).expect("a row");
+        let row = http_row(name);
         let toml = sink("out", row.kind, &format!("{}\n{options}", row.options.replace("URL", "http://h")));
         let error = match load(&toml) {
             Err(error) => error,

@@ -264,7 +264,16 @@ impl Loader<'_> {
             }
             _ => {
                 let keys = ["inputs", "buffer", "healthcheck", "acknowledgements", "proxy"];
-                let options = deserialize::<SinkOptions>(take_keys(&mut table, &keys));
+                let mut options = take_keys(&mut table, &keys);
+                // What of it is the sink's own: Splunk has acknowledgements too.
+                if let Some(Value::Table(all)) = options.get_mut("acknowledgements") {
+                    let enabled = take_keys(all, &["enabled"]);
+                    let own = std::mem::replace(all, enabled);
+                    if !own.is_empty() {
+                        table.insert("acknowledgements".to_owned(), Value::Table(own));
+                    }
+                }
+                let options = deserialize::<SinkOptions>(options);
                 let (options, (config, warnings)) = both(options, self.registry.parse_sink(name, table))?;
                 self.config.sinks.push(SinkEntry { id, options, config });
                 Ok(warnings)

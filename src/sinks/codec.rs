@@ -42,9 +42,10 @@ pub enum Codec {
     Text,
 }
 
+/// The path of a field, in an option.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-struct FieldPath(Path);
+pub(super) struct FieldPath(pub(super) Path);
 
 impl TryFrom<String> for FieldPath {
     type Error = crate::event::PathError;
@@ -345,6 +346,18 @@ pub fn write_integer(number: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// Appends a time as decimal seconds since the epoch, with as many digits as it has. A float would have lost
+/// the nanoseconds.
+pub fn write_seconds(time: Timestamp, out: &mut Vec<u8>) {
+    const NANOS: u64 = 1_000_000_000;
+    if time.nanos() < 0 {
+        out.push(b'-');
+    }
+    let nanos = time.nanos().unsigned_abs();
+    let text = format!("{}.{:09}", nanos / NANOS, nanos % NANOS);
+    out.extend_from_slice(text.trim_end_matches('0').trim_end_matches('.').as_bytes());
+}
+
 /// A member that a destination wants, and what of an event belongs there.
 #[derive(Clone, Copy, Debug)]
 pub struct Missing {
@@ -553,6 +566,22 @@ mod tests {
         check_missing(all, own, own);
         let machine = r#"{"fly":{"app":{"instance":"i"}}"#;
         check_missing(all, &format!("{machine}}}"), &format!(r#"{machine},{received},"h":"i"}}"#));
+    }
+
+    #[test]
+    fn writes_seconds() {
+        for (nanos, expected) in [
+            (0, "0"),
+            (1_795_323_600_000_137_000, "1795323600.000137"),
+            (1_795_323_600_500_000_001, "1795323600.500000001"),
+            (1_795_323_600_000_000_000, "1795323600"),
+            (-500_000_000, "-0.5"),
+            (i64::MIN, "-9223372036.854775808"),
+        ] {
+            let mut out = Vec::new();
+            write_seconds(Timestamp::from_nanos(nanos), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -292,9 +292,14 @@ impl<S: HttpSink> Shared<S> {
                     return None;
                 }
                 Verdict::Partial(verdicts) => {
+                    let before = batch.len();
                     batch = self.settle_partial(batch, &verdicts);
                     if batch.is_empty() {
                         return None;
+                    }
+                    // It goes on: a destination that stops at each bad event must not slow us down more and more.
+                    if batch.len() < before {
+                        backoff = Backoff::new(&self.options.request);
                     }
                     (batch, body) = self.make_body(batch).await?;
                     attempts += 1;

@@ -7,7 +7,7 @@ use super::codec::{EncodeError, Splice, Transformer};
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::verdict::{EntryVerdict, Verdict, shorten};
-use super::{Batch, BatchLimits, judge_2xx};
+use super::{Batch, BatchLimits, judge_empty};
 use crate::config::Result;
 use crate::event::{Field, LogEvent, json};
 use crate::secret::SensitiveString;
@@ -128,9 +128,6 @@ impl HttpSink for Honeycomb {
     /// An empty batch stores nothing: Honeycomb answers 400 to a key that it knows.
     fn healthcheck(&self, _uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
         let request = self.post()?.body(Bytes::from_static(b"[]"))?;
-        Ok(Some(HealthcheckRequest::new(request, |response| match response.status().as_u16() {
-            400 => Ok(()),
-            _ => judge_2xx(response),
-        })))
+        Ok(Some(HealthcheckRequest::new(request, judge_empty)))
     }
 }

@@ -195,6 +195,15 @@ pub fn judge_2xx(response: &Response<Bytes>) -> Result<(), Unhealthy> {
     }
 }
 
+/// As [`judge_2xx`], for a request that has nothing in it: a destination that finds fault with that (400) has
+/// let our credentials pass.
+///
+/// # Errors
+/// If the answer shows anything else.
+pub fn judge_empty(response: &Response<Bytes>) -> Result<(), Unhealthy> {
+    if response.status() == 400 { Ok(()) } else { judge_2xx(response) }
+}
+
 // === options ===
 
 /// The keys of a sink's table that are the kernel's.

@@ -11,10 +11,13 @@
 //! - `verdict`: what an answer means
 //! - `truncate`: events that are too large
 //! - `auth`
+//! - `hec`: Splunk's protocol, which two sinks speak
 //!
-//! The destinations over HTTP: `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `loki`,
-//! `sematext_logs`, `slack`. By themselves: `blackhole`, `console`, `file`, `papertrail`.
+//! The destinations over HTTP: `appsignal`, `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `humio_logs`,
+//! `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`, `splunk_hec_logs`. By themselves: `blackhole`, `console`,
+//! `file`, `papertrail`.
 
+mod appsignal;
 mod auth;
 mod axiom;
 mod batch;
@@ -26,17 +29,23 @@ mod datadog_logs;
 mod delivery;
 mod elasticsearch;
 mod file;
+mod hec;
 mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
+mod humio_logs;
 mod loki;
+mod mezmo;
+mod new_relic;
 mod papertrail;
 mod request;
 mod sematext_logs;
 mod slack;
+mod splunk_hec_logs;
 mod truncate;
 mod verdict;
 
+pub use appsignal::AppSignal;
 pub use auth::Auth;
 pub use axiom::Axiom;
 pub use batch::{Batch, BatchConfig, BatchLimits, Batcher, Partition, PushError};
@@ -47,17 +56,24 @@ pub use elasticsearch::Elasticsearch;
 pub use file::FileConfig;
 pub use honeycomb::Honeycomb;
 pub use http::Http;
-pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, Signer, judge_2xx};
+pub use http_sink::{
+    HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, Signer, judge_2xx, judge_empty,
+};
+pub use humio_logs::HumioLogs;
 pub use loki::Loki;
+pub use mezmo::Mezmo;
+pub use new_relic::NewRelic;
 pub use papertrail::PapertrailConfig;
 pub use sematext_logs::SematextLogs;
 pub use slack::Slack;
+pub use splunk_hec_logs::SplunkHecLogs;
 pub use truncate::Oversized;
 pub use verdict::{EntryVerdict, SideRequest, Verdict, describe};
 
 use crate::config::{ComponentInfo, Registry};
 
 pub(crate) fn register(registry: &mut Registry) {
+    registry.http_sink::<AppSignal>();
     registry.http_sink::<Axiom>();
     registry.sink::<BlackholeConfig>(BlackholeConfig::INFO);
     registry.sink::<ConsoleConfig>(ConsoleConfig::INFO);
@@ -66,10 +82,15 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.sink::<FileConfig>(FileConfig::INFO);
     registry.http_sink::<Honeycomb>();
     registry.http_sink::<Http>();
+    registry.http_sink::<HumioLogs>();
     registry.http_sink::<Loki>();
+    registry.http_sink::<Mezmo>();
+    registry.http_sink::<NewRelic>();
     registry.sink::<PapertrailConfig>(PapertrailConfig::INFO);
     registry.http_sink::<SematextLogs>();
     registry.http_sink::<Slack>();
+    registry.http_sink::<SplunkHecLogs>();
+    registry.renamed_sink("logdna", Mezmo::NAME);
 }
 
 impl ComponentInfo {

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 /// Calls `leaf` for everything in the object that is not an object or array itself, with its keys, as they
 /// are written between quotes, joined by dots; `array` stands before an array's index and decides its form:
-/// `.` for `a.0`, `[` for `a[0]`. An empty object or array is a leaf. The object is checked text.
+/// `.` for `a.0`, `[` for `a[0]`; if it is empty, an array is a leaf. An empty object or array always is
+/// one. The object is checked text.
 pub fn flatten<'a>(object: &'a str, array: &str, leaf: &mut dyn FnMut(&str, &'a str)) {
     let walk = Walk::new(object);
     let start = walk.space(0);
@@ -26,7 +27,7 @@ impl Flatten<'_, '_> {
     fn value(&mut self, at: usize) -> usize {
         let (end, is_leaf) = match self.walk.byte(at) {
             Some(b'{') => self.object(at, "."),
-            Some(b'[') => self.array(at),
+            Some(b'[') if !self.array.is_empty() => self.array(at),
             _ => (self.walk.value(at), true),
         };
         if is_leaf {

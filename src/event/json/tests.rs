@@ -236,7 +236,7 @@ fn escapes_every_character_at_every_place_of_a_short_string() {
 }
 
 #[test]
-fn flattens_both_ways() {
+fn flattens_every_way() {
     let seen = |array| {
         let mut seen = Vec::new();
         flatten(r#" {"a":{"b":[1, {"c":2}]},"e":[],"":{"":3,"o":{}}} "#, array, &mut |key, value| {
@@ -246,4 +246,5 @@ fn flattens_both_ways() {
     };
     assert_eq!(seen("["), "a.b[0]=1 a.b[1].c=2 e=[] .=3 .o={}");
     assert_eq!(seen("."), "a.b.0=1 a.b.1.c=2 e=[] .=3 .o={}");
+    assert_eq!(seen(""), r#"a.b=[1, {"c":2}] e=[] .=3 .o={}"#);
 }

@@ -10,7 +10,7 @@ use super::codec::{EncodeError, Splice};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::request::Concurrency;
 use super::truncate::truncate;
-use super::{Batch, BatchLimits, Verdict, describe, judge_2xx};
+use super::{Batch, BatchLimits, Verdict, describe, judge_empty};
 use crate::config::Result;
 use crate::event::{LogEvent, json};
 use crate::healthcheck::Unhealthy;
@@ -144,9 +144,8 @@ impl HttpSink for Slack {
         let request = Request::post(self.webhook_url.expose()).header(CONTENT_TYPE, "application/json");
         let request = request.body(Bytes::from_static(b"{}"))?;
         Ok(Some(HealthcheckRequest::new(request, |response| match response.status().as_u16() {
-            400 => Ok(()),
             410 => Err(Unhealthy::NotFound { reason: describe(response) }),
-            _ => judge_2xx(response),
+            _ => judge_empty(response),
         })))
     }
 }
