@@ -10,6 +10,7 @@ use log_shipper::topology::{Topology, TopologyOptions};
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::http_server::{HttpServer, Request};
+use tokio::io::AsyncReadExt;
 
 /// Everything that has ever broken a configuration made of text.
 const SECRET: &str = r##"p"q\z$HOME ${X} 'r' #{s} %Y {{ t }} u"##;
@@ -61,6 +62,10 @@ fn shown(provider: &Provider, request: &Request) -> Vec<String> {
         "axiom" | "better_stack" | "http" | "hyperdx" => vec![bearer()],
         "baselime" => vec![bearer(), header("x-api-key")],
         "datadog" => vec![header("dd-api-key")],
+        "appsignal" => vec![bearer()],
+        "humio" => vec![header("authorization").strip_prefix("Splunk ").unwrap().to_owned()],
+        "logdna" => basic().into_iter().filter(|part| !part.is_empty()).collect(),
+        "new_relic" => vec![header("api-key")],
         "erasearch" => vec![header("authorization")],
         "highlight" => vec![header("x-highlight-project")],
         "honeybadger" | "logflare" => vec![header("x-api-key")],
@@ -94,6 +99,14 @@ fn entry(provider: &Provider, request: &Request) -> Value {
             json!({"labels": stream["stream"], "time": stream["values"][0][0]})
         }
         "slack" => request.json()["blocks"][0]["text"].clone(),
+        "humio_logs" => request.json(),
+        "mezmo" => request.json()["lines"][0].clone(),
+        "new_relic" => {
+            let mut log = request.json()[0]["logs"][0].clone();
+            let attributes = log["attributes"].clone();
+            log.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+            log
+        }
         _ if request.header("content-type") == Some("application/x-ndjson") => {
             request.json_lines()[0].clone()
         }
@@ -113,9 +126,14 @@ fn says(value: &Value, text: &str) -> bool {
     value == text || value.split([',', ' ', '|', '*', '>', '\n']).any(is_tag)
 }
 
+/// The providers whose destinations speak HTTP.
+fn over_http() -> impl Iterator<Item = &'static Provider> {
+    PROVIDERS.iter().filter(|provider| provider.sink != "papertrail")
+}
+
 #[tokio::test]
 async fn secrets_arrive_byte_for_byte_and_are_seen_nowhere_else() {
-    for provider in PROVIDERS {
+    for provider in over_http() {
         for from_file in [false, true] {
             tokio::time::timeout(LIMIT, one_secret(provider.name, from_file))
                 .await
@@ -132,7 +150,9 @@ async fn one_secret(name: &str, from_file: bool) {
     std::fs::write(&path, format!("{SECRET}\n")).unwrap();
 
     let mut pairs = vec![("ACCESS_TOKEN".to_owned(), "token".to_owned())];
-    for variable in provider.variables.iter().filter(|variable| variable.is_required()) {
+    // Of two keys one is enough, and both are too many.
+    let needed = provider.variables.iter().filter(|variable| variable.is_required());
+    for variable in needed.filter(|variable| variable.name != "NEW_RELIC_INSERT_KEY") {
         match (variable.name, harmless(variable.name)) {
             (name, Some(value)) => pairs.push((name.to_owned(), value.to_owned())),
             (name, None) if from_file => {
@@ -173,10 +193,10 @@ async fn one_secret(name: &str, from_file: bool) {
 /// Where the table of [`Places`] says that the time, the level and the origin of an event are, they are.
 #[tokio::test]
 async fn each_row_sends_an_event_with_its_own_time_level_and_origin() {
-    for provider in PROVIDERS {
+    for provider in over_http() {
         let required = provider.variables.iter().filter(|variable| variable.is_required());
         // Of alternatives the first.
-        let is_first = |name: &str| name != "SIGNOZ_URI";
+        let is_first = |name: &str| !["SIGNOZ_URI", "NEW_RELIC_INSERT_KEY"].contains(&name);
         let names = required.map(|variable| variable.name).filter(|name| is_first(name));
         let pairs: Vec<_> = names.map(|name| (name, harmless(name).unwrap_or("x"))).collect();
         let entry = entry(provider, &one_request(provider, &pairs).await);
@@ -203,6 +223,47 @@ async fn each_row_sends_an_event_with_its_own_time_level_and_origin() {
                 provider.name
             );
         }
+    }
+}
+
+/// Papertrail's is a line of syslog, of which the message is the event.
+#[tokio::test]
+async fn papertrail_gets_an_event_with_its_own_time_level_and_origin() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let env = Env::from_pairs([("ACCESS_TOKEN", "t"), ("PAPERTRAIL_ENDPOINT", address.as_str())]);
+    let mut table: toml::Table = generate(&from_environment(&env).unwrap()).unwrap().parse().unwrap();
+    let sink = table["sinks"]["papertrail"].as_table_mut().unwrap();
+    sink.insert("tls".into(), toml::toml! { enabled = false }.into());
+    sink.insert("healthcheck".into(), false.into());
+    let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
+    let config = Config { sources: vec![("nats".into(), Box::new(OneEvent))], ..config };
+    let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+    let read = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let (text, ()) =
+        tokio::time::timeout(LIMIT, async { tokio::join!(read, running.finished()) }).await.expect("in time");
+    let (header, message) = text.split_once(" - - ").unwrap();
+    assert_eq!(header, "<12>1 2026-11-22T05:00:00.000137Z h1 web machine1");
+    let message: Value = serde_json::from_str(message).unwrap();
+    assert_eq!(message["fly"]["region"], "ord");
+}
+
+/// Two keys are one too many for New Relic: the licence key wins.
+#[tokio::test]
+async fn new_relic_takes_either_key() {
+    let provider = find("new_relic").unwrap();
+    for (pairs, api_key, insert_key) in [
+        (vec![("NEW_RELIC_INSERT_KEY", "i")], None, Some("i")),
+        (vec![("NEW_RELIC_LICENSE_KEY", "l"), ("NEW_RELIC_INSERT_KEY", "i")], Some("l"), None),
+        (vec![("NEW_RELIC_LICENSE_KEY", "l"), ("NEW_RELIC_ACCOUNT_ID", "a")], Some("l"), None),
+    ] {
+        let request = one_request(provider, &pairs).await;
+        assert_eq!((request.header("api-key"), request.header("x-insert-key")), (api_key, insert_key));
     }
 }
 
@@ -248,26 +309,26 @@ async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
     let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{}", provider.name);
-    return server.requests().remove(0);
+    server.requests().remove(0)
+}
 
-    /// One Fly event.
-    #[derive(Debug)]
-    struct OneEvent;
+/// One Fly event.
+#[derive(Debug)]
+struct OneEvent;
 
-    #[async_trait::async_trait]
-    impl log_shipper::config::SourceConfig for OneEvent {
-        async fn build(
-            &self,
-            cx: log_shipper::config::SourceContext,
-        ) -> log_shipper::config::Result<log_shipper::config::Source> {
-            let text = format!(
-                r#"{{"event":{{"provider":"app"}},"fly":{{"app":{{"instance":"machine1","name":"web"}},"region":"ord"}},"host":"h1","log":{{"level":"warn"}},"message":"m","timestamp":"{TIME}"}}"#
-            );
-            let event = log_shipper::event::LogEvent::from_json(text.into()).unwrap();
-            Ok(Box::pin(async move {
-                cx.output.send(vec![event]).await;
-                Ok(())
-            }))
-        }
+#[async_trait::async_trait]
+impl log_shipper::config::SourceConfig for OneEvent {
+    async fn build(
+        &self,
+        cx: log_shipper::config::SourceContext,
+    ) -> log_shipper::config::Result<log_shipper::config::Source> {
+        let text = format!(
+            r#"{{"event":{{"provider":"app"}},"fly":{{"app":{{"instance":"machine1","name":"web"}},"region":"ord"}},"host":"h1","log":{{"level":"warn"}},"message":"m","timestamp":"{TIME}"}}"#
+        );
+        let event = log_shipper::event::LogEvent::from_json(text.into()).unwrap();
+        Ok(Box::pin(async move {
+            cx.output.send(vec![event]).await;
+            Ok(())
+        }))
     }
 }

@@ -1356,6 +1356,102 @@ async fn partial_answers_resend_and_reject_what_they_name() {
     }
 }
 
+/// What Splunk has taken counts as delivered when it says that it has indexed it, and comes again if it never
+/// says so.
+#[tokio::test]
+async fn splunk_is_asked_whether_it_has_indexed_what_it_took() {
+    let ack = |id: u64| Reply::status(200).body(format!(r#"{{"text":"Success","code":0,"ackId":{id}}}"#));
+    let said = |said: &str| Reply::status(200).body(format!(r#"{{"acks":{{{said}}}}}"#));
+    let (event, ask) = ("/services/collector/event", "/services/collector/ack");
+    let off = "acknowledgements.indexer_acknowledgements_enabled = false";
+    let rows: [(&str, Vec<Reply>, Vec<&str>); 5] = [
+        ("", vec![ack(7), said(r#""7":false"#), said(r#""7":true"#)], vec![event, ask, ask]),
+        // Not indexed in the time that it has.
+        (
+            "",
+            vec![ack(1), said(""), said(""), ack(2), said(r#""2":true"#)],
+            vec![event, ask, ask, event, ask],
+        ),
+        // It cannot be asked after all.
+        ("", vec![ack(1), Reply::status(400)], vec![event, ask]),
+        ("", vec![Reply::status(200).body(r#"{"text":"Success","code":0}"#)], vec![event]),
+        (off, vec![ack(1)], vec![event]),
+    ];
+    for (options, replies, expected) in rows {
+        let server = HttpServer::start().await;
+        replies.into_iter().for_each(|reply| server.push(reply));
+        let options = format!(
+            "{FAST}endpoint = '{}'\ndefault_token = 'TOKEN'\nencoding.codec = 'json'\n{options}\n\
+             acknowledgements.enabled = true\nacknowledgements.query_interval = 0.05\nacknowledgements.retry_limit = 2",
+            server.url("")
+        );
+        check_books(&ship(&sink("out", "splunk_hec_logs", &options), &lines(2)).await, 2, 0, &options);
+        let requests = server.requests();
+        let paths: Vec<_> = requests.iter().map(|request| request.path_and_query.as_str()).collect();
+        assert_eq!((paths, server.queued()), (expected, 0));
+        let channel = requests[0].header("x-splunk-request-channel");
+        for request in &requests {
+            assert_eq!(request.header("x-splunk-request-channel"), channel);
+            assert_eq!(request.header("authorization"), Some("Splunk TOKEN"));
+        }
+        if requests.len() > 1 {
+            let id = if requests.len() == 3 { 7 } else { 1 };
+            assert_eq!(requests[1].json(), json!({"acks": [id]}));
+        }
+    }
+    let own = "url = 'URL'\ntoken = 't'\ndataset = 'd'\nacknowledgements = {enabled = true, retry_limit = 2}";
+    let error = load(&sink("out", "axiom", own)).unwrap_err();
+    assert!(error.contains("unknown field `acknowledgements`"), "{error}");
+}
+
+/// While batches wait for a word, others are sent, also by a sink that sends one at a time.
+#[tokio::test]
+async fn a_batch_that_waits_for_a_word_holds_up_no_other() {
+    let server = HttpServer::start().await;
+    server.respond_with(|request| match request.path_and_query.ends_with("/ack") {
+        true => Reply::status(200).body(r#"{"acks":{"1":false}}"#),
+        false => Reply::status(200).body(r#"{"text":"Success","code":0,"ackId":1}"#),
+    });
+    let options = format!(
+        "endpoint = '{}'\ndefault_token = 'TOKEN'\nencoding.codec = 'json'\nacknowledgements.query_interval = 60\n\
+         request.concurrency = 1\nbatch.max_events = 1",
+        server.url("")
+    );
+    let mut running = start(scripted(&sink("out", "splunk_hec_logs", &options), vec![lines(20)])).await;
+    server.wait_for(20).await;
+    let report = running.stop(Duration::from_millis(200)).await;
+    assert_eq!(books(&report, "out").dropped_for(DropReason::Shutdown), 20, "not confirmed is not delivered");
+}
+
+#[test]
+fn old_names_of_sinks_and_options_are_read() {
+    for (kind, options, words) in [
+        (
+            "logdna",
+            "host = 'http://h'\napi_key = 'k'\nhostname = 'x'",
+            ["the old name of `mezmo`", "`endpoint`"],
+        ),
+        ("humio_logs", "host = 'http://h'\ntoken = 't'\nencoding.codec = 'json'", ["`endpoint`", ""]),
+        ("sematext_logs", "host = 'http://h'\ntoken = 't'", ["`endpoint`", ""]),
+        (
+            "elasticsearch",
+            "endpoint = 'http://h'\nmode = 'normal'\nnormal.index = 'i'",
+            ["`endpoints`", "`bulk`"],
+        ),
+        ("http", "uri = 'http://h'\nencoding.codec = 'json'\nheaders.a = 'b'", ["`request.headers`", ""]),
+        (
+            "splunk_hec_logs",
+            "endpoint = 'http://h'\ntoken = 't'\nencoding.codec = 'json'",
+            ["`default_token`", ""],
+        ),
+    ] {
+        let config = load(&sink("out", kind, options)).unwrap_or_else(|error| panic!("{error}"));
+        let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+        let all = warnings.join("\n");
+        assert!(words.iter().all(|words| all.contains(words)) && all.contains("sinks.out"), "{kind}: {all}");
+    }
+}
+
 // === options ===
 
 /// An `http` sink to this server that sends JSON to `/in`, unless the options say otherwise.

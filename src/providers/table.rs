@@ -1,6 +1,6 @@
 //! The rows. The names of variables are fly-log-shipper's.
 
-use super::Setting::{Bool, Integer, Text};
+use super::Setting::{Bool, Integer, Text, Unless};
 use super::{Expects, Need, Places, Provider, Remap, Setting, TimeForm, Variable};
 
 /// The event itself, which most destinations get as it is.
@@ -60,6 +60,23 @@ fn is_uuid(text: &str) -> bool {
 
 /// Every provider, by name.
 pub const PROVIDERS: &[Provider] = &[
+    Provider {
+        name: "appsignal",
+        title: "AppSignal",
+        variables: &[required("APPSIGNAL_PUSH_API_KEY", "push API key")],
+        sink: "appsignal",
+        set: &[("push_api_key", Text("${APPSIGNAL_PUSH_API_KEY}")), GZIP],
+        remap: &[],
+        places: Places {
+            time: "log.timestamp",
+            level: "log.severity",
+            host: "log.hostname",
+            app: "log.group",
+            region: "log.fly.region",
+            instance: "log.fly.app.instance",
+            ..EVENT
+        },
+    },
     Provider {
         name: "axiom",
         title: "Axiom",
@@ -220,6 +237,33 @@ pub const PROVIDERS: &[Provider] = &[
         places: EVENT,
     },
     Provider {
+        name: "humio",
+        title: "LogScale (Humio)",
+        variables: &[
+            required("HUMIO_TOKEN", "ingest token"),
+            optional("HUMIO_ENDPOINT", "https://cloud.humio.com", "address"),
+        ],
+        sink: "humio_logs",
+        set: &[
+            ("token", Text("${HUMIO_TOKEN}")),
+            ("endpoint", Text("${HUMIO_ENDPOINT}")),
+            JSON,
+            GZIP,
+            ("host_key", Text("fly.app.instance")),
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: Places {
+            time: "time",
+            time_form: TimeForm::Seconds,
+            level: "event.log.level",
+            host: "event.host",
+            app: "event.fly.app.name",
+            region: "event.fly.region",
+            instance: "host",
+        },
+    },
+    Provider {
         name: "hyperdx",
         title: "HyperDX",
         variables: &[
@@ -236,6 +280,27 @@ pub const PROVIDERS: &[Provider] = &[
         ],
         remap: &[],
         places: EVENT,
+    },
+    Provider {
+        name: "logdna",
+        title: "Mezmo (LogDNA)",
+        variables: &[required("LOGDNA_API_KEY", "ingestion key")],
+        sink: "mezmo",
+        set: &[
+            ("api_key", Text("${LOGDNA_API_KEY}")),
+            ("hostname", Text("{{ fly.app.instance }}")),
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: Places {
+            time: "timestamp",
+            time_form: TimeForm::Millis,
+            level: "level",
+            host: "meta.host",
+            app: "app",
+            region: "meta.fly.region",
+            instance: "meta.fly.app.instance",
+        },
     },
     Provider {
         name: "logflare",
@@ -282,6 +347,38 @@ pub const PROVIDERS: &[Provider] = &[
         ],
         remap: &[],
         places: LOKI,
+    },
+    Provider {
+        name: "new_relic",
+        title: "New Relic",
+        variables: &[
+            variable("NEW_RELIC_LICENSE_KEY", Need::OneOf(None), "licence key"),
+            variable("NEW_RELIC_INSERT_KEY", Need::OneOf(None), "Insights insert key"),
+            optional("NEW_RELIC_REGION", "us", "`us` or `eu`"),
+            variable("NEW_RELIC_ACCOUNT_ID", Need::Optional(None), "account, which logs do not need"),
+        ],
+        sink: "new_relic",
+        set: &[
+            ("license_key", Text("${NEW_RELIC_LICENSE_KEY}")),
+            ("insert_key", Unless("NEW_RELIC_LICENSE_KEY", "${NEW_RELIC_INSERT_KEY}")),
+            ("region", Text("${NEW_RELIC_REGION}")),
+            ("account_id", Text("${NEW_RELIC_ACCOUNT_ID}")),
+            ("api", Text("logs")),
+            GZIP,
+            // Vector's 100 are many small requests.
+            ("batch.max_events", Integer(10_000)),
+            BATCH_BYTES,
+        ],
+        remap: &[],
+        places: Places {
+            time: "timestamp",
+            time_form: TimeForm::Millis,
+            level: "attributes.level",
+            host: "attributes.hostname",
+            app: "service.name",
+            region: "fly.region",
+            instance: "fly.app.instance",
+        },
     },
     Provider {
         name: "openobserve",
@@ -339,6 +436,29 @@ pub const PROVIDERS: &[Provider] = &[
         places: LOKI,
     },
     Provider {
+        name: "papertrail",
+        title: "Papertrail",
+        variables: &[
+            required("PAPERTRAIL_ENDPOINT", "host and port of the log destination"),
+            optional("PAPERTRAIL_ENCODING_CODEC", "json", "`json`, `text` or `logfmt`"),
+        ],
+        sink: "papertrail",
+        set: &[
+            ("endpoint", Text("${PAPERTRAIL_ENDPOINT}")),
+            ("encoding.codec", Text("${PAPERTRAIL_ENCODING_CODEC}")),
+        ],
+        remap: &[],
+        places: Places {
+            time: "TIMESTAMP",
+            time_form: TimeForm::Rfc3339,
+            level: "PRI",
+            host: "HOSTNAME",
+            app: "APP-NAME",
+            region: "MSG.fly.region",
+            instance: "PROCID",
+        },
+    },
+    Provider {
         name: "sematext",
         title: "Sematext",
         variables: &[
@@ -375,7 +495,7 @@ pub const PROVIDERS: &[Provider] = &[
             always("if exists(.log.level) { .severity_text = .log.level }"),
             // One's own SigNoz refuses a batch with a time that is no number.
             Remap {
-                program: r#".timestamp = to_unix_timestamp(parse_timestamp(.timestamp, "%+") ?? now(), unit: "nanoseconds")"#,
+                program: r#".timestamp = to_unix_timestamp!(parse_timestamp(.timestamp, "%+") ?? now(), unit: "nanoseconds")"#,
                 unless_host: Some(("SIGNOZ_URI", "signoz.cloud")),
             },
         ],

@@ -136,13 +136,15 @@ impl Expression {
         if let Some(path) = text.strip_prefix("del(").and_then(|rest| rest.strip_suffix(')')) {
             return parse_path(path).map(Expression::Move);
         }
-        if let Some(rest) = text.strip_prefix("to_unix_timestamp(parse_timestamp(") {
+        if let Some(rest) = text.strip_prefix("to_unix_timestamp") {
+            let (call, rest) = rest.split_once("(parse_timestamp(")?;
             let (path, unit) = rest.split_once(",\"%+\")??now(),unit:\"")?;
-            let divisor = match unit.strip_suffix("\")")? {
-                "seconds" => 1_000_000_000,
-                "milliseconds" => 1_000_000,
-                "microseconds" => 1_000,
-                "nanoseconds" => 1,
+            // VRL wants to be told what happens if nanoseconds are too many for a number, and only then.
+            let divisor = match (call, unit.strip_suffix("\")")?) {
+                ("", "seconds") => 1_000_000_000,
+                ("", "milliseconds") => 1_000_000,
+                ("", "microseconds") => 1_000,
+                ("!", "nanoseconds") => 1,
                 _ => return None,
             };
             return Some(Expression::UnixTime(parse_path(path)?, divisor));
@@ -239,8 +241,10 @@ mod tests {
             ("microseconds", "1795323600500000"),
             ("nanoseconds", "1795323600500000000"),
         ] {
-            let source =
-                format!(r#".u = to_unix_timestamp(parse_timestamp(.t, "%+") ?? now(), unit: "{unit}")"#);
+            let call = if unit == "nanoseconds" { "!" } else { "" };
+            let source = format!(
+                r#".u = to_unix_timestamp{call}(parse_timestamp(.t, "%+") ?? now(), unit: "{unit}")"#
+            );
             let time = "2026-11-22T07:30:00.5+02:30";
             check(&source, &format!(r#"{{"t":"{time}"}}"#), &format!(r#"{{"t":"{time}","u":{expected}}}"#));
         }
