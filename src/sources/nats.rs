@@ -3,21 +3,21 @@
 use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
 use crate::event::{LogEvent, Path, Timestamp};
 use crate::nats::{
-    Connection, ConnectionOptions, Message, NatsAuth, Payload, Servers, SubjectFilter, TlsMode, TlsOptions,
+    Connection, ConnectionOptions, Message, NatsAuth, Payload, Servers, SubjectFilter, TlsOptions,
 };
+use crate::secret::SensitiveString;
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
 use serde::Deserialize;
-use std::fmt;
 use std::time::Duration;
 
 /// The configuration of the `nats` source: Vector's options, and `subjects` and `exclude`.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NatsConfig {
     /// The servers, comma-separated: `nats://host:4222`, `tls://host:4222`. A user and password in a
     /// URL are used, if `auth` says nothing.
-    url: String,
+    url: SensitiveString,
     /// The name that the server sees.
     #[serde(alias = "name")]
     connection_name: String,
@@ -103,37 +103,6 @@ impl NatsConfig {
         };
         subjects.iter().map(parse).collect()
     }
-
-    fn tls_options(&self) -> Result<Option<TlsOptions>> {
-        let tls = self.tls.clone().unwrap_or_default();
-        let mode = match (tls.enabled, self.tls_first) {
-            (Some(false), true) => {
-                return Err("tls_first: it needs TLS, but tls.enabled is false; take one of them out".into());
-            }
-            (Some(false), false) => return Ok(None),
-            (_, true) => TlsMode::First,
-            (Some(true), false) => TlsMode::Required,
-            (None, false) => TlsMode::IfAsked,
-        };
-        Ok(Some(TlsOptions { config: tls.client_config()?, mode, server_name: tls.server_name }))
-    }
-}
-
-/// Without the userinfo that a URL may hold.
-impl fmt::Debug for NatsConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let urls = Servers::parse(&self.url).map(|servers| servers.urls).unwrap_or_default();
-        f.debug_struct("NatsConfig")
-            .field("url", &urls)
-            .field("subject", &self.subject)
-            .field("subjects", &self.subjects)
-            .field("exclude", &self.exclude)
-            .field("queue", &self.queue)
-            .field("auth", &self.auth)
-            .field("tls", &self.tls)
-            .field("tls_first", &self.tls_first)
-            .finish_non_exhaustive()
-    }
 }
 
 #[async_trait]
@@ -154,9 +123,9 @@ impl SourceConfig for NatsConfig {
         let options = ConnectionOptions {
             id: cx.id.clone(),
             name: self.connection_name.clone(),
-            servers: Servers::parse(&self.url)?,
+            servers: Servers::parse(self.url.expose())?,
             auth: self.auth.clone(),
-            tls: self.tls_options()?,
+            tls: TlsOptions::new(self.tls.as_ref(), self.tls_first)?,
             env: cx.env.clone(),
         };
         let key = self.subject_key_field.trim();
