@@ -217,6 +217,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("honeycomb", Some("KEY")),
     ("http", Some("TOKEN")),
     ("loki", None),
+    ("nats", None),
 ];
 
 /// A sink over HTTP whose destination is at URL.

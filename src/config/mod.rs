@@ -113,6 +113,8 @@ pub struct SinkContext {
     pub proxy: ProxyConfig,
     /// The options of the sink's healthcheck.
     pub healthcheck: HealthcheckConfig,
+    /// The environment, for secrets that are read anew.
+    pub env: Env,
 }
 
 /// A running sink.
@@ -237,7 +239,7 @@ struct AcknowledgementsTable {
 /// A switch that may be a table.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected true, false or a table with known fields")]
-enum BoolOr<T> {
+pub(crate) enum BoolOr<T> {
     Bool(bool),
     Table(T),
 }

@@ -12,7 +12,7 @@
 //! - `auth`
 //!
 //! The destinations: `axiom`, `datadog_logs`, `honeycomb`, `http`, `loki` over HTTP; `blackhole`,
-//! `console`, `file` by themselves.
+//! `console`, `file`, `nats` by themselves.
 
 mod auth;
 mod axiom;
@@ -28,6 +28,7 @@ mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
 mod loki;
+mod nats;
 mod request;
 mod verdict;
 
@@ -42,6 +43,7 @@ pub use honeycomb::Honeycomb;
 pub use http::Http;
 pub use http_sink::{HealthcheckRequest, HttpOptions, HttpSink, HttpSinkConfig, judge_2xx};
 pub use loki::Loki;
+pub use nats::NatsSinkConfig;
 pub use verdict::{EntryVerdict, Verdict, describe};
 
 use crate::config::{ComponentInfo, Registry};
@@ -55,6 +57,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<Honeycomb>();
     registry.http_sink::<Http>();
     registry.http_sink::<Loki>();
+    registry.sink::<NatsSinkConfig>(NatsSinkConfig::INFO);
 }
 
 impl ComponentInfo {

@@ -257,6 +257,7 @@ impl Topology {
                 id: entry.id.clone(),
                 proxy: entry.options.proxy.or(&config.global.proxy).or(&env_proxy),
                 healthcheck: entry.options.healthcheck.clone(),
+                env: options.env.clone(),
             };
             let (sink, healthcheck) = match entry.config.build(&cx) {
                 Ok(built) => built,
