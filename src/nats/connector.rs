@@ -94,9 +94,11 @@ impl Connector {
     pub(super) async fn connect(&mut self, subscriptions: &[Subscription]) -> Link {
         loop {
             tokio::time::sleep(reconnect_delay(self.attempts)).await;
-            self.attempts += 1;
             let server = self.next_server();
-            match self.open(&server, subscriptions).await {
+            let link = self.open(&server, subscriptions).await;
+            // Not before, so that an attempt that was cancelled costs no pause.
+            self.attempts += 1;
+            match link {
                 Ok(link) => {
                     self.log.connected();
                     return link;

@@ -38,6 +38,6 @@ pub use connection::Connection;
 pub use message::{Message, Payload};
 pub use messages::Messages;
 pub use options::{ConnectionOptions, TlsMode, TlsOptions, TlsOptionsError};
-pub use publisher::{Publisher, Receipt};
+pub use publisher::{Confirmation, Publisher};
 pub use servers::{Servers, ServersError};
 pub use subject::{SubjectError, SubjectFilter};

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 /// When a message counts as published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Receipt {
+pub enum Confirmation {
     /// When the server has answered a `PING` behind it. Core NATS has no other receipt: the server has it,
     /// and has given it to whoever was subscribed, or to nobody.
     Server,
@@ -28,7 +28,7 @@ pub enum Receipt {
 pub struct Publisher {
     connector: Connector,
     link: Option<Link>,
-    receipt: Receipt,
+    confirmation: Confirmation,
     /// How long nothing may move while an answer is due.
     patience: Duration,
     /// Where streams answer, with a message's number as the last token.
@@ -45,14 +45,14 @@ const MAX_BYTES_IN_FLIGHT: usize = 4 << 20;
 
 impl Publisher {
     /// The client; it connects when it is first asked for something.
-    pub fn new(options: ConnectionOptions, receipt: Receipt, patience: Duration) -> Publisher {
+    pub fn new(options: ConnectionOptions, confirmation: Confirmation, patience: Duration) -> Publisher {
         let inbox = format!("_INBOX.{:032x}", rand::random::<u128>());
-        let subscriptions = match receipt {
-            Receipt::Server => Vec::new(),
-            Receipt::Stream => vec![(format!("{inbox}.*"), None)],
+        let subscriptions = match confirmation {
+            Confirmation::Server => Vec::new(),
+            Confirmation::Stream => vec![(format!("{inbox}.*"), None)],
         };
         let connector = Connector::new(options, Role::Publisher);
-        Publisher { connector, link: None, receipt, patience, inbox, subscriptions, next_number: 0 }
+        Publisher { connector, link: None, confirmation, patience, inbox, subscriptions, next_number: 0 }
     }
 
     /// Encodes a message. The subject must be one that can be published to
@@ -61,7 +61,7 @@ impl Publisher {
     pub fn add(&mut self, messages: &mut Messages, subject: &str, id: Option<&str>, payload: &[u8]) {
         let number = self.next_number;
         self.next_number += 1;
-        let reply = (self.receipt == Receipt::Stream).then(|| format!("{}.{number}", self.inbox));
+        let reply = (self.confirmation == Confirmation::Stream).then(|| format!("{}.{number}", self.inbox));
         messages.add(number, subject, reply.as_deref(), id, payload);
     }
 
@@ -71,7 +71,7 @@ impl Publisher {
         while self.link.is_none() {
             self.connect().await;
         }
-        let mut round = Round::new(messages, self.receipt, pub_ack);
+        let mut round = Round::new(messages, self.confirmation, pub_ack);
         if let Err(error) = self.exchange(&mut round).await {
             round.disconnected(&error);
             self.connector.lost(self.link.take(), &error);
@@ -108,13 +108,13 @@ impl Publisher {
         });
         self.link = Some(link?);
         self.take(None).map_err(|error| error.to_string())?;
-        if self.receipt == Receipt::Server {
+        if self.confirmation == Confirmation::Server {
             return Ok(());
         }
         let mut question = Messages::default();
         let filter = subject.map_or(serde_json::json!({}), |subject| serde_json::json!({"subject": subject}));
         self.add(&mut question, "$JS.API.STREAM.NAMES", None, filter.to_string().as_bytes());
-        let mut round = Round::new(&question, self.receipt, stream_names);
+        let mut round = Round::new(&question, self.confirmation, stream_names);
         self.exchange(&mut round).await.map_err(|error| error.to_string())?;
         match round.into_answers().pop() {
             Some(Answer::Retry { reason } | Answer::Rejected { reason }) => Err(reason),
@@ -224,7 +224,7 @@ impl std::fmt::Debug for Publisher {
 /// One way of messages to a server, and what is known of them.
 struct Round<'a> {
     messages: &'a Messages,
-    receipt: Receipt,
+    confirmation: Confirmation,
     /// What a message's answer says.
     read: fn(&[u8]) -> Option<Answer>,
     answers: Vec<Option<Answer>>,
@@ -239,10 +239,14 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(messages: &'a Messages, receipt: Receipt, read: fn(&[u8]) -> Option<Answer>) -> Round<'a> {
+    fn new(
+        messages: &'a Messages,
+        confirmation: Confirmation,
+        read: fn(&[u8]) -> Option<Answer>,
+    ) -> Round<'a> {
         Round {
             messages,
-            receipt,
+            confirmation,
             read,
             answers: vec![None; messages.len()],
             unanswered: messages.len(),
@@ -280,7 +284,7 @@ impl<'a> Round<'a> {
     }
 
     fn has_room(&self) -> bool {
-        self.receipt == Receipt::Server
+        self.confirmation == Confirmation::Server
             || (self.in_flight < MAX_IN_FLIGHT && self.bytes_in_flight < MAX_BYTES_IN_FLIGHT)
     }
 
@@ -331,7 +335,7 @@ impl<'a> Round<'a> {
     fn pong(&mut self) {
         self.pongs = self.pongs.map(|pongs| pongs.saturating_sub(1));
         // What the server has refused, it has refused before.
-        if self.pongs == Some(0) && self.receipt == Receipt::Server {
+        if self.pongs == Some(0) && self.confirmation == Confirmation::Server {
             self.answer_all(|_| Some(Answer::Published));
         }
     }
@@ -353,8 +357,8 @@ impl<'a> Round<'a> {
         self.answer_all(|_| Some(Answer::Retry { reason: reason.clone() }));
     }
 
-    /// A server may take less than it has told, by the limits of an account. Which message it has refused it
-    /// does not say, but if any, then the largest.
+    /// A server may take less than it has told. Which message it has refused it does not say, but if any,
+    /// then the largest.
     fn disconnected(&mut self, error: &LinkError) {
         let LinkError::Refused { message } = error else { return };
         if !message.to_lowercase().contains("maximum payload") {

@@ -10,7 +10,7 @@ use super::{Failure, run};
 use crate::config::{Config, Registry, destinations, subscription};
 use crate::env::Env;
 use crate::event::Timestamp;
-use crate::nats::{Answer, ConnectionOptions, Messages, Publisher, Receipt, Servers};
+use crate::nats::{Answer, Confirmation, ConnectionOptions, Messages, Publisher, Servers};
 use crate::sources::demo_logs::FlyEvent;
 use crate::topology::{Topology, TopologyOptions, WhenFull};
 use broker::Broker;
@@ -110,7 +110,7 @@ async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option
         tls: None,
         env: Env::default(),
     };
-    let mut apps = Publisher::new(options, Receipt::Server, Duration::from_secs(10));
+    let mut apps = Publisher::new(options, Confirmation::Server, Duration::from_secs(10));
     broker.wait_for_subscriptions(subscriptions).await;
     // Above a thousand a second, several are published at each tick of the clock.
     let burst = (rate / 1000.0).ceil().max(1.0);

@@ -27,7 +27,7 @@ use crate::config::{
 };
 use crate::event::LogEvent;
 use crate::nats::subject::is_valid_subject;
-use crate::nats::{ConnectionOptions, NatsAuth, Publisher, Receipt, Servers, TlsOptions};
+use crate::nats::{Confirmation, ConnectionOptions, NatsAuth, Publisher, Servers, TlsOptions};
 use crate::secret::SensitiveString;
 use crate::template::Template;
 use crate::tls::TlsConfig;
@@ -76,8 +76,11 @@ pub struct JetStreamConfig {
     /// Whether a stream has to confirm each message.
     pub enabled: bool,
     /// The id of a message, a template. A stream that has seen it within its `duplicate_window` (2 minutes
-    /// by default) drops the copy and confirms it all the same. Default: none, as in Vector. Of Fly's
-    /// events, `{{ fly.app.instance }}-{{ timestamp }}` tells one from another: the time is in nanoseconds.
+    /// by default) drops the copy and confirms it all the same. Default: none, as in Vector. For Fly's events
+    /// `{{ fly.app.instance }}-{{ timestamp }}` is one, since their time is in nanoseconds. What has no time
+    /// of its own gets that of its receipt, which several lines share: of those only the first would be kept,
+    /// so take something of their own into the id. An event whose id cannot be made, because a field is
+    /// missing or has control characters, is rejected.
     pub message_id: Option<Template>,
 }
 
@@ -222,8 +225,8 @@ impl SinkConfig for NatsSinkConfig {
             tls: TlsOptions::new(self.tls.as_ref(), self.tls_first)?,
             env: cx.env.clone(),
         };
-        let receipt = if self.jetstream.enabled { Receipt::Stream } else { Receipt::Server };
-        let publisher = || Publisher::new(options.clone(), receipt, self.request.timeout_secs.0);
+        let confirmation = if self.jetstream.enabled { Confirmation::Stream } else { Confirmation::Server };
+        let publisher = || Publisher::new(options.clone(), confirmation, self.request.timeout_secs.0);
         let (check, subject) = (publisher(), only_subject.map(str::to_owned));
         let check = async move { Ok(check.check(subject.as_deref()).await?) };
         let sink = NatsSink::new(cx.id.clone(), self.clone(), publisher());
