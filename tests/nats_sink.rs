@@ -332,7 +332,8 @@ async fn an_event_larger_than_the_server_takes_is_rejected_and_the_connection_st
     .await;
 }
 
-/// The limit of an account comes in a second `INFO`, when the server knows who we are.
+/// The limit of an account comes in a second `INFO`, when the server knows who we are; a message that was
+/// written before it came costs the connection, but no other event.
 #[tokio::test]
 async fn the_limit_of_an_account_counts() {
     in_time(async {
@@ -342,7 +343,6 @@ async fn the_limit_of_an_account_counts() {
         let shipper = Shipper::start(&as_user("u", &nats), SUBJECT).await;
         shipper.send([line(0, "web"), line(1, &"x".repeat(600)), line(2, "web")]);
         shipper.closes(2, 1).await;
-        assert!(!nats.log().contains("maximum payload"), "{}", nats.log());
     })
     .await;
 }
