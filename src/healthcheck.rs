@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 /// One look at a destination: does it answer, does it know us? Asks nothing before it is run.
 pub struct Healthcheck {
     endpoint: String,
+    is_only_asked_for: bool,
     check: BoxFuture<'static, Result<(), Unhealthy>>,
 }
 
@@ -74,7 +75,18 @@ impl Healthcheck {
         endpoint: impl Into<String>,
         check: impl Future<Output = Result<(), Unhealthy>> + Send + 'static,
     ) -> Healthcheck {
-        Healthcheck { endpoint: endpoint.into(), check: Box::pin(check) }
+        Healthcheck { endpoint: endpoint.into(), is_only_asked_for: false, check: Box::pin(check) }
+    }
+
+    /// The same, but not at every start: for a look that the destination may take for a request like others.
+    #[must_use]
+    pub fn only_if_asked_for(self) -> Healthcheck {
+        Healthcheck { is_only_asked_for: true, ..self }
+    }
+
+    /// Whether it is done at a start.
+    pub fn is_for_start(&self) -> bool {
+        !self.is_only_asked_for
     }
 
     /// Where it looks.

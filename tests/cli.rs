@@ -44,7 +44,7 @@ fn check(output: &Output, code: i32, out: &str, err: &str) {
 #[tokio::test]
 async fn help_and_version_are_data_and_bad_usage_is_64() {
     check(&run(&["--version"], &[]).await, 0, env!("CARGO_PKG_VERSION"), "");
-    for name in ["run", "demo", "generate", "validate", "providers", "list", "completion"] {
+    for name in ["run", "demo", "generate", "validate", "check", "providers", "list", "completion"] {
         let output = run(&[name, "--help"], &[]).await;
         check(&output, 0, "Usage:", "");
         assert!(stdout(&output).contains("Example"), "{name}");
@@ -66,7 +66,7 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
     check(&output, 78, "", "bad.toml:2: sources.a.type: unknown type `nope`");
     assert!(stderr(&output).contains("bad.toml:3: sinks.b: missing field"), "{}", stderr(&output));
     check(&run(&["run", "-c", "/nowhere.toml"], &[]).await, 78, "", "/nowhere.toml: cannot be read");
-    check(&run(&["providers", "nope"], &[]).await, 78, "", "expected one of axiom");
+    check(&run(&["providers", "nope"], &[]).await, 78, "", "expected one of appsignal, axiom");
     check(&run(&["demo", "--rate", "0"], &[]).await, 78, "", "--rate");
     check(&run(&["list"], &[("LOG_SHIPPER_LOG_FORMAT", "xml")]).await, 78, "", "expected text or json");
 }
@@ -411,6 +411,51 @@ async fn an_unhealthy_destination_keeps_it_from_starting_only_if_told_so() {
     );
     assert!(!stderr(&output).contains("s3cr3t"), "{}", stderr(&output));
     check(&run(&["run", "-c", path], &[]).await, 0, "", "");
+}
+
+#[tokio::test]
+async fn check_tells_a_bad_key_from_a_destination_that_is_down() {
+    let nats = NatsServer::start().await;
+    let (good, bad) = (HttpServer::start().await, HttpServer::start().await);
+    bad.default_reply(Reply::status(403).body("unknown token"));
+    let (good_url, bad_url, nats_url) = (good.url(""), bad.url("/in"), nats.url());
+    let well = [
+        ("NATS_URL", nats_url.as_str()),
+        ("LOKI_URL", good_url.as_str()),
+        ("LOKI_USERNAME", "u"),
+        ("LOKI_PASSWORD", "p"),
+    ];
+    let output = run(&["check"], &well).await;
+    check(&output, 0, "sinks.loki    127.0.0.1", "");
+    check(&output, 0, "sources.nats  nats://127.0.0.1", "");
+    assert_eq!(stdout(&output).matches(" ok ").count(), 2, "{}", stdout(&output));
+    assert_eq!(good.requests()[0].path_and_query, "/ready");
+
+    let more = [
+        ("HTTP_URL", bad_url.as_str()),
+        ("HTTP_TOKEN", "s3cr3t"),
+        ("SLACK_WEBHOOK_URL", "http://127.0.0.1:9/s3cr3t"),
+        ("SLACK_ALERT_KEYWORDS", "x"),
+        ("ERASEARCH_URL", "http://127.0.0.1:9"),
+        ("ERASEARCH_AUTH", "s3cr3t"),
+        ("ERASEARCH_INDEX", "i"),
+    ];
+    let all = [&well[..], &more].concat();
+    let output = run(&["check"], &all).await;
+    check(&output, 1, "bad key    ", "2 of 5 are not well");
+    for words in ["check the key, token or password", "unknown token", "down       ", "not asked"] {
+        check(&output, 1, words, "");
+    }
+    let output = run(&["check", "--format", "json"], &all).await;
+    let findings: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let results: Vec<_> = findings.as_array().unwrap().iter().map(|finding| &finding["result"]).collect();
+    assert_eq!(results, ["ok", "not asked", "bad key", "ok", "down"]);
+    assert!(!format!("{}{}", stdout(&output), stderr(&output)).contains("s3cr3t"));
+    // The question is a batch with nothing in it.
+    assert_eq!(bad.requests()[0].text(), "[]");
+
+    drop(nats);
+    check(&run(&["check"], &well).await, 1, "cannot connect to NATS", "1 of 2 are not well");
 }
 
 #[tokio::test]

@@ -203,7 +203,7 @@ async fn each_row_sends_an_event_with_its_own_time_level_and_origin() {
         let Places { time, time_form, level, host, app, region, instance } = provider.places;
         let expected = match time_form {
             TimeForm::Rfc3339 => TIME.to_owned(),
-            TimeForm::Seconds => format!("{}.{:09}", NANOS / 1_000_000_000, NANOS % 1_000_000_000),
+            TimeForm::Seconds => format!("{}.{:06}", NANOS / 1_000_000_000, NANOS / 1_000 % 1_000_000),
             TimeForm::Millis => (NANOS / 1_000_000).to_string(),
             TimeForm::Micros => (NANOS / 1_000).to_string(),
             TimeForm::Nanos => NANOS.to_string(),

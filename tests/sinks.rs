@@ -237,6 +237,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("humio_logs", Some("TOKEN")),
     ("loki", None),
     ("mezmo", Some("KEY")),
+    ("nats", None),
     ("new_relic", Some("KEY")),
     ("papertrail", None),
     ("sematext_logs", Some("TOKEN")),

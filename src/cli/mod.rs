@@ -4,6 +4,7 @@
 //! - this file: the arguments, the log, the exit code
 //! - `completion`, `demo`, `generate`, `list`, `providers`, `run`, `validate`: a file a command
 
+mod check;
 mod completion;
 mod demo;
 mod generate;
@@ -53,6 +54,8 @@ enum Command {
     Generate(generate::Args),
     /// Report every mistake in a configuration.
     Validate(validate::Args),
+    /// Ask NATS and every destination whether they are well and know us.
+    Check(check::Args),
     /// List the destinations that secrets of the environment switch on.
     Providers(providers::Args),
     /// List the components of configurations, with their options.
@@ -91,6 +94,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Demo(args) => demo::run(&args, &registry, &env),
             Command::Generate(args) => generate::run(&args, &env),
             Command::Validate(args) => validate::run(&args, &registry, &env),
+            Command::Check(args) => check::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
             Command::Completion(args) => completion::run(&args),

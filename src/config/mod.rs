@@ -52,6 +52,14 @@ pub trait SourceConfig: Debug + Send + Sync {
     /// If the configuration cannot work: a file that cannot be read, options that exclude each other.
     async fn build(&self, cx: SourceContext) -> Result<Source>;
 
+    /// One look at where the source reads from, if there is something to ask. Default: none.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    fn healthcheck(&self, _env: &Env) -> Result<Option<Healthcheck>> {
+        Ok(None)
+    }
+
     /// Whether the source waits for its events' receipts before it tells its peer that they arrived.
     fn can_acknowledge(&self) -> bool {
         false
@@ -112,7 +120,7 @@ pub struct SinkContext {
     pub proxy: ProxyConfig,
     /// The options of the sink's healthcheck.
     pub healthcheck: HealthcheckConfig,
-    /// The environment, for credentials that a vendor's own rules find there.
+    /// The environment, for secrets that are read anew and credentials that a vendor's own rules find there.
     pub env: Env,
 }
 
@@ -240,7 +248,7 @@ struct AcknowledgementsTable {
 /// A switch that may be a table.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected true, false or a table with known fields")]
-enum BoolOr<T> {
+pub(crate) enum BoolOr<T> {
     Bool(bool),
     Table(T),
 }

@@ -27,6 +27,8 @@ pub(super) struct Link {
     pub(super) next_ping: Instant,
     /// How much room is made for the next read: more while reads fill it, less while they don't.
     pub(super) room: usize,
+    /// Bytes of headers and payload that the server takes in a message.
+    pub(super) max_payload: usize,
 }
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -85,9 +87,19 @@ pub(super) enum LinkError {
 #[serde(default)]
 pub(super) struct Info {
     pub(super) nonce: String,
+    pub(super) headers: bool,
+    /// Bytes; below 1, no limit.
+    pub(super) max_payload: i64,
     pub(super) tls_required: bool,
     pub(super) connect_urls: Vec<String>,
     pub(super) ldm: bool,
+}
+
+impl Info {
+    /// Bytes of headers and payload that the server takes in a message, if it says so.
+    pub(super) fn max_payload(&self) -> Option<usize> {
+        usize::try_from(self.max_payload).ok().filter(|limit| *limit > 0)
+    }
 }
 
 impl LinkError {
@@ -121,6 +133,7 @@ impl Link {
             silent: 0,
             next_ping: Instant::now() + PING_INTERVAL,
             room: *ROOM.start(),
+            max_payload: usize::MAX,
         }
     }
 
@@ -136,11 +149,48 @@ impl Link {
     }
 
     pub(super) async fn read(&mut self) -> Result<(), LinkError> {
+        let room = self.make_room();
+        let read = self.stream.read_buf(&mut self.input).await;
+        self.has_read(read, room)
+    }
+
+    /// Reads, or writes a part of `run` and then of what is to be written, whichever comes first: so neither
+    /// side waits for the other to read. Safe to cancel.
+    pub(super) async fn transfer(&mut self, run: &mut &[u8]) -> Result<(), LinkError> {
+        let room = self.make_room();
+        let is_deaf = self.is_deaf;
+        let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
+        let write = async {
+            let written = match (run.has_remaining(), self.output.has_remaining()) {
+                _ if is_deaf => std::future::pending().await,
+                (true, _) => writer.write_buf(run).await,
+                (false, true) => writer.write_buf(&mut self.output).await,
+                (false, false) => match writer.flush().await {
+                    Ok(()) => std::future::pending().await,
+                    Err(error) => Err(error),
+                },
+            };
+            matches!(written, Ok(1..))
+        };
+        tokio::select! {
+            read = reader.read_buf(&mut self.input) => self.has_read(read, room),
+            has_written = write => {
+                // It may have said why before it went.
+                self.is_deaf = !has_written;
+                Ok(())
+            }
+        }
+    }
+
+    fn make_room(&mut self) -> usize {
         if self.input.capacity() - self.input.len() < self.room / 4 {
             self.input.reserve(self.room);
         }
-        let room = self.input.capacity() - self.input.len();
-        let read = self.stream.read_buf(&mut self.input).await.context(IoSnafu)?;
+        self.input.capacity() - self.input.len()
+    }
+
+    fn has_read(&mut self, read: io::Result<usize>, room: usize) -> Result<(), LinkError> {
+        let read = read.context(IoSnafu)?;
         if read == 0 {
             return ClosedSnafu.fail();
         }

@@ -1,28 +1,43 @@
-//! NATS: our own client for core NATS. Used by the `nats` source and by the demo's sample apps.
+//! NATS: our own client. Used by the `nats` source and sink, and by the demo's sample apps.
 //!
 //! - `auth`: [`NatsAuth`], who we are, read anew at each connect
-//! - `connection`: [`Connection`], one client that connects for ever
-//! - `link`: one open connection to one server
-//! - `connection_log`: what is said of it, and how often
-//! - `message`: [`Message`], its subject and [`Payload`]
-//! - `options`: [`ConnectionOptions`], how to reach a cluster
-//! - `protocol`: bytes to operations
 //! - `servers`: [`Servers`], the list of URLs
+//! - `options`: [`ConnectionOptions`], how to reach a cluster
+//! - `connector`: connects and signs in, for ever
+//! - `connection_log`: what is said of it, and how often
+//! - `link`: one open connection to one server
+//! - `protocol`: bytes to operations
 //! - `subject`: [`SubjectFilter`]
+//!
+//! To read:
+//! - `connection`: [`Connection`], one client that reads
+//! - `message`: [`Message`], its subject and [`Payload`]
+//!
+//! To publish:
+//! - `publisher`: [`Publisher`], one client that publishes, to core NATS or JetStream
+//! - `messages`: [`Messages`], as they go over the wire
+//! - `answer`: [`Answer`], what became of one
 
+mod answer;
 mod auth;
 mod connection;
 mod connection_log;
+mod connector;
 mod link;
 mod message;
+mod messages;
 mod options;
 pub mod protocol;
+mod publisher;
 mod servers;
 pub mod subject;
 
+pub use answer::Answer;
 pub use auth::{AuthError, NatsAuth};
 pub use connection::Connection;
 pub use message::{Message, Payload};
-pub use options::{ConnectionOptions, TlsMode, TlsOptions};
+pub use messages::Messages;
+pub use options::{ConnectionOptions, TlsMode, TlsOptions, TlsOptionsError};
+pub use publisher::{Confirmation, Publisher};
 pub use servers::{Servers, ServersError};
 pub use subject::{SubjectError, SubjectFilter};

@@ -2,6 +2,8 @@
 
 use super::{NatsAuth, Servers};
 use crate::env::Env;
+use crate::tls::{TlsConfig, TlsError};
+use snafu::Snafu;
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
@@ -40,4 +42,36 @@ pub enum TlsMode {
     Required,
     /// Before `INFO`, always, so that nothing is read or said in plain text.
     First,
+}
+
+/// The options of TLS cannot be used.
+#[derive(Debug, Snafu)]
+pub enum TlsOptionsError {
+    /// They exclude each other.
+    #[snafu(display("tls_first: it needs TLS, but tls.enabled is false; take one of them out"))]
+    SwitchedOff,
+    /// A file cannot be used.
+    #[snafu(transparent)]
+    Config {
+        /// Why.
+        source: TlsError,
+    },
+}
+
+impl TlsOptions {
+    /// What the `tls` table and `tls_first` of a component say; `None` if TLS is switched off.
+    ///
+    /// # Errors
+    /// If they exclude each other, or a file cannot be used.
+    pub fn new(tls: Option<&TlsConfig>, tls_first: bool) -> Result<Option<TlsOptions>, TlsOptionsError> {
+        let tls = tls.cloned().unwrap_or_default();
+        let mode = match (tls.enabled, tls_first) {
+            (Some(false), true) => return SwitchedOffSnafu.fail(),
+            (Some(false), false) => return Ok(None),
+            (_, true) => TlsMode::First,
+            (Some(true), false) => TlsMode::Required,
+            (None, false) => TlsMode::IfAsked,
+        };
+        Ok(Some(TlsOptions { config: tls.client_config()?, mode, server_name: tls.server_name }))
+    }
 }

@@ -71,6 +71,11 @@ impl Servers {
         }
         if servers.urls.is_empty() { Err(ServersError::Empty) } else { Ok(servers) }
     }
+
+    /// The list as it may be shown.
+    pub fn shown(&self) -> String {
+        self.urls.join(", ")
+    }
 }
 
 /// Where a URL that [`Servers::parse`] has taken, or that a server has told us of, leads to.

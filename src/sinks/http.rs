@@ -78,6 +78,27 @@ impl Http {
         self.is_json() && matches!(self.framing, None | Some(FramingConfig::CharacterDelimited(b',')))
     }
 
+    fn head(&self, uri: &str) -> Result<http::request::Builder> {
+        let mut builder = Request::builder().method(Method::from(self.method)).uri(uri);
+        let content_type = match (self.is_json(), &self.framing) {
+            (true, _) if self.is_array() => Some("application/json"),
+            (true, Some(FramingConfig::NewlineDelimited)) => Some("application/x-ndjson"),
+            (false, _) if self.encoding.is_text() => Some("text/plain"),
+            _ => None,
+        };
+        if let Some(content_type) = content_type {
+            builder = builder.header(CONTENT_TYPE, content_type);
+        }
+        self.authorized(builder)
+    }
+
+    fn authorized(&self, builder: http::request::Builder) -> Result<http::request::Builder> {
+        Ok(match &self.auth {
+            Some(auth) => builder.header(AUTHORIZATION, auth.header()?),
+            None => builder,
+        })
+    }
+
     /// A user and password in the URI, taken out of it.
     fn take_userinfo(&mut self) -> Result<()> {
         let Some((uri, auth)) = Auth::take_from_url(self.uri.as_str()) else { return Ok(()) };
@@ -175,30 +196,20 @@ impl HttpSink for Http {
 
     fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
         let uri = self.uri.as_static().or(batch.partition().first().map(String::as_str)).unwrap_or_default();
-        let mut builder = Request::builder().method(Method::from(self.method)).uri(uri);
-        let content_type = match (self.is_json(), &self.framing) {
-            (true, _) if self.is_array() => Some("application/json"),
-            (true, Some(FramingConfig::NewlineDelimited)) => Some("application/x-ndjson"),
-            (false, _) if self.encoding.is_text() => Some("text/plain"),
-            _ => None,
-        };
-        if let Some(content_type) = content_type {
-            builder = builder.header(CONTENT_TYPE, content_type);
-        }
-        if let Some(auth) = &self.auth {
-            builder = builder.header(AUTHORIZATION, auth.header()?);
-        }
-        Ok(builder)
+        self.head(uri)
     }
 
+    /// As Vector with a URI of the user's. Without one, whoever asks for it sends a body with no events: an
+    /// answer about that is one from a destination that knows us.
     fn healthcheck(&self, uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
-        let Some(uri) = uri else { return Ok(None) };
-        let mut builder = Request::head(uri);
-        if let Some(auth) = &self.auth {
-            builder = builder.header(AUTHORIZATION, auth.header()?);
+        if let Some(uri) = uri {
+            let request = self.authorized(Request::head(uri))?.body(Bytes::new())?;
+            return Ok(Some(HealthcheckRequest::new(request, judge_200)));
         }
-        let request = builder.body(Bytes::new())?;
-        Ok(Some(HealthcheckRequest::new(request, judge_200)))
+        let Some(uri) = self.uri.as_static() else { return Ok(None) };
+        let Framing { prefix, suffix, .. } = self.framing();
+        let body = Bytes::from([prefix, suffix].concat());
+        Ok(Some(HealthcheckRequest::new(self.head(uri)?.body(body)?, judge_credentials).only_if_asked_for()))
     }
 }
 
@@ -210,6 +221,15 @@ fn judge_200(response: &Response<Bytes>) -> Result<(), Unhealthy> {
         status => {
             Err(Unhealthy::Down { reason: format!("expected status 200, the destination answers {status}") })
         }
+    }
+}
+
+/// Whatever is said about the body: only about our credentials, the address and the server's own state we want
+/// to know.
+fn judge_credentials(response: &Response<Bytes>) -> Result<(), Unhealthy> {
+    match response.status().as_u16() {
+        300..=399 | 401 | 402 | 403 | 404 | 407 | 500..=599 => judge_2xx(response),
+        _ => Ok(()),
     }
 }
 

@@ -146,6 +146,7 @@ pub trait Signer: Debug + Send + Sync {
 #[derive(Debug)]
 pub struct HealthcheckRequest {
     requests: Vec<Request<Bytes>>,
+    is_only_asked_for: bool,
     judge: fn(&Response<Bytes>) -> Result<(), Unhealthy>,
 }
 
@@ -155,7 +156,13 @@ impl HealthcheckRequest {
         request: Request<Bytes>,
         judge: fn(&Response<Bytes>) -> Result<(), Unhealthy>,
     ) -> HealthcheckRequest {
-        HealthcheckRequest { requests: vec![request], judge }
+        HealthcheckRequest { requests: vec![request], is_only_asked_for: false, judge }
+    }
+
+    /// See [`Healthcheck::only_if_asked_for`].
+    #[must_use]
+    pub fn only_if_asked_for(self) -> HealthcheckRequest {
+        HealthcheckRequest { is_only_asked_for: true, ..self }
     }
 
     /// Another one to ask, if those before are not well: of several endpoints, one is enough.
@@ -189,7 +196,7 @@ pub fn judge_2xx(response: &Response<Bytes>) -> Result<(), Unhealthy> {
     let reason = describe(response);
     match response.status().as_u16() {
         200..=299 => Ok(()),
-        401 | 403 | 407 => Err(Unhealthy::Unauthorized { reason }),
+        401..=403 | 407 => Err(Unhealthy::Unauthorized { reason }),
         300..=399 | 404 => Err(Unhealthy::NotFound { reason }),
         _ => Err(Unhealthy::Down { reason: format!("the destination answers {reason}") }),
     }
@@ -379,10 +386,10 @@ impl SigningClient {
 }
 
 fn healthcheck(client: SigningClient, check: HealthcheckRequest) -> Healthcheck {
-    let HealthcheckRequest { requests, judge } = check;
+    let HealthcheckRequest { requests, is_only_asked_for, judge } = check;
     let hosts = requests.iter().filter_map(|request| request.uri().authority());
     let endpoint = hosts.map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    Healthcheck::new(endpoint, async move {
+    let check = Healthcheck::new(endpoint, async move {
         let mut result = Ok(());
         for request in requests {
             result = match client.send(request.clone()).await {
@@ -398,5 +405,6 @@ fn healthcheck(client: SigningClient, check: HealthcheckRequest) -> Healthcheck 
             }
         }
         result
-    })
+    });
+    if is_only_asked_for { check.only_if_asked_for() } else { check }
 }

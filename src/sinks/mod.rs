@@ -15,7 +15,7 @@
 //!
 //! The destinations over HTTP: `appsignal`, `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `humio_logs`,
 //! `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`, `splunk_hec_logs`. By themselves: `blackhole`, `console`,
-//! `file`, `papertrail`.
+//! `file`, `nats`, `papertrail`.
 
 mod appsignal;
 mod auth;
@@ -36,6 +36,7 @@ pub(crate) mod http_sink;
 mod humio_logs;
 mod loki;
 mod mezmo;
+mod nats;
 mod new_relic;
 mod papertrail;
 mod request;
@@ -62,6 +63,7 @@ pub use http_sink::{
 pub use humio_logs::HumioLogs;
 pub use loki::Loki;
 pub use mezmo::Mezmo;
+pub use nats::NatsSinkConfig;
 pub use new_relic::NewRelic;
 pub use papertrail::PapertrailConfig;
 pub use sematext_logs::SematextLogs;
@@ -85,6 +87,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<HumioLogs>();
     registry.http_sink::<Loki>();
     registry.http_sink::<Mezmo>();
+    registry.sink::<NatsSinkConfig>(NatsSinkConfig::INFO);
     registry.http_sink::<NewRelic>();
     registry.sink::<PapertrailConfig>(PapertrailConfig::INFO);
     registry.http_sink::<SematextLogs>();

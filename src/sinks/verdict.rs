@@ -97,14 +97,14 @@ impl Verdict {
     }
 
     /// What a status means where the vendor says nothing else: 2xx is delivered; 408, 429 and 5xx are
-    /// tried again, as `Retry-After` says; 413 is too large; 401, 403, 404, 407 and redirects are
-    /// held; anything else is rejected, with the beginning of the answer as the reason.
+    /// tried again, as `Retry-After` says; 413 is too large; 401, 402 (somebody has to pay), 403, 404, 407 and
+    /// redirects are held; anything else is rejected, with the beginning of the answer as the reason.
     pub fn of_status(response: &Response<Bytes>) -> Verdict {
         match response.status().as_u16() {
             200..=299 => Verdict::Delivered,
             408 | 429 | 500 | 502..=599 => Verdict::Retry { after: retry_after(response, SystemTime::now()) },
             413 => Verdict::TooLarge,
-            300..=399 | 401 | 403 | 404 | 407 => Verdict::Unauthorized,
+            300..=399 | 401..=404 | 407 => Verdict::Unauthorized,
             _ => Verdict::Rejected { reason: describe(response) },
         }
     }

@@ -1,23 +1,26 @@
 //! `nats`: messages of NATS subjects, each one event.
 
 use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
+use crate::env::Env;
 use crate::event::{LogEvent, Path, Timestamp};
+use crate::healthcheck::Healthcheck;
 use crate::nats::{
-    Connection, ConnectionOptions, Message, NatsAuth, Payload, Servers, SubjectFilter, TlsMode, TlsOptions,
+    Confirmation, Connection, ConnectionOptions, Message, NatsAuth, Payload, Publisher, Servers,
+    SubjectFilter, TlsOptions,
 };
+use crate::secret::SensitiveString;
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
 use serde::Deserialize;
-use std::fmt;
 use std::time::Duration;
 
 /// The configuration of the `nats` source: Vector's options, and `subjects` and `exclude`.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NatsConfig {
     /// The servers, comma-separated: `nats://host:4222`, `tls://host:4222`. A user and password in a
     /// URL are used, if `auth` says nothing.
-    url: String,
+    url: SensitiveString,
     /// The name that the server sees.
     #[serde(alias = "name")]
     connection_name: String,
@@ -97,42 +100,22 @@ impl NatsConfig {
         "url = \"nats://localhost:4222\"\nconnection_name = \"log-shipper\"\nsubject = \"logs.>\"\ndecoding.codec = \"json\"",
     );
 
+    fn connection_options(&self, id: &str, env: &Env) -> Result<ConnectionOptions> {
+        Ok(ConnectionOptions {
+            id: id.to_owned(),
+            name: self.connection_name.clone(),
+            servers: Servers::parse(self.url.expose())?,
+            auth: self.auth.clone(),
+            tls: TlsOptions::new(self.tls.as_ref(), self.tls_first)?,
+            env: env.clone(),
+        })
+    }
+
     fn filters(&self, option: &str, subjects: &[&String]) -> Result<Vec<SubjectFilter>> {
         let parse = |subject: &&String| {
             SubjectFilter::parse(subject).map_err(|error| format!("{option}: {error}").into())
         };
         subjects.iter().map(parse).collect()
-    }
-
-    fn tls_options(&self) -> Result<Option<TlsOptions>> {
-        let tls = self.tls.clone().unwrap_or_default();
-        let mode = match (tls.enabled, self.tls_first) {
-            (Some(false), true) => {
-                return Err("tls_first: it needs TLS, but tls.enabled is false; take one of them out".into());
-            }
-            (Some(false), false) => return Ok(None),
-            (_, true) => TlsMode::First,
-            (Some(true), false) => TlsMode::Required,
-            (None, false) => TlsMode::IfAsked,
-        };
-        Ok(Some(TlsOptions { config: tls.client_config()?, mode, server_name: tls.server_name }))
-    }
-}
-
-/// Without the userinfo that a URL may hold.
-impl fmt::Debug for NatsConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let urls = Servers::parse(&self.url).map(|servers| servers.urls).unwrap_or_default();
-        f.debug_struct("NatsConfig")
-            .field("url", &urls)
-            .field("subject", &self.subject)
-            .field("subjects", &self.subjects)
-            .field("exclude", &self.exclude)
-            .field("queue", &self.queue)
-            .field("auth", &self.auth)
-            .field("tls", &self.tls)
-            .field("tls_first", &self.tls_first)
-            .finish_non_exhaustive()
     }
 }
 
@@ -151,14 +134,7 @@ impl SourceConfig for NatsConfig {
         if self.subscriber_capacity == 0 {
             return Err("subscriber_capacity: 0 would drop everything; expected at least 1".into());
         }
-        let options = ConnectionOptions {
-            id: cx.id.clone(),
-            name: self.connection_name.clone(),
-            servers: Servers::parse(&self.url)?,
-            auth: self.auth.clone(),
-            tls: self.tls_options()?,
-            env: cx.env.clone(),
-        };
+        let options = self.connection_options(&cx.id, &cx.env)?;
         let key = self.subject_key_field.trim();
         let subject_key = if key.is_empty() { None } else { Some(Path::parse(key)?) };
         let queue = Some(self.queue.clone()).filter(|queue| !queue.is_empty());
@@ -170,7 +146,18 @@ impl SourceConfig for NatsConfig {
         }
         Ok(Box::pin(run(cx, connection, decoder)))
     }
+
+    /// Connects and signs in, as a client of its own that subscribes to nothing.
+    fn healthcheck(&self, env: &Env) -> Result<Option<Healthcheck>> {
+        let options = self.connection_options("healthcheck", env)?;
+        let endpoint = options.servers.shown();
+        let client = Publisher::new(options, Confirmation::Server, CHECK_PATIENCE);
+        Ok(Some(Healthcheck::new(endpoint, async move { client.check(None).await })))
+    }
 }
+
+/// How long the server may take for an answer to a healthcheck.
+const CHECK_PATIENCE: Duration = Duration::from_secs(10);
 
 async fn run(cx: SourceContext, mut connection: Connection, decoder: Decoder) -> Result<()> {
     let counts = cx.output.counts();

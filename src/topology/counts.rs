@@ -289,6 +289,11 @@ impl Receipts {
         Receipts { counts: Arc::clone(&self.counts), owed: self.owed.split_off(at) }
     }
 
+    /// Takes over the events of these receipts, behind its own.
+    pub fn append(&mut self, mut other: Receipts) {
+        self.owed.append(&mut other.owed);
+    }
+
     /// Answers for each event that `judge` has an outcome for; the others stay, in order.
     pub fn settle_each(&mut self, judge: impl Fn(usize) -> Option<Outcome>) {
         let owed = std::mem::take(&mut self.owed);
@@ -331,8 +336,12 @@ mod tests {
         first.settle_each(|index| (index % 2 == 0).then_some(Outcome::Delivered));
         assert_eq!((first.len(), second.len()), (2, 4));
         assert_eq!(counts.snapshot().buffered, 6);
-        second.settle(Outcome::Delivered);
-        assert!(second.is_empty());
+        let mut both = Receipts::new(Arc::clone(&counts));
+        both.append(second.split_off(1));
+        both.append(second);
+        assert_eq!((both.len(), counts.snapshot().buffered), (4, 6));
+        both.settle(Outcome::Delivered);
+        assert!(both.is_empty());
         drop(first);
         let books = counts.snapshot();
         assert_eq!((books.received, books.delivered, books.rejected, books.buffered), (10, 6, 2, 0));

@@ -11,7 +11,8 @@ pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFul
 pub use counts::{DropReason, Outcome, Receipts, SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot};
 
 use crate::config::{
-    Config, Problem, Problems, SinkContext, Source, SourceContext, StreamSink, Transform, TransformContext,
+    Config, HealthcheckConfig, Problem, Problems, SinkContext, Source, SourceContext, StreamSink, Transform,
+    TransformContext,
 };
 use crate::env::Env;
 use crate::event::LogEvent;
@@ -75,13 +76,23 @@ struct BuiltSink {
     id: String,
     sink: Box<dyn StreamSink>,
     input: BufferReceiver,
-    healthcheck: Option<Check>,
+    check: Check,
 }
 
-type Check = (Healthcheck, Duration);
+/// What there is to ask of a component.
+#[derive(Debug)]
+pub struct Check {
+    /// Where it stands in the configuration: `sinks.loki`.
+    pub component: String,
+    /// What to ask; nothing if the component has nothing, or if its healthcheck is off.
+    pub healthcheck: Option<Healthcheck>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
 
 struct BuiltSource {
     id: String,
+    check: Check,
     source: Source,
 }
 
@@ -272,9 +283,10 @@ impl Topology {
             consumers.add(&entry.options.inputs, || Consumer::Sink(sender.clone()));
             let is_checked = config.global.healthchecks.enabled && cx.healthcheck.enabled;
             let healthcheck = healthcheck.filter(|_| is_checked);
-            let healthcheck = healthcheck.map(|check| (check, cx.healthcheck.timeout));
+            let component = format!("sinks.{}", entry.id);
+            let check = Check { component, healthcheck, timeout: cx.healthcheck.timeout };
             topology.books.sinks.push((entry.id.clone(), counts));
-            topology.sinks.push(BuiltSink { id: entry.id, sink, input, healthcheck });
+            topology.sinks.push(BuiltSink { id: entry.id, sink, input, check });
         }
 
         let mut transforms = Vec::new();
@@ -311,9 +323,15 @@ impl Topology {
                 shutdown: topology.shutdown.clone(),
                 env: options.env.clone(),
             };
-            match source.build(cx).await {
-                Ok(source) => topology.sources.push(BuiltSource { id, source }),
-                Err(error) => fail(format!("sources.{id}"), &error),
+            let component = format!("sources.{id}");
+            let built = source.build(cx).await;
+            match built.and_then(|built| Ok((built, source.healthcheck(&options.env)?))) {
+                Ok((source, healthcheck)) => {
+                    let check =
+                        Check { component, healthcheck, timeout: HealthcheckConfig::default().timeout };
+                    topology.sources.push(BuiltSource { id, check, source });
+                }
+                Err(error) => fail(component, &error),
             }
         }
         for id in consumers.0.keys() {
@@ -324,6 +342,12 @@ impl Topology {
         } else {
             Err(StartError::Build { problems: Problems(problems) })
         }
+    }
+
+    /// What there is to ask of the sources and the sinks, instead of starting them.
+    pub fn into_checks(self) -> Vec<Check> {
+        let sources = self.sources.into_iter().map(|source| source.check);
+        sources.chain(self.sinks.into_iter().map(|sink| sink.check)).collect()
     }
 
     /// Builds every component and starts them: sinks first, sources last. Waits for the network only
@@ -341,15 +365,17 @@ impl Topology {
             shutdown,
             books,
         };
-        let healthchecks =
-            sinks.iter_mut().filter_map(|sink| Some((sink.id.clone(), sink.healthcheck.take()?)));
+        let healthchecks = sinks.iter_mut().filter_map(|sink| {
+            let healthcheck = sink.check.healthcheck.take().filter(Healthcheck::is_for_start)?;
+            Some((sink.id.clone(), healthcheck, sink.check.timeout))
+        });
         running.check(healthchecks.collect(), require_healthy).await?;
         for BuiltSink { id, sink, input, .. } in sinks {
             running
                 .tasks
                 .spawn(async move { sink.run(input).await.err().map(|error| format!("sink {id}: {error}")) });
         }
-        for BuiltSource { id, source } in sources {
+        for BuiltSource { id, source, .. } in sources {
             running
                 .tasks
                 .spawn(async move { source.await.err().map(|error| format!("source {id}: {error}")) });
@@ -375,10 +401,14 @@ impl Consumers {
 }
 
 impl RunningTopology {
-    async fn check(&mut self, healthchecks: Vec<(String, Check)>, require: bool) -> Result<(), StartError> {
-        for (id, (check, timeout)) in healthchecks {
+    async fn check(
+        &mut self,
+        healthchecks: Vec<(String, Healthcheck, Duration)>,
+        require: bool,
+    ) -> Result<(), StartError> {
+        for (id, healthcheck, timeout) in healthchecks {
             self.healthchecks.spawn(async move {
-                let (result, _) = check.run(timeout).await;
+                let (result, _) = healthcheck.run(timeout).await;
                 match &result {
                     Ok(()) => tracing::info!(sink = id, "healthcheck passed"),
                     Err(error) => {

@@ -30,6 +30,8 @@ pub struct Options {
     /// next to `user_password`, so that a test can publish with the latter.
     pub nkey: Option<String>,
     pub tls: Option<TlsFiles>,
+    /// Whether it has JetStream; what that stores stays over restarts.
+    pub jetstream: bool,
     /// Lines added at the end of the configuration file.
     pub extra: String,
 }
@@ -182,7 +184,11 @@ impl NatsServer {
 
     fn write_config(&mut self, options: &Options) {
         self.handshake_first = options.tls.as_ref().is_some_and(|tls| tls.handshake_first.is_some());
-        let text = config(&self.name, self.port, self.monitor_port, options);
+        let mut text = config(&self.name, self.port, self.monitor_port, options);
+        if options.jetstream {
+            let store = quoted_path(&self.directory.path().join("jetstream"));
+            line(&mut text, &format!("jetstream {{ store_dir: {store} }}"));
+        }
         std::fs::write(self.config_path(), text).expect("a file in the temporary directory");
     }
 

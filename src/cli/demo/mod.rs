@@ -10,7 +10,7 @@ use super::{Failure, run};
 use crate::config::{Config, Registry, destinations, subscription};
 use crate::env::Env;
 use crate::event::Timestamp;
-use crate::nats::{Connection, ConnectionOptions, Servers};
+use crate::nats::{Answer, Confirmation, ConnectionOptions, Messages, Publisher, Servers};
 use crate::sources::demo_logs::FlyEvent;
 use crate::topology::{Topology, TopologyOptions, WhenFull};
 use broker::Broker;
@@ -110,7 +110,7 @@ async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option
         tls: None,
         env: Env::default(),
     };
-    let mut apps = Connection::new(options);
+    let mut apps = Publisher::new(options, Confirmation::Server, Duration::from_secs(10));
     broker.wait_for_subscriptions(subscriptions).await;
     // Above a thousand a second, several are published at each tick of the clock.
     let burst = (rate / 1000.0).ceil().max(1.0);
@@ -119,12 +119,15 @@ async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option
     let count = count.unwrap_or(u64::MAX);
     while number < count {
         ticks.tick().await;
+        let mut messages = Messages::default();
         for _ in 0..(burst as u64).min(count - number) {
             let FlyEvent { subject, json } = FlyEvent::make(number, Timestamp::now());
-            apps.publish(&subject, json.as_bytes()).await;
+            apps.add(&mut messages, &subject, None, json.as_bytes());
             number += 1;
         }
-        apps.send().await?;
+        if apps.publish(&messages).await.iter().any(|answer| *answer != Answer::Published) {
+            return Err("the demo's broker has not taken an event".to_owned());
+        }
     }
-    apps.flush().await
+    Ok(())
 }

@@ -1,0 +1,179 @@
+//! [`Answer`]: what became of a message that was published.
+
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The server, or the stream, has it.
+    Published,
+    /// The connection was lost first: it may have arrived, or not.
+    Lost,
+    /// Not now.
+    Retry {
+        /// Why.
+        reason: String,
+    },
+    /// The user may not publish to its subject. A person can mend that.
+    Forbidden,
+    /// Never.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Of a server's answer to a question, or of a stream's to a message.
+#[derive(Debug, Deserialize)]
+struct ApiError {
+    /// As HTTP has them.
+    code: u16,
+    #[serde(default)]
+    err_code: u32,
+    #[serde(default)]
+    description: String,
+}
+
+/// A stream's answer to a message: `{"stream": "S", "seq": 1}`, with `"duplicate": true` if it has one of
+/// this id already.
+#[derive(Debug, Deserialize)]
+struct PubAck<'a> {
+    #[serde(borrow, default)]
+    stream: Cow<'a, str>,
+    error: Option<ApiError>,
+}
+
+/// The answer to a question for the names of streams.
+#[derive(Debug, Deserialize)]
+struct StreamNames {
+    streams: Option<Vec<String>>,
+    error: Option<ApiError>,
+}
+
+impl ApiError {
+    /// 4xx is for good (a message larger than the stream takes, a stream that is sealed), but for the two
+    /// that say so. 5xx will pass: no leader, no room in the stream or on the disk.
+    fn into_answer(self) -> Answer {
+        let ApiError { code, err_code, description } = self;
+        let reason = format!("JetStream answers {code}, {err_code}: {description}");
+        match code {
+            408 | 429 => Answer::Retry { reason },
+            400..500 => Answer::Rejected { reason },
+            _ => Answer::Retry { reason },
+        }
+    }
+}
+
+/// What a message's answer says, unless it is no stream's: then that may still come.
+///
+/// Source: docs.nats.io, "JetStream wire API reference"; the codes are those of nats-server's
+/// `server/errors.json`.
+pub(super) fn pub_ack(payload: &[u8]) -> Option<Answer> {
+    // The answer of a server of which nobody wants the message has headers only (status 503).
+    if payload.is_empty() {
+        return Some(Answer::Retry { reason: "no stream takes its subject (no responders)".into() });
+    }
+    match serde_json::from_slice(payload).ok()? {
+        PubAck { error: Some(error), .. } => Some(error.into_answer()),
+        PubAck { stream, .. } => (!stream.is_empty()).then_some(Answer::Published),
+    }
+}
+
+/// Whether there is a stream, by the answer to a question for names.
+pub(super) fn stream_names(payload: &[u8]) -> Option<Answer> {
+    if payload.is_empty() {
+        return Some(Answer::Rejected { reason: "JetStream is not enabled on the server".into() });
+    }
+    match serde_json::from_slice(payload).ok()? {
+        StreamNames { error: Some(error), .. } => Some(error.into_answer()),
+        StreamNames { streams: Some(streams), .. } if !streams.is_empty() => Some(Answer::Published),
+        StreamNames { .. } => {
+            let reason = "no JetStream stream takes the subject; create one (nats stream add)".into();
+            Some(Answer::Rejected { reason })
+        }
+    }
+}
+
+/// The subject that the user may not publish to, if that is what the server's error says:
+/// `Permissions Violation for Publish to "subject"`.
+pub(super) fn forbidden_subject(error: &[u8]) -> Option<String> {
+    let error = std::str::from_utf8(error).ok()?;
+    let (_, quoted) = error.split_once("Permissions Violation for Publish to \"")?;
+    unquote(quoted.rsplit_once('"')?.0)
+}
+
+/// The text that Go's `%q` has written.
+fn unquote(quoted: &str) -> Option<String> {
+    let mut text = String::with_capacity(quoted.len());
+    let mut rest = quoted.chars();
+    while let Some(character) = rest.next() {
+        if character != '\\' {
+            text.push(character);
+            continue;
+        }
+        let digits = match rest.next()? {
+            'x' => 2,
+            'u' => 4,
+            'U' => 8,
+            other => {
+                text.push(other);
+                continue;
+            }
+        };
+        let digits: String = rest.by_ref().take(digits).collect();
+        text.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_streams_answer_says_what_became_of_a_message() {
+        let published = Some(Answer::Published);
+        assert_eq!(pub_ack(br#"{"stream":"S","seq":7}"#), published);
+        assert_eq!(pub_ack(br#"{"stream":"S","seq":7,"domain":"d","duplicate":true}"#), published);
+        for (code, is_final) in [(400, true), (404, true), (408, false), (429, false), (503, false)] {
+            let text = format!(
+                r#"{{"error":{{"code":{code},"err_code":10077,"description":"x"}},"stream":"S","seq":0}}"#
+            );
+            let answer = pub_ack(text.as_bytes()).unwrap();
+            let reason = format!("JetStream answers {code}, 10077: x");
+            let expected = if is_final { Answer::Rejected { reason } } else { Answer::Retry { reason } };
+            assert_eq!(answer, expected);
+        }
+        assert!(matches!(pub_ack(b""), Some(Answer::Retry { .. })));
+        for other in ["hello", "{}", "[]", r#"{"stream":"","seq":1}"#] {
+            assert_eq!(pub_ack(other.as_bytes()), None, "{other} is no stream's answer");
+        }
+    }
+
+    #[test]
+    fn the_names_of_streams_say_whether_there_is_one() {
+        let says = |text: &str| match stream_names(text.as_bytes()) {
+            Some(Answer::Rejected { reason }) => reason,
+            other => format!("{other:?}"),
+        };
+        assert_eq!(says(r#"{"total":1,"streams":["S"]}"#), "Some(Published)");
+        for text in [r#"{"total":0,"streams":[]}"#, r#"{"total":0,"streams":null}"#] {
+            assert!(says(text).contains("create one"), "{text}");
+        }
+        assert!(says("").contains("not enabled"));
+        assert!(says(r#"{"error":{"code":400,"description":"bad"}}"#).contains("bad"));
+    }
+
+    #[test]
+    fn a_forbidden_subject_is_read_as_go_quotes_it() {
+        let read = |error: &str| forbidden_subject(error.as_bytes());
+        assert_eq!(read(" 'Permissions Violation for Publish to \"a.b\"'").as_deref(), Some("a.b"));
+        assert_eq!(
+            read(r#"'Permissions Violation for Publish to "a\"b\\.é日\u200b\U000e0001"'"#).as_deref(),
+            Some("a\"b\\.é日\u{200b}\u{e0001}")
+        );
+        assert_eq!(read("'Permissions Violation for Subscription to \"a\"'"), None);
+        assert_eq!(read("'Permissions Violation for Publish to \"a\\"), None);
+    }
+}

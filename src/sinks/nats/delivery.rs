@@ -1,0 +1,258 @@
+//! The way of a batch: published, judged by its answers, and what of it is not taken yet once more.
+
+use super::NatsSinkConfig;
+use crate::config::{Result, StreamSink};
+use crate::event::LogEvent;
+use crate::log_limit::LogLimit;
+use crate::nats::{Answer, Messages, Publisher};
+use crate::sinks::request::Backoff;
+use crate::topology::{BufferReceiver, Outcome, Receipts, SinkCounts};
+use async_trait::async_trait;
+use futures::FutureExt;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How much is published in one go: what has come in during a round trip goes with the next.
+const MAX_BYTES: usize = 4 << 20;
+/// How many events may wait for a retry while others go on.
+const MAX_WAITING: usize = 1024;
+
+/// A running sink.
+pub(super) struct NatsSink {
+    id: String,
+    config: NatsSinkConfig,
+    publisher: Publisher,
+    backoff: Backoff,
+    /// When what waits is published again.
+    again: Instant,
+    /// Where an event is encoded; kept for its memory.
+    payload: Vec<u8>,
+    retry_log: LogLimit,
+    hold_log: LogLimit,
+    reject_log: LogLimit,
+}
+
+/// Events on their way.
+struct Batch {
+    messages: Messages,
+    receipts: Receipts,
+    /// How often each has been refused for now.
+    refusals: Vec<usize>,
+}
+
+impl Batch {
+    fn new(counts: &Arc<SinkCounts>) -> Batch {
+        Batch {
+            messages: Messages::default(),
+            receipts: Receipts::new(Arc::clone(counts)),
+            refusals: Vec::new(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.messages.len() < MAX_WAITING && self.messages.bytes().len() < MAX_BYTES
+    }
+
+    /// Answers for each event that has an outcome, and keeps the others.
+    fn settle(&mut self, outcomes: &[Option<Outcome>]) {
+        let mut index = 0;
+        self.refusals.retain(|_| {
+            index += 1;
+            outcomes[index - 1].is_none()
+        });
+        self.messages.retain(|index| outcomes[index].is_none());
+        self.receipts.settle_each(|index| outcomes[index]);
+    }
+
+    fn append(&mut self, other: Batch) {
+        self.messages.append(&other.messages);
+        self.receipts.append(other.receipts);
+        self.refusals.extend(other.refusals);
+    }
+}
+
+#[async_trait]
+impl StreamSink for NatsSink {
+    /// Publishes what comes in, one batch after the other. What is not taken for now waits, and others go on
+    /// while there is room for more to wait.
+    async fn run(mut self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
+        let counts = Arc::clone(input.counts());
+        let mut waiting = Batch::new(&counts);
+        let mut has_more = true;
+        while has_more || !waiting.is_empty() {
+            let batch = tokio::select! {
+                // In this order, so that what a lost connection has left unanswered goes first.
+                biased;
+                () = tokio::time::sleep_until(self.again), if !waiting.is_empty() => {
+                    std::mem::replace(&mut waiting, Batch::new(&counts))
+                }
+                events = input.recv(), if has_more && waiting.has_room() => match events {
+                    Some(events) => self.collect(events, &mut input),
+                    None => {
+                        has_more = false;
+                        continue;
+                    }
+                },
+                () = self.publisher.idle() => continue,
+            };
+            self.publish(batch, &mut waiting).await;
+        }
+        Ok(())
+    }
+}
+
+impl NatsSink {
+    pub(super) fn new(id: String, config: NatsSinkConfig, publisher: Publisher) -> NatsSink {
+        NatsSink {
+            id,
+            publisher,
+            backoff: config.request.backoff(),
+            config,
+            again: Instant::now(),
+            payload: Vec::new(),
+            retry_log: LogLimit::every_10_s(),
+            hold_log: LogLimit::every_10_s(),
+            reject_log: LogLimit::every_10_s(),
+        }
+    }
+
+    /// These events and what else is there already, encoded.
+    fn collect(&mut self, mut events: Vec<LogEvent>, input: &mut BufferReceiver) -> Batch {
+        let mut batch = Batch::new(input.counts());
+        loop {
+            events.into_iter().for_each(|event| self.take(event, &mut batch, input.counts()));
+            if batch.messages.bytes().len() >= MAX_BYTES {
+                return batch;
+            }
+            match input.recv().now_or_never().flatten() {
+                Some(more) => events = more,
+                None => return batch,
+            }
+        }
+    }
+
+    fn take(&mut self, mut event: LogEvent, batch: &mut Batch, counts: &SinkCounts) {
+        let parts =
+            self.config.subject(&event).and_then(|subject| Ok((subject, self.config.message_id(&event)?)));
+        match parts {
+            Ok((subject, id)) => {
+                self.payload.clear();
+                self.config.encoding.encode(&event, &mut self.payload);
+                self.publisher.add(&mut batch.messages, &subject, id.as_deref(), &self.payload);
+                batch.receipts.push(event.take_finalizers());
+                batch.refusals.push(0);
+            }
+            Err(reason) => {
+                counts.settle_events(vec![event], Outcome::Rejected);
+                self.log_rejected(1, &reason);
+            }
+        }
+    }
+
+    /// Publishes a batch; what of it is to be published again then waits.
+    async fn publish(&mut self, mut batch: Batch, waiting: &mut Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let answers = self.publisher.publish(&batch.messages).await;
+        let is_lost = answers.contains(&Answer::Lost);
+        let outcomes = self.judge(&answers, &mut batch);
+        batch.settle(&outcomes);
+        if batch.is_empty() {
+            if waiting.is_empty() {
+                self.backoff = self.config.request.backoff();
+            }
+            return;
+        }
+        // The connection has pauses of its own.
+        if is_lost {
+            self.again = Instant::now();
+        } else if waiting.is_empty() {
+            self.again = Instant::now() + self.backoff.pause();
+        }
+        waiting.append(batch);
+    }
+
+    /// What becomes of each event; of those without an outcome, another attempt.
+    fn judge(&self, answers: &[Answer], batch: &mut Batch) -> Vec<Option<Outcome>> {
+        let is_one_subject = self.config.subject.as_static().is_some();
+        let mut rejected = Said::default();
+        let mut held = Said::default();
+        let mut refused = Said::default();
+        let mut judge = |index: usize, answer: &Answer| match answer {
+            Answer::Published => Some(Outcome::Delivered),
+            Answer::Lost => None,
+            Answer::Retry { reason } => {
+                batch.refusals[index] += 1;
+                if self.config.request.retry_attempts.is_some_and(|most| batch.refusals[index] > most) {
+                    rejected.add(|| format!("request.retry_attempts is used up: {reason}"));
+                    return Some(Outcome::Rejected);
+                }
+                refused.add(|| reason.clone());
+                None
+            }
+            Answer::Forbidden => {
+                let reason = || format!("the user may not publish to {}", batch.messages.subject(index));
+                if is_one_subject {
+                    held.add(reason);
+                    return None;
+                }
+                rejected.add(reason);
+                Some(Outcome::Rejected)
+            }
+            Answer::Rejected { reason } => {
+                rejected.add(|| reason.clone());
+                Some(Outcome::Rejected)
+            }
+        };
+        let outcomes = answers.iter().enumerate().map(|(index, answer)| judge(index, answer)).collect();
+        if let Some(reason) = &rejected.reason {
+            self.log_rejected(rejected.events, reason);
+        }
+        if let Some(reason) = refused.reason
+            && let Some(unsaid) = self.retry_log.allow()
+        {
+            tracing::warn!(
+                sink = self.id,
+                events = refused.events,
+                unsaid,
+                "will be published again: {reason}"
+            );
+        }
+        if let Some(reason) = held.reason
+            && let Some(unsaid) = self.hold_log.allow()
+        {
+            tracing::error!(
+                sink = self.id,
+                events = held.events,
+                unsaid,
+                "held until NATS lets us publish: {reason}"
+            );
+        }
+        outcomes
+    }
+
+    fn log_rejected(&self, events: usize, reason: &str) {
+        if let Some(unsaid) = self.reject_log.allow() {
+            tracing::error!(sink = self.id, events, unsaid, "rejected: {reason}");
+        }
+    }
+}
+
+/// What is said of some events: the reason of the first.
+#[derive(Default)]
+struct Said {
+    events: usize,
+    reason: Option<String>,
+}
+
+impl Said {
+    fn add(&mut self, reason: impl FnOnce() -> String) {
+        self.events += 1;
+        self.reason.get_or_insert_with(reason);
+    }
+}
