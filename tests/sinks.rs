@@ -1318,12 +1318,20 @@ async fn partial_answers_resend_and_reject_what_they_name() {
     let hec = |code, number| format!(r#"{{"text":"x","code":{code},"invalid-event-number":{number}}}"#);
     let [bad_third, bad_first, bad_last, beyond, refused, busy] =
         [hec(6, 2), hec(13, 0), hec(12, 4), hec(15, 5), hec(7, 1), hec(9, 2)];
-    let rows: [(&str, u16, &str, &[u64], u64); 24] = [
+    let rows: [(&str, u16, &str, &[u64], u64); 26] = [
         ("honeycomb", 200, honeycomb, &[2, 4], 1),
         ("elasticsearch", 200, mixed, &[2, 4], 1),
         ("elasticsearch", 200, none, &[], 0),
         ("sematext_logs", 200, mixed, &[2, 4], 1),
         ("honeycomb", 200, r#"[{"status":202}]"#, &[], 0),
+        (
+            "http",
+            200,
+            r#"{"code":200,"status":[{"name":"s","successful":3,"failed":2,"error":"old"}]}"#,
+            &[],
+            2,
+        ),
+        ("http", 400, r#"{"message":"some are bad","invalid":[{}]}"#, &[], 1),
         ("axiom", 200, r#"{"ingested":3,"failed":2,"failures":[{"error":"x"}]}"#, &[], 2),
         ("axiom", 200, r#"{"ingested":0,"failed":99}"#, &[], 5),
         ("loki as JSON", 400, "2 errors like: entry too far behind", &[], 2),

@@ -125,7 +125,7 @@ fn markdown(providers: &[&Provider]) -> String {
                 Need::OneOf(_) => " or ",
                 _ => ", ",
             };
-            let separator = variables.clone().last().map_or("", separator);
+            let separator = variables.clone().next_back().map_or("", separator);
             let cells = variables.map(|variable| match (variable.or, variable.default()) {
                 (Some(or), _) => format!("`{}` (or `{or}`)", variable.name),
                 (None, Some(default)) => format!("`{}` (`{default}`)", variable.name),

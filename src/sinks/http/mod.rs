@@ -1,8 +1,12 @@
 //! `http`: any HTTP server that takes log events.
+//!
+//! - `answers`: vendors who say in the body what they have refused
+
+mod answers;
 
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing, FramingConfig};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
-use super::{Auth, Batch, Partition, judge_2xx};
+use super::{Auth, Batch, Partition, Verdict, judge_2xx};
 use crate::config::Result;
 use crate::event::LogEvent;
 use crate::healthcheck::Unhealthy;
@@ -197,6 +201,10 @@ impl HttpSink for Http {
     fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
         let uri = self.uri.as_static().or(batch.partition().first().map(String::as_str)).unwrap_or_default();
         self.head(uri)
+    }
+
+    fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
+        answers::verdict(response, batch.len())
     }
 
     /// As Vector with a URI of the user's. Without one, whoever asks for it sends a body with no events: an

@@ -1,0 +1,106 @@
+//! Answers of vendors who take JSON over plain HTTP, and say in the body what they have refused. They say how
+//! many events that were, and not which: as many count as rejected, and none is sent twice.
+
+use crate::sinks::verdict::{EntryVerdict, Verdict, shorten};
+use bytes::Bytes;
+use http::Response;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What the answer means for a batch of so many events.
+pub(super) fn verdict(response: &Response<Bytes>, events: usize) -> Verdict {
+    let refused = match response.status().as_u16() {
+        200..=299 => openobserve(response.body()),
+        400 => baselime(response.body()),
+        406 => logflare(response.body()),
+        _ => None,
+    };
+    match refused {
+        Some((count, reason)) if count > 0 => {
+            let reason = format!("{count} of {events} were refused: {}", shorten(&reason));
+            Verdict::Partial(vec![EntryVerdict::Rejected { reason }; count.min(events)])
+        }
+        Some(_) => Verdict::Delivered,
+        None => Verdict::of_status(response),
+    }
+}
+
+/// OpenObserve answers 200 whatever it stored: `{"code":200,"status":[{"failed":1,"error":"..."}]}`.
+/// Source: openobserve's handler of log ingestion.
+fn openobserve(body: &[u8]) -> Option<(usize, String)> {
+    #[derive(Deserialize)]
+    struct Answer {
+        status: Vec<Stream>,
+    }
+    #[derive(Deserialize)]
+    struct Stream {
+        failed: usize,
+        #[serde(default)]
+        error: Value,
+    }
+    // Most answers are others', and most of OpenObserve's say that nothing has failed.
+    memchr::memmem::find(body, b"\"failed\"")?;
+    let streams = serde_json::from_slice::<Answer>(body).ok()?.status;
+    let error = streams.iter().find(|stream| stream.failed > 0).map(|stream| text(&stream.error));
+    let failed = streams.iter().map(|stream| stream.failed).fold(0, usize::saturating_add);
+    Some((failed, error.unwrap_or_default()))
+}
+
+/// Baselime names the invalid events of a batch, and takes the others. Source: baselime's events API.
+fn baselime(body: &[u8]) -> Option<(usize, String)> {
+    #[derive(Deserialize)]
+    struct Answer {
+        invalid: Vec<Value>,
+    }
+    let invalid = serde_json::from_slice::<Answer>(body).ok()?.invalid;
+    let first = invalid.first()?;
+    Some((invalid.len(), text(first)))
+}
+
+/// Logflare lists the errors of events that do not fit their table, and takes the others. Source: logflare's log
+/// controller; that there is an error for each event is unverified.
+fn logflare(body: &[u8]) -> Option<(usize, String)> {
+    #[derive(Deserialize)]
+    struct Answer {
+        message: Vec<Value>,
+    }
+    let errors = serde_json::from_slice::<Answer>(body).ok()?.message;
+    let first = errors.first()?;
+    Some((errors.len(), text(first)))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::verdict::describe;
+
+    #[test]
+    fn reads_what_vendors_refuse() {
+        for (status, body, refused) in [
+            (200, r#"{"code":200,"status":[{"name":"a","successful":3,"failed":0}]}"#, 0),
+            (200, r#"{"code":200,"status":[{"failed":2,"error":"too old"},{"failed":1}]}"#, 3),
+            (200, r#"{"code":200,"status":[{"failed":9,"error":{"x":1}}]}"#, 5),
+            (200, r#"{"failed":"many"}"#, 0),
+            (202, "", 0),
+            (400, r#"{"message":"Invalid","invalid":[{"index":1},{"index":2}]}"#, 2),
+            (406, r#"{"message":["type of `a` is wrong"]}"#, 1),
+        ] {
+            let response =
+                Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap();
+            match verdict(&response, 5) {
+                Verdict::Delivered => assert_eq!(refused, 0, "{body}"),
+                Verdict::Partial(entries) => assert_eq!(entries.len(), refused, "{body}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+        for (status, body) in [(400, "no JSON"), (400, r#"{"invalid":[]}"#), (406, r#"{"message":"no"}"#)] {
+            let response =
+                Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap();
+            assert_eq!(verdict(&response, 5), Verdict::Rejected { reason: describe(&response) });
+        }
+    }
+}
