@@ -1568,6 +1568,25 @@ async fn an_event_that_is_too_large_is_cut_or_rejected() {
     }
 }
 
+/// Honeycomb takes an event of a megabyte, but no string of more than 64 KB in it.
+#[tokio::test]
+async fn a_message_that_is_too_long_is_cut_or_rejected() {
+    let lines = [
+        json!({"n": 0, "message": "\"".repeat(65_536)}).to_string(),
+        json!({"n": 1, "message": "é".repeat(40_000)}).to_string(),
+    ];
+    for (options, delivered, truncated) in [("", 2, 1), ("batch.when_event_too_large = 'reject'", 1, 0)] {
+        let server = HttpServer::start().await;
+        let row = HTTP_SINKS.iter().find(|row| row.name == "honeycomb").unwrap();
+        let report = ship(&row.toml(&server, options), &lines).await;
+        check_books(&report, delivered, 2 - delivered, options);
+        assert_eq!(books(&report, "out").truncated, truncated, "{options}");
+        let sent: Vec<_> = server.requests().iter().flat_map(events).collect();
+        let lengths: Vec<_> = sent.iter().map(|event| event["message"].as_str().unwrap().len()).collect();
+        assert!(lengths.iter().all(|length| (65_530..=65_536).contains(length)), "{lengths:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_is_sent_when_its_time_has_come_or_its_source_ends() {
     for (seconds, least) in [(0.3, Duration::from_millis(300)), (3600.0, Duration::ZERO)] {

@@ -25,6 +25,9 @@ pub struct BatchLimits {
     /// Bytes of one encoded event; of a larger one the message is cut, or it is rejected. Default: no limit,
     /// so that an event larger than a batch is sent alone.
     pub max_event_bytes: usize,
+    /// Bytes of an event's message itself, before it is encoded; of a longer one the rest is cut, or the event
+    /// is rejected. Default: no limit.
+    pub max_message_bytes: usize,
 }
 
 impl BatchLimits {
@@ -34,6 +37,7 @@ impl BatchLimits {
         max_events: usize::MAX,
         timeout: Duration::from_secs(1),
         max_event_bytes: usize::MAX,
+        max_message_bytes: usize::MAX,
     };
 }
 
@@ -78,6 +82,7 @@ impl BatchConfig {
                 default.max_event_bytes,
                 usize::MAX,
             )?,
+            max_message_bytes: default.max_message_bytes,
         })
     }
 }

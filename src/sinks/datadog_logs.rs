@@ -66,6 +66,7 @@ impl HttpSink for DatadogLogs {
             max_events: 1000,
             timeout: Duration::from_secs(5),
             max_event_bytes: 1_000_000,
+            ..BatchLimits::DEFAULT
         }
     }
 

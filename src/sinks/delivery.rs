@@ -6,7 +6,7 @@ use super::codec::EncodeError;
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HttpOptions, HttpSink, RetryStrategy, SendError, SigningClient};
 use super::request::{Backoff, Controller, RateLimit};
-use super::truncate::{Oversized, encode_within};
+use super::truncate::{Oversized, encode_within, with_shorter_message};
 use super::verdict::{
     EntryVerdict, SideRequest, Verdict, describe, hide_secrets, redact, retry_after, shorten,
 };
@@ -207,16 +207,19 @@ impl<S: HttpSink> Shared<S> {
         }
         let partition = self.partition(&event);
         let partition_error = partition.as_ref().err().map(|error| error.reason.clone());
-        let limit = match self.options.batch.when_event_too_large {
-            Oversized::Truncate => self.limits.max_event_bytes,
-            Oversized::Reject => usize::MAX,
-        };
-        let mut is_cut = false;
-        let encode = |event: &LogEvent, out: &mut Vec<u8>| match &partition_error {
-            Some(reason) => Err(reason.clone()),
-            None => {
+        let cuts = self.options.batch.when_event_too_large == Oversized::Truncate;
+        let limit = if cuts { self.limits.max_event_bytes } else { usize::MAX };
+        let shorter = with_shorter_message(&event, self.limits.max_message_bytes);
+        let mut is_cut = shorter.is_some();
+        let encode = |event: &LogEvent, out: &mut Vec<u8>| match (&partition_error, &shorter) {
+            (Some(reason), _) => Err(reason.clone()),
+            (None, Some(_)) if !cuts => {
+                Err(format!("its message has more than {} bytes", self.limits.max_message_bytes))
+            }
+            (None, shorter) => {
                 let encode = |event: &LogEvent, out: &mut Vec<u8>| self.sink.encode(event, out);
-                is_cut = encode_within(event, limit, out, encode).map_err(|error| error.reason)?;
+                let event = shorter.as_ref().unwrap_or(event);
+                is_cut |= encode_within(event, limit, out, encode).map_err(|error| error.reason)?;
                 Ok(())
             }
         };
@@ -227,7 +230,7 @@ impl<S: HttpSink> Shared<S> {
                     tracing::warn!(
                         sink = self.id,
                         unsaid,
-                        "an event is larger than {limit} bytes: its message has been cut"
+                        "an event is larger than the destination takes: its message has been cut"
                     );
                 }
                 return;

@@ -57,9 +57,14 @@ impl HttpSink for Honeycomb {
         check_endpoint("endpoint", &self.endpoint)
     }
 
-    /// Vector's 100 KB for a batch.
+    /// Vector's 100 KB for a batch; Honeycomb's 1 MB for an event and 64 KB for a string.
     fn limits(&self) -> BatchLimits {
-        BatchLimits { max_bytes: 100_000, max_event_bytes: 1_000_000, ..BatchLimits::DEFAULT }
+        BatchLimits {
+            max_bytes: 100_000,
+            max_event_bytes: 1_000_000,
+            max_message_bytes: 64 << 10,
+            ..BatchLimits::DEFAULT
+        }
     }
 
     fn vendor_limits(&self) -> (usize, usize) {

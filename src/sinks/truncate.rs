@@ -30,6 +30,14 @@ pub fn truncate(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{}", &text[..kept], marker(text.len() - kept)))
 }
 
+/// The event with a message of so many bytes, if its own is longer.
+pub(super) fn with_shorter_message(event: &LogEvent, most: usize) -> Option<LogEvent> {
+    // Most events are as a whole no longer than that, and need not be looked into.
+    let message = if event.body_size() > most { event.message() } else { None };
+    let message = message.filter(|message| message.len() > most)?;
+    Some(event.with_message(&truncate(&message, most)))
+}
+
 /// Encodes an event into at most `limit` bytes, with a shorter message where that is needed and helps;
 /// says whether the message was cut. What is still too large afterwards is for others to refuse.
 pub(super) fn encode_within<E>(

@@ -24,6 +24,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+/// Loki's `max_line_size` by default. Here labels and escapes count too.
+const MAX_LINE: usize = 256 << 10;
+
 /// Delivers events to Loki.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,7 +153,12 @@ impl HttpSink for Loki {
 
     /// As Vector.
     fn limits(&self) -> BatchLimits {
-        BatchLimits { max_bytes: 1_000_000, max_events: 100_000, ..BatchLimits::DEFAULT }
+        BatchLimits {
+            max_bytes: 1_000_000,
+            max_events: 100_000,
+            max_event_bytes: MAX_LINE,
+            ..BatchLimits::DEFAULT
+        }
     }
 
     fn compression(&self) -> Compression {

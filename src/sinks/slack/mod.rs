@@ -58,7 +58,8 @@ impl HttpSink for Slack {
 
     /// What matches within a second becomes one message.
     fn limits(&self) -> BatchLimits {
-        BatchLimits { max_events: 1_000, timeout: Duration::from_secs(1), ..BatchLimits::DEFAULT }
+        let timeout = Duration::from_secs(1);
+        BatchLimits { max_events: 1_000, timeout, max_message_bytes: MAX_TEXT, ..BatchLimits::DEFAULT }
     }
 
     fn wants(&self, event: &LogEvent) -> bool {
