@@ -13,13 +13,16 @@ pub enum Sink {
     LokiGzip,
     DatadogGzip,
     HoneycombGzip,
+    Elasticsearch,
 }
 
 impl Sink {
     /// How an event's number stands in what the destination gets.
     pub fn key(self) -> &'static [u8] {
         match self {
-            Sink::Http | Sink::HttpGzip | Sink::DatadogGzip | Sink::HoneycombGzip => IN_JSON,
+            Sink::Http | Sink::HttpGzip | Sink::DatadogGzip | Sink::HoneycombGzip | Sink::Elasticsearch => {
+                IN_JSON
+            }
             // Its lines are events as text.
             Sink::LokiGzip => IN_ESCAPED_JSON,
         }
@@ -39,6 +42,9 @@ impl Sink {
             Sink::DatadogGzip => {
                 format!("type = \"datadog_logs\"\nendpoint = \"{url}\"\ndefault_api_key = \"bench\"\n")
             }
+            Sink::Elasticsearch => {
+                format!("type = \"elasticsearch\"\nendpoints = [\"{url}\"]\nbulk.index = \"logs\"\n")
+            }
             Sink::HoneycombGzip => format!(
                 "type = \"honeycomb\"\nendpoint = \"{url}\"\napi_key = \"bench\"\ndataset = \"bench\"\n"
             ),
@@ -47,7 +53,7 @@ impl Sink {
 
     fn compression(self) -> &'static str {
         match self {
-            Sink::Http => "none",
+            Sink::Http | Sink::Elasticsearch => "none",
             Sink::HttpGzip | Sink::LokiGzip | Sink::DatadogGzip | Sink::HoneycombGzip => "gzip",
         }
     }
@@ -129,6 +135,13 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the `loki` sink with six labels",
         sinks: &[Sink::LokiGzip],
         targets: one(2.5),
+        ..USUAL
+    },
+    Scenario {
+        name: "elasticsearch",
+        about: "the `elasticsearch` sink, bulk, uncompressed",
+        sinks: &[Sink::Elasticsearch],
+        targets: one(1.5),
         ..USUAL
     },
     Scenario {

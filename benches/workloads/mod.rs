@@ -7,7 +7,8 @@ use log_shipper::nats::{SubjectFilter, protocol};
 use log_shipper::sinks::codec::Framing;
 use log_shipper::sinks::compression::{Algorithm, Compression};
 use log_shipper::sinks::{
-    Axiom, BatchLimits, Batcher, DatadogLogs, Honeycomb, Http, HttpOptions, HttpSink, Loki, Partition,
+    AppSignal, Axiom, BatchLimits, Batcher, DatadogLogs, Elasticsearch, Honeycomb, Http, HttpOptions,
+    HttpSink, HumioLogs, Loki, Mezmo, NewRelic, Partition, SematextLogs, Slack,
 };
 use log_shipper::template::Template;
 use log_shipper::topology::SinkCounts;
@@ -85,10 +86,21 @@ pub fn workloads() -> Vec<Workload> {
         on_each("render_template", &events, move |event| {
             black_box(template.render(event).expect("every field"));
         }),
+        encode::<AppSignal>("encode_appsignal", "push_api_key = \"k\"", &events),
         encode::<Axiom>("encode_axiom", "dataset = \"d\"\ntoken = \"t\"", &events),
         encode::<DatadogLogs>("encode_datadog_logs", "default_api_key = \"k\"", &events),
+        encode::<Elasticsearch>(
+            "encode_elasticsearch",
+            "endpoints = \"http://localhost\"\nbulk.index = \"logs\"",
+            &events,
+        ),
         encode::<Honeycomb>("encode_honeycomb", "api_key = \"k\"\ndataset = \"d\"", &events),
         encode::<Http>("encode_http", "uri = \"http://localhost\"\nencoding.codec = \"json\"", &events),
+        encode::<HumioLogs>(
+            "encode_humio_logs",
+            "token = \"t\"\nencoding.codec = \"json\"\nhost_key = \"fly.app.instance\"",
+            &events,
+        ),
         encode::<Loki>(
             "encode_loki",
             &format!(
@@ -97,6 +109,16 @@ pub fn workloads() -> Vec<Workload> {
             ),
             &events,
         ),
+        encode::<Mezmo>("encode_mezmo", "api_key = \"k\"\nhostname = \"{{ fly.app.instance }}\"", &events),
+        encode::<NewRelic>("encode_new_relic", "license_key = \"k\"", &events),
+        encode::<SematextLogs>("encode_sematext_logs", "token = \"t\"", &events),
+        on_each("slack_wants", &events, {
+            let slack = "webhook_url = \"http://localhost\"\nkeywords = \"SIGTERM, /re(boot|start)/\"";
+            let slack: Slack = toml::from_str(slack).expect("the sink's options");
+            move |event| {
+                black_box(slack.wants(event));
+            }
+        }),
         batch(&events),
         compress("gzip", gzip(None), &body),
         compress("gzip_6", gzip(Some(6)), &body),
