@@ -70,7 +70,7 @@ pub use sematext_logs::SematextLogs;
 pub use slack::Slack;
 pub use splunk_hec_logs::SplunkHecLogs;
 pub use truncate::Oversized;
-pub use verdict::{EntryVerdict, SideRequest, Verdict, describe};
+pub use verdict::{EntryVerdict, SideRequest, Verdict, describe, shorten};
 
 use crate::config::{ComponentInfo, Registry};
 
