@@ -2,16 +2,28 @@
 
 mod support;
 
+use async_trait::async_trait;
+use base64::Engine;
 use bytes::Bytes;
-use http::{Request, Response};
-use log_shipper::aws::{AwsAuth, AwsSigner};
+use http::{Method, Request, Response};
+use log_shipper::aws::{AwsAuth, AwsError, AwsSigner};
+use log_shipper::config::{ComponentInfo, Config, Registry, Source, SourceConfig, SourceContext};
 use log_shipper::env::Env;
+use log_shipper::event::LogEvent;
 use log_shipper::http::{HttpClient, ProxyConfig};
 use log_shipper::sinks::Signer;
 use log_shipper::tls::TlsConfig;
+use log_shipper::topology::{Report, RunningTopology, Topology, TopologyOptions};
+use md5::{Digest, Md5};
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
+use std::io::Read;
 use std::time::Duration;
-use support::http_server::{HttpServer, Reply};
+use support::http_server::{self, HttpServer, Reply};
 use support::moto::{Key, Moto, REGION};
+use support::nats_server::NatsServer;
+use support::publisher::{Publisher, fly_event};
 use support::sigv4;
 
 /// No test takes longer than this; a machine under load still passes.
@@ -84,6 +96,11 @@ async fn signatures_are_right_by_an_independent_computation() {
             assert_eq!(request.header("x-amz-security-token").is_some(), !token.is_empty());
             assert!(request.header("authorization").unwrap().contains("/eu-west-1/s3/aws4_request"));
         }
+        // The sums of a large body are computed elsewhere.
+        send(&signer, Request::put(server.url("/large")).body(vec![7; 1 << 20].into()).unwrap()).await;
+        let large = server.requests().pop().unwrap();
+        assert_eq!(large.header("content-md5"), Some("JMi0Lp9NU+9YmH5Gm6qtSQ=="));
+        sigv4::check(&large, "s/e+c=");
     }
 }
 
@@ -106,7 +123,7 @@ async fn aws_s_own_library_computes_the_same_signatures() {
         let wrong = signer(&keys(&Key { secret: "wrong".into(), ..user.clone() }), &[]).unwrap();
         let answer = send(&wrong, request("PUT", &format!("{url}/bucket/x"), "text")).await;
         assert_eq!(answer.status(), 403);
-        assert_eq!(log_shipper::aws::AwsError::of(&answer).code, "SignatureDoesNotMatch");
+        assert_eq!(AwsError::of(&answer).code, "SignatureDoesNotMatch");
 
         // The token service checks the signature too, and the role's own has a token in it.
         let options = format!("{}\nassume_role = '{role}'\nexternal_id = 'ext/1'", keys(&user));
@@ -338,4 +355,490 @@ fn regions_and_endpoints_come_from_the_options_first() {
         let error = endpoint(option, region, variables).unwrap_err();
         assert!(error.contains(words), "{error}");
     }
+}
+
+// === feeding sinks ===
+
+const INPUT: &str = include_str!("golden/input.jsonl");
+
+/// A source of these events, chunk by chunk. It then stays until it is told to stop.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Scripted {
+    chunks: Vec<Vec<String>>,
+}
+
+#[async_trait]
+impl SourceConfig for Scripted {
+    async fn build(&self, cx: SourceContext) -> log_shipper::config::Result<Source> {
+        let Scripted { chunks } = self.clone();
+        Ok(Box::pin(async move {
+            for chunk in chunks {
+                let events = chunk.into_iter().map(|line| LogEvent::from_json(line.into()).unwrap());
+                cx.output.send(events.collect()).await;
+            }
+            cx.shutdown.cancelled().await;
+            Ok(())
+        }))
+    }
+}
+
+/// The configuration of one sink, `out`, which takes its events from `in`.
+fn load(kind: &str, options: &str) -> Result<Config, String> {
+    let mut registry = Registry::builtin();
+    registry.source::<Scripted>(ComponentInfo { name: "scripted", summary: "For tests.", example: "" });
+    let text = format!(
+        "healthchecks.enabled = false\n[sources.in]\ntype = 'scripted'\n[sinks.out]\ninputs = ['in']\ntype = '{kind}'\n\
+         request.retry_initial_backoff_secs = 0.01\n{options}"
+    );
+    Config::from_toml(&text, "test.toml", &registry, &Env::default()).map_err(|error| error.to_string())
+}
+
+async fn start(mut config: Config, chunks: Vec<Vec<String>>, variables: &[Variable<'_>]) -> RunningTopology {
+    config.sources = vec![("in".to_owned(), Box::new(Scripted { chunks }))];
+    let env = Env::from_pairs(variables.iter().copied());
+    let options = TopologyOptions { env, ..TopologyOptions::default() };
+    Topology::start(config, &options).await.expect("a start")
+}
+
+/// Ships the events, until the sink has answered for all of them.
+async fn ship(kind: &str, options: &str, lines: &[String], variables: &[Variable<'_>]) -> Report {
+    let config = load(kind, options).unwrap_or_else(|error| panic!("{error}\n{options}"));
+    start(config, vec![lines.to_vec()], variables).await.stop(Duration::from_secs(60)).await
+}
+
+#[track_caller]
+fn check_books(report: &Report, delivered: u64, rejected: u64, context: &str) {
+    let books = report.sinks[0].1;
+    assert_eq!((books.delivered, books.rejected), (delivered, rejected), "{context}: {report}");
+    assert_eq!((books.received, books.buffered), (delivered + rejected, 0), "{context}: {report}");
+}
+
+fn input() -> Vec<String> {
+    INPUT.lines().map(str::to_owned).collect()
+}
+
+fn gunzip(body: &[u8]) -> String {
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(body).read_to_string(&mut text).expect("gzip");
+    text
+}
+
+// === S3 ===
+
+const SECRET: &str = "s3cr3t/+=";
+const KEYS: &str = "{access_key_id = 'AKIAX', secret_access_key = 's3cr3t/+='}";
+
+/// The options of a sink for S3 with this endpoint.
+fn s3(endpoint: &str, more: &str) -> String {
+    let mut options =
+        format!("bucket = 'bucket'\nregion = 'auto'\nendpoint = '{endpoint}'\nauth = {KEYS}\n{more}");
+    for (option, default) in [
+        ("key_prefix = ", "'{{ fly.app.name }}/%F/'"),
+        ("encoding.codec = ", "'json'"),
+        ("framing.method = ", "'newline_delimited'"),
+    ] {
+        if !more.contains(option) {
+            options.push_str(&format!("\n{option}{default}"));
+        }
+    }
+    options
+}
+
+/// The requests of a sink for S3 that stores these events.
+async fn s3_requests(more: &str, lines: &[String]) -> Vec<http_server::Request> {
+    let server = HttpServer::start().await;
+    let report = ship("aws_s3", &s3(&server.url(""), more), lines, &[]).await;
+    check_books(&report, lines.len() as u64, 0, more);
+    let requests = server.requests();
+    for request in &requests {
+        sigv4::check(request, SECRET);
+    }
+    requests
+}
+
+/// Whether the text is `<prefix><uuid><suffix>`.
+fn is_with_uuid(text: &str, prefix: &str, suffix: &str) -> bool {
+    let uuid = text.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix)).unwrap_or_default();
+    let form: Vec<_> = uuid.split('-').map(str::len).collect();
+    let is_random = uuid.as_bytes().get(14) == Some(&b'4') && b"89ab".contains(&uuid.as_bytes()[19]);
+    form == [8, 4, 4, 4, 12] && is_random && uuid.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+/// As Vector's, but for the day and the time in the key, which are the events' own and not those of sending,
+/// the `Content-Type`, which says what is inside, the storage class, which is the bucket's, and the one
+/// checksum, beside which Vector has a CRC32.
+#[tokio::test]
+async fn golden_aws_s3() {
+    let mut requests = s3_requests("", &input()).await;
+    requests.sort_by_key(|request| request.path_and_query.clone());
+    let lines = input();
+    let salad = vec![lines[1].clone()];
+    let sandwich = [&lines[..1], &lines[2..]].concat();
+    for (request, (app, lines)) in requests.iter().zip([("salad-api", salad), ("sandwich", sandwich)]) {
+        assert_eq!(request.method, Method::PUT);
+        let prefix = format!("/bucket/{app}/2026-11-22/1795323600-");
+        assert!(is_with_uuid(&request.path_and_query, &prefix, ".log.gz"), "{}", request.path_and_query);
+        assert_eq!(gunzip(&request.raw_body), lines.join("\n") + "\n");
+        let mut names: Vec<_> = request.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        let expected = "accept authorization content-encoding content-length content-md5 content-type host user-agent x-amz-content-sha256 x-amz-date";
+        assert_eq!(names.join(" "), expected);
+        assert_eq!(request.header("content-encoding"), Some("gzip"));
+        assert_eq!(request.header("content-type"), Some("application/x-ndjson"));
+        let sum = base64::engine::general_purpose::STANDARD.encode(Md5::digest(&request.raw_body));
+        assert_eq!(request.header("content-md5"), Some(sum.as_str()));
+        assert_eq!(request.header("content-length"), Some(request.raw_body.len().to_string().as_str()));
+    }
+    assert_eq!(requests.len(), 2);
+}
+
+#[tokio::test]
+async fn an_object_has_what_the_options_say() {
+    let lines: Vec<_> = input().into_iter().take(1).collect();
+    let message = "Jun 17 04:09:45 combo su(pam_unix)[29190]: session closed for user news\n";
+    let line = format!("{}\n", lines[0]);
+    let array = format!("[{}]", lines[0]);
+    // The options, the end of the key, the Content-Type and -Encoding, and the body.
+    let rows = [
+        ("", ".log.gz", "application/x-ndjson", Some("gzip"), line.as_str()),
+        ("compression = 'none'", ".log", "application/x-ndjson", None, &line),
+        ("compression = 'zstd'", ".log.zst", "application/x-ndjson", Some("zstd"), &line),
+        ("compression = 'zlib'", ".log.zz", "application/x-ndjson", Some("deflate"), &line),
+        ("compression = 'snappy'", ".log.snappy", "application/x-ndjson", Some("snappy"), &line),
+        ("encoding.codec = 'text'", ".log.gz", "text/plain", Some("gzip"), message),
+        ("filename_extension = 'json'", ".json", "application/x-ndjson", Some("gzip"), &line),
+        ("filename_extension = ''", "", "application/x-ndjson", Some("gzip"), &line),
+        ("content_type = 'text/x-log'", ".log.gz", "text/x-log", Some("gzip"), &line),
+        (
+            "framing.method = 'character_delimited'\nframing.character_delimited.delimiter = ','",
+            ".log.gz",
+            "application/json",
+            Some("gzip"),
+            &array,
+        ),
+        ("framing.method = 'bytes'", ".log.gz", "text/plain", Some("gzip"), &lines[0]),
+    ];
+    for (options, end, content_type, encoding, body) in rows {
+        let requests = s3_requests(options, &lines).await;
+        assert_eq!(requests.len(), 1, "{options}");
+        let path = &requests[0].path_and_query;
+        assert!(is_with_uuid(path, "/bucket/sandwich/2026-11-22/1795323600-", end), "{options}: {path}");
+        assert_eq!(requests[0].header("content-type"), Some(content_type), "{options}");
+        assert_eq!(requests[0].header("content-encoding"), encoding, "{options}");
+        assert_eq!(requests[0].text(), body, "{options}");
+    }
+    let all = "acl = 'bucket-owner-full-control'\ngrant_full_control = 'id=\"1\"'\ngrant_read = 'a'\ngrant_read_acp = 'b'\ngrant_write_acp = 'c'\nserver_side_encryption = 'aws:kms'\nssekms_key_id = 'key-{{ fly.region }}'\nstorage_class = 'STANDARD_IA'\ntags = {'a b' = 'c&d', e = 'f'}\ncontent_encoding = 'x'\nrequest.headers.X-Own = '1'\nfilename_time_format = '%H%M%S'\nfilename_append_uuid = false\nkey_prefix = 'p/'";
+    let requests = s3_requests(all, &lines).await;
+    assert_eq!(requests[0].path_and_query, "/bucket/p/050000.log.gz");
+    for (name, value) in [
+        ("x-amz-acl", "bucket-owner-full-control"),
+        ("x-amz-grant-full-control", "id=\"1\""),
+        ("x-amz-grant-read", "a"),
+        ("x-amz-grant-read-acp", "b"),
+        ("x-amz-grant-write-acp", "c"),
+        ("x-amz-server-side-encryption", "aws:kms"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "key-syd"),
+        ("x-amz-storage-class", "STANDARD_IA"),
+        ("x-amz-tagging", "a%20b=c%26d&e=f"),
+        ("content-encoding", "x"),
+        ("x-own", "1"),
+    ] {
+        assert_eq!(requests[0].header(name), Some(value), "{name}");
+    }
+}
+
+/// An error of S3's.
+fn s3_error(status: u16, code: &str) -> Reply {
+    let body = format!(
+        "<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>words for people</Message></Error>"
+    );
+    Reply::status(status).header("content-type", "application/xml").body(body)
+}
+
+#[tokio::test]
+async fn what_s3_answers_decides_and_a_retry_keeps_the_key() {
+    // The answer, how many requests there are when it comes once, and whether the events are delivered.
+    let rows = [
+        (Reply::status(200), 1, true),
+        (s3_error(403, "AccessDenied"), 2, true),
+        (s3_error(403, "SignatureDoesNotMatch"), 2, true),
+        (s3_error(403, "RequestTimeTooSkewed"), 2, true),
+        (s3_error(404, "NoSuchBucket"), 2, true),
+        (s3_error(503, "SlowDown"), 2, true),
+        (s3_error(500, "InternalError"), 2, true),
+        (s3_error(400, "RequestTimeTooSkewed"), 2, true),
+        (s3_error(400, "ExpiredToken"), 2, true),
+        (s3_error(400, "RequestTimeout"), 2, true),
+        (s3_error(400, "RequestExpired"), 2, true),
+        (s3_error(400, "AuthorizationHeaderMalformed"), 2, true),
+        (s3_error(400, "KMS.DisabledException"), 2, true),
+        (s3_error(409, "OperationAborted"), 2, true),
+        (s3_error(307, "TemporaryRedirect").header("location", "http://127.0.0.1:1/"), 2, true),
+        (s3_error(400, "InvalidArgument"), 1, false),
+        (s3_error(400, "KeyTooLongError"), 1, false),
+        (Reply::status(400), 1, false),
+        (Reply::Reset, 2, true),
+    ];
+    for (reply, count, is_delivered) in rows {
+        let server = HttpServer::start().await;
+        server.push(reply.clone());
+        let lines = &input()[..1];
+        let report = ship("aws_s3", &s3(&server.url(""), ""), lines, &[]).await;
+        check_books(&report, u64::from(is_delivered), u64::from(!is_delivered), &format!("{reply:?}"));
+        let requests = server.requests();
+        assert_eq!(requests.len(), count, "{reply:?}");
+        for request in &requests {
+            sigv4::check(request, SECRET);
+            assert_eq!(request.path_and_query, requests[0].path_and_query, "{reply:?}");
+            assert_eq!(request.raw_body, requests[0].raw_body, "{reply:?}");
+        }
+    }
+}
+
+/// A token service that is down, or that knows us only later, holds the events, and loses none.
+#[tokio::test]
+async fn events_wait_for_credentials() {
+    let (server, sts) = (HttpServer::start().await, HttpServer::start().await);
+    for reply in [Reply::status(500), Reply::Reset, s3_error(403, "AccessDenied")] {
+        sts.push(reply);
+    }
+    let keys = format!(
+        "<AccessKeyId>ASIAIOSFODNN7EXAMPLE</AccessKeyId><SecretAccessKey>{SECRET}</SecretAccessKey>\
+         <SessionToken>T</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>"
+    );
+    sts.default_reply(Reply::status(200).body(format!(
+        "<AssumeRoleResponse><AssumeRoleResult><Credentials>{keys}</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+    )));
+    let role = "auth.assume_role = 'arn:aws:iam::123456789012:role/logs'\nauth.session_name = 'tests'";
+    let options = s3(&server.url(""), "").replace(&format!("auth = {KEYS}"), role);
+    let sts_url = sts.url("");
+    let variables = [
+        ("AWS_ENDPOINT_URL_STS", sts_url.as_str()),
+        ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "own"),
+    ];
+    check_books(&ship("aws_s3", &options, &input(), &variables).await, 5, 0, "late keys");
+    let asked = sts.requests();
+    assert!(asked.len() >= 4 && sts.queued() == 0, "{}", asked.len());
+    for request in &asked {
+        sigv4::check(request, "own");
+        assert!(request.path_and_query.contains("RoleSessionName=tests"), "{}", request.path_and_query);
+    }
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in &requests {
+        sigv4::check(request, SECRET);
+        assert_eq!(request.header("x-amz-security-token"), Some("T"));
+    }
+}
+
+/// The bucket stands in the host or in the path, by the endpoint.
+#[tokio::test]
+async fn a_bucket_is_found_in_the_host_or_in_the_path() {
+    let proxy = HttpServer::start().await;
+    // The endpoint, more options, the Host, and how the path begins.
+    let rows = [
+        ("http://s3.eu-west-1.amazonaws.com", "", "bucket.s3.eu-west-1.amazonaws.com", "/p/"),
+        ("http://t3.storage.dev", "", "bucket.t3.storage.dev", "/p/"),
+        ("http://fly.storage.tigris.dev", "", "bucket.fly.storage.tigris.dev", "/p/"),
+        ("http://bucket.fly.storage.tigris.dev", "", "bucket.fly.storage.tigris.dev", "/p/"),
+        ("http://bucket.objects.example:9000", "", "bucket.objects.example:9000", "/p/"),
+        ("http://bucket.objects.example", "force_path_style = true", "bucket.objects.example", "/bucket/p/"),
+        ("http://a.r2.cloudflarestorage.com", "", "a.r2.cloudflarestorage.com", "/bucket/p/"),
+        ("http://s3.wasabisys.com", "force_path_style = false", "bucket.s3.wasabisys.com", "/p/"),
+        ("http://t3.storage.dev", "force_path_style = true", "t3.storage.dev", "/bucket/p/"),
+        ("http://minio.example/base/", "", "minio.example", "/base/bucket/p/"),
+        ("http://notamazonaws.com", "", "notamazonaws.com", "/bucket/p/"),
+    ];
+    for (endpoint, more, host, path) in rows {
+        let before = proxy.requests().len();
+        let options = s3(endpoint, &format!("proxy.http = '{}'\nkey_prefix = 'p/'\n{more}", proxy.url("")));
+        check_books(&ship("aws_s3", &options, &input(), &[]).await, 5, 0, endpoint);
+        let requests = proxy.requests();
+        assert_eq!(requests.len(), before + 1);
+        let request = requests.last().unwrap();
+        assert_eq!(request.header("host"), Some(host), "{endpoint} {more}");
+        assert!(request.path_and_query.starts_with(path), "{endpoint} {more}: {}", request.path_and_query);
+        sigv4::check(request, SECRET);
+    }
+    // A name with a dot in it has no certificate as a part of a host.
+    let options = s3(
+        "http://s3.eu-west-1.amazonaws.com",
+        &format!("proxy.http = '{}'\nkey_prefix = 'p/'", proxy.url("")),
+    );
+    let options = options.replace("bucket = 'bucket'", "bucket = 'my.bucket'");
+    check_books(&ship("aws_s3", &options, &input(), &[]).await, 5, 0, "a dot");
+    let request = proxy.requests().pop().unwrap();
+    assert!(request.path_and_query.starts_with("/my.bucket/p/"), "{}", request.path_and_query);
+}
+
+#[tokio::test]
+async fn the_region_and_the_endpoint_may_come_from_the_environment() {
+    let server = HttpServer::start().await;
+    let url = server.url("");
+    let variables = [
+        ("AWS_REGION", "eu-north-1"),
+        ("AWS_ENDPOINT_URL_S3", url.as_str()),
+        ("AWS_ACCESS_KEY_ID", "AKIAENV"),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+    ];
+    let options = "bucket = 'bucket'\nencoding.codec = 'text'";
+    check_books(&ship("aws_s3", options, &input(), &variables).await, 5, 0, "environment");
+    let request = server.requests().pop().unwrap();
+    sigv4::check(&request, SECRET);
+    let authorization = request.header("authorization").unwrap();
+    assert!(
+        authorization.contains("AKIAENV/") && authorization.contains("/eu-north-1/s3/"),
+        "{authorization}"
+    );
+    // Vector's default of the prefix, which is no folder.
+    assert!(is_with_uuid(&request.path_and_query, "/bucket/date%3D2026-11-221795323600-", ".log.gz"));
+
+    let config = load("aws_s3", options).unwrap();
+    let error = Topology::start(config, &TopologyOptions::default()).await.unwrap_err().to_string();
+    assert!(error.contains("region: missing"), "{error}");
+}
+
+#[test]
+fn options_of_s3_that_cannot_work_are_refused() {
+    for (options, words) in [
+        ("bucket = 'a b c'", "bucket: `a b c`"),
+        ("bucket = 'arn:aws:s3:x'", "its alias"),
+        ("endpoint = 'minio:9000'", "endpoint: not a URL"),
+        ("endpoint = 'http://127.0.0.1:9000'\nforce_path_style = false", "force_path_style: "),
+        ("key_prefix = 'a/../b'", "key_prefix: the key"),
+        ("key_prefix = '%Q'", "begins no date"),
+        ("filename_time_format = '{{ n }}'", "put that into key_prefix"),
+        ("acl = 'everybody'", "acl: `everybody` is unknown; expected one of private, "),
+        ("storage_class = 'GLASS'", "storage_class: `GLASS`"),
+        ("server_side_encryption = 'rot13'", "AES256, aws:kms"),
+        ("ssekms_key_id = 'x'", "set server_side_encryption"),
+        ("grant_read = \"a\\nb\"", "grant_read: it has a character"),
+        ("auth.access_key_id = 'x'", "set both or none"),
+        ("auth.imds.tries = 3", "unknown field `tries`"),
+        ("tags = {a='',b='',c='',d='',e='',f='',g='',h='',i='',j='',k=''}", "more than the ten"),
+    ] {
+        let bucket = if options.starts_with("bucket") { "" } else { "bucket = 'bucket'\n" };
+        let error = load("aws_s3", &format!("encoding.codec = 'json'\n{bucket}{options}")).unwrap_err();
+        assert!(error.contains(words), "{options}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_any_characters_arrive_as_they_are() {
+    let apps = ["a b+c=d", "é日🚀", "a/b//c", "%2F&?#;:@$,'()*!", "~._-", "x\\y"];
+    let line =
+        |app: &&str| json!({"fly": {"app": {"name": app}}, "timestamp": "2026-11-22T05:00:00Z"}).to_string();
+    let lines: Vec<_> = apps.iter().map(line).collect();
+    let bad: Vec<_> = ["a/../b", "..", "a/./b"].iter().map(line).collect();
+    let moto = Moto::start().await;
+    moto.create_bucket("bucket").await;
+    let user = moto.create_user("shipper").await;
+    moto.require_signatures().await;
+    let options = s3(&moto.url(), "region = 'eu-west-1'").replace("region = 'auto'\n", "");
+    let options = options.replace("AKIAX", &user.id).replace(SECRET, &user.secret);
+    check_books(&ship("aws_s3", &options, &[lines, bad].concat(), &[]).await, 6, 3, "odd keys");
+    moto.require_nothing().await;
+    let mut found = BTreeSet::new();
+    for key in moto.keys("bucket").await {
+        let app = key.split_once("/2026-11-22/").expect(&key).0;
+        found.insert(app.to_owned());
+    }
+    assert_eq!(found, apps.iter().map(|app| (*app).to_owned()).collect());
+}
+
+/// Hundreds of prefixes that fill slowly: what is open stays below a bound long before a batch is full or
+/// its time has come, and what is open at the end is stored too.
+#[tokio::test]
+async fn five_hundred_open_prefixes_stay_in_bounded_memory_and_are_stored_at_the_end() {
+    const PREFIXES: usize = 500;
+    const ROUNDS: usize = 15;
+    let server = HttpServer::start().await;
+    let message = "x".repeat(8000);
+    let line = |n: usize| {
+        let (app, time) = (n % PREFIXES, format!("2026-11-22T05:00:{:02}Z", n % 60));
+        json!({"n": n, "fly": {"app": {"name": format!("app-{app}")}}, "message": message, "timestamp": time})
+            .to_string()
+    };
+    let lines: Vec<_> = (0..PREFIXES * ROUNDS).map(line).collect();
+    let total: usize = lines.iter().map(|line| line.len() + 1).sum();
+    let chunks = lines.chunks(100).map(<[String]>::to_vec).collect();
+    let config = load("aws_s3", &s3(&server.url(""), "compression = 'none'")).unwrap();
+    let mut running = start(config, chunks, &[]).await;
+    // The bound, and one more batch that may be on its way to be closed.
+    const MOST_OPEN: usize = 33 << 20;
+    assert!(total > MOST_OPEN + (16 << 20), "{total}");
+    let size = |requests: &[http_server::Request]| {
+        requests.iter().map(|request| request.raw_body.len()).sum::<usize>()
+    };
+    server.wait_until(|requests| total - size(requests) <= MOST_OPEN).await;
+    check_books(&running.stop(Duration::from_secs(60)).await, (PREFIXES * ROUNDS) as u64, 0, "prefixes");
+
+    let requests = server.requests();
+    assert_eq!(size(&requests), total);
+    // The largest are closed first, so that objects stay large.
+    assert!((PREFIXES..4 * PREFIXES).contains(&requests.len()), "{} objects", requests.len());
+    let mut seen = vec![false; PREFIXES * ROUNDS];
+    for request in &requests {
+        for event in request.json_lines() {
+            let n = usize::try_from(event["n"].as_u64().unwrap()).unwrap();
+            assert!(!std::mem::replace(&mut seen[n], true), "{n} twice");
+            let prefix = format!("/bucket/app-{}/2026-11-22/", n % PREFIXES);
+            assert!(request.path_and_query.starts_with(&prefix), "{n} in {}", request.path_and_query);
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_events_are_in_s3_each_once_and_byte_for_byte() {
+    in_time(async {
+        let moto = Moto::start().await;
+        moto.create_bucket("bucket").await;
+        let published: Vec<_> = (0..EVENTS).map(fly_event).collect();
+        let options = s3(&moto.url(), "batch = {max_bytes = 500_000, timeout_secs = 0.5}");
+        ship_from_nats("aws_s3", &options, &published).await;
+
+        let mut left: HashMap<_, _> =
+            published.iter().map(|(subject, event)| (event.as_str(), subject)).collect();
+        let keys = moto.keys("bucket").await;
+        assert!(keys.len() > 20, "{keys:?}");
+        for key in keys {
+            let object = moto.object("bucket", &key).await;
+            for line in gunzip(object.body()).lines() {
+                let subject =
+                    left.remove(line).unwrap_or_else(|| panic!("twice, or never published: {line}"));
+                let app = subject.split('.').nth(1).unwrap();
+                assert!(key.starts_with(&format!("{app}/2026-11-22/")), "{key}: {line}");
+            }
+        }
+        assert_eq!(left.len(), 0, "lost");
+    })
+    .await;
+}
+
+const EVENTS: u64 = 100_000;
+
+/// Publishes the events (subject and text) to a broker, from where a sink ships them.
+async fn ship_from_nats(kind: &str, options: &str, events: &[(String, String)]) {
+    let nats = NatsServer::start().await;
+    let text = format!(
+        "healthchecks.enabled = false\n[sources.nats]\ntype = 'nats'\nurl = '{}'\nconnection_name = 'test'\n\
+         subject = 'logs.>'\ndecoding.codec = 'json'\nsubject_key_field = ''\n\
+         [sinks.out]\ntype = '{kind}'\ninputs = ['nats']\n{options}",
+        nats.url()
+    );
+    let config = Config::from_toml(&text, "test.toml", &Registry::builtin(), &Env::default()).unwrap();
+    let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+    nats.wait_for_subscription("logs.>").await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    for (subject, event) in events {
+        publisher.publish(subject, event).await;
+    }
+    publisher.flush().await;
+    while running.report().sinks[0].1.delivered < events.len() as u64 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    check_books(&running.stop(Duration::from_secs(60)).await, events.len() as u64, 0, kind);
 }

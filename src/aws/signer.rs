@@ -47,15 +47,35 @@ impl Signer for AwsSigner {
     /// services other than S3 want a path without characters that have to be.
     async fn sign(&self, request: Request<Bytes>) -> Result<Request<Bytes>> {
         let (mut parts, body) = request.into_parts();
-        parts.headers.insert(CONTENT_SHA256, HeaderValue::try_from(hex_sha256(&body))?);
-        if self.content_md5 {
-            let sum = base64::engine::general_purpose::STANDARD.encode(Md5::digest(&body));
-            parts.headers.insert(CONTENT_MD5, HeaderValue::try_from(sum)?);
+        let sums = Sums { of: body.clone(), with_md5: self.content_md5 };
+        let (sha256, md5) = match body.len() {
+            0..LARGE_BODY => sums.compute(),
+            _ => tokio::task::spawn_blocking(move || sums.compute()).await?,
+        };
+        parts.headers.insert(CONTENT_SHA256, HeaderValue::try_from(sha256)?);
+        if let Some(md5) = md5 {
+            parts.headers.insert(CONTENT_MD5, HeaderValue::try_from(md5)?);
         }
         self.signer.sign(&mut parts, None).await.map_err(|error| describe(&error))?;
         // It is signed; the client writes it itself, from the URI.
         parts.headers.remove(HOST);
         Ok(Request::from_parts(parts, body))
+    }
+}
+
+/// Bytes of a body that are worth a thread for its sums: events come in meanwhile.
+const LARGE_BODY: usize = 64 << 10;
+
+/// The sums of a body, as its headers have them.
+struct Sums {
+    of: Bytes,
+    with_md5: bool,
+}
+
+impl Sums {
+    fn compute(self) -> (String, Option<String>) {
+        let md5 = || base64::engine::general_purpose::STANDARD.encode(Md5::digest(&self.of));
+        (hex_sha256(&self.of), self.with_md5.then(md5))
     }
 }
 

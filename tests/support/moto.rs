@@ -141,7 +141,8 @@ impl Moto {
     pub async fn object(&self, bucket: &str, key: &str) -> Response<Bytes> {
         let key = percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC);
         let url = format!("{}/{bucket}/{key}", self.url());
-        let response = self.send(Request::get(url).body(Bytes::new()).expect("a request")).await;
+        let request = Request::get(url).header("authorization", authorization("s3")).body(Bytes::new());
+        let response = self.send(request.expect("a request")).await;
         assert!(response.status().is_success(), "{key}: {response:?}");
         response
     }
@@ -224,7 +225,17 @@ impl Moto {
 
     /// From now on, a request must have a right signature, of a key that there is.
     pub async fn require_signatures(&self) {
-        let request = Request::post(format!("{}/moto-api/reset-auth", self.url())).body("0".into());
+        self.check_after("0").await;
+    }
+
+    /// From now on, everybody may do everything again.
+    pub async fn require_nothing(&self) {
+        self.check_after("inf").await;
+    }
+
+    /// So many requests are not checked.
+    async fn check_after(&self, requests: &'static str) {
+        let request = Request::post(format!("{}/moto-api/reset-auth", self.url())).body(requests.into());
         self.expect(self.send(request.expect("a request")).await);
     }
 }
