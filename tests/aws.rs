@@ -9,14 +9,14 @@ use http::{Method, Request, Response};
 use log_shipper::aws::{AwsAuth, AwsError, AwsSigner};
 use log_shipper::config::{ComponentInfo, Config, Registry, Source, SourceConfig, SourceContext};
 use log_shipper::env::Env;
-use log_shipper::event::LogEvent;
+use log_shipper::event::{LogEvent, Timestamp};
 use log_shipper::http::{HttpClient, ProxyConfig};
 use log_shipper::sinks::Signer;
 use log_shipper::tls::TlsConfig;
 use log_shipper::topology::{Report, RunningTopology, Topology, TopologyOptions};
 use md5::{Digest, Md5};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::time::Duration;
@@ -841,4 +841,396 @@ async fn ship_from_nats(kind: &str, options: &str, events: &[(String, String)]) 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     check_books(&running.stop(Duration::from_secs(60)).await, events.len() as u64, 0, kind);
+}
+
+// === CloudWatch Logs ===
+
+/// The options of a sink for CloudWatch with this endpoint.
+fn cloudwatch(endpoint: &str, more: &str) -> String {
+    let mut options = format!("region = '{REGION}'\nauth = {KEYS}\n{more}");
+    let endpoint = format!("'{endpoint}'");
+    for (option, default) in [
+        ("endpoint = ", endpoint.as_str()),
+        ("group_name = ", "'fly'"),
+        ("stream_name = ", "'{{ fly.app.name }}/{{ host }}'"),
+        ("encoding.codec = ", "'json'"),
+    ] {
+        if !more.contains(option) {
+            options.push_str(&format!("\n{option}{default}"));
+        }
+    }
+    options
+}
+
+/// What is called, and with which arguments.
+fn calls(server: &HttpServer) -> Vec<(String, Value)> {
+    let call = |request: &http_server::Request| {
+        sigv4::check(request, SECRET);
+        assert_eq!((&request.method, request.path_and_query.as_str()), (&Method::POST, "/"));
+        assert_eq!(request.header("content-type"), Some("application/x-amz-json-1.1"));
+        assert_eq!(request.header("content-encoding"), None);
+        assert!(request.header("authorization").unwrap().contains("/eu-west-1/logs/aws4_request"));
+        let target = request.header("x-amz-target").unwrap();
+        (target.strip_prefix("Logs_20140328.").expect(target).to_owned(), request.json())
+    };
+    server.requests().iter().map(call).collect()
+}
+
+/// An error of CloudWatch's.
+fn logs_error(status: u16, code: &str, message: &str) -> Reply {
+    Reply::status(status).body(json!({"__type": code, "message": message}).to_string())
+}
+
+fn no_group() -> Reply {
+    logs_error(400, "ResourceNotFoundException", "The specified log group does not exist.")
+}
+
+fn no_stream() -> Reply {
+    logs_error(400, "ResourceNotFoundException", "The specified log stream does not exist.")
+}
+
+/// As Vector's, but for the time, which is the event's own and not that of sending, and that nothing is
+/// asked before.
+#[tokio::test]
+async fn golden_aws_cloudwatch_logs() {
+    let server = HttpServer::start().await;
+    let options = cloudwatch(&server.url(""), "stream_name = '{{ fly.app.name }}'");
+    check_books(&ship("aws_cloudwatch_logs", &options, &input(), &[]).await, 5, 0, "golden");
+    let mut calls = calls(&server);
+    calls.sort_by_key(|(_, arguments)| arguments["logStreamName"].to_string());
+    let lines = input();
+    let entry = |(index, millis): &(usize, u64)| json!({"timestamp": millis, "message": lines[*index]});
+    let start = 1_795_323_600_000;
+    let sandwich = [(0, start), (2, start), (3, start + 999), (4, start + 1000)];
+    let expected =
+        [("salad-api", vec![(1, start)]), ("sandwich", sandwich.to_vec())].map(|(stream, events)| {
+            let events: Vec<_> = events.iter().map(entry).collect();
+            (
+                "PutLogEvents".to_owned(),
+                json!({"logGroupName": "fly", "logStreamName": stream, "logEvents": events}),
+            )
+        });
+    assert_eq!(calls, expected);
+}
+
+fn timed(n: u64, time: &str) -> String {
+    json!({"n": n, "fly": {"app": {"name": "web"}}, "host": "h", "message": format!("m{n}"), "timestamp": time})
+        .to_string()
+}
+
+/// The numbers of the events of each call.
+fn sent(calls: &[(String, Value)]) -> Vec<Vec<u64>> {
+    let number = |event: &Value| {
+        let event: Value = serde_json::from_str(event["message"].as_str().unwrap()).unwrap();
+        event["n"].as_u64().unwrap()
+    };
+    calls.iter().map(|(_, call)| call["logEvents"].as_array().unwrap().iter().map(number).collect()).collect()
+}
+
+#[tokio::test]
+async fn a_request_is_in_order_and_within_a_day() {
+    let server = HttpServer::start().await;
+    let lines = [
+        timed(0, "2026-11-22T23:59:59.999Z"),
+        timed(1, "2026-11-22T05:00:00.001Z"),
+        timed(2, "2026-11-23T00:00:00Z"),
+        timed(3, "2026-11-22T05:00:00Z"),
+        timed(4, "2026-11-22T05:00:00.001Z"),
+        timed(5, "2026-11-22T00:00:00Z"),
+        timed(6, "1969-12-31T23:59:59Z"),
+    ];
+    let report = ship("aws_cloudwatch_logs", &cloudwatch(&server.url(""), ""), &lines, &[]).await;
+    check_books(&report, 6, 1, "before the epoch");
+    let mut sent = sent(&calls(&server));
+    sent.sort();
+    assert_eq!(sent, [vec![2], vec![5, 3, 1, 4, 0]]);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_made_when_the_answer_says_so() {
+    let exists =
+        || logs_error(400, "ResourceAlreadyExistsException", "The specified log group already exists");
+    let aborted =
+        || logs_error(400, "OperationAbortedException", "Multiple requests to update the same resource");
+    let throttled = || logs_error(400, "ThrottlingException", "Rate exceeded");
+    let denied =
+        || logs_error(400, "AccessDeniedException", "not authorized to perform: logs:CreateLogGroup");
+    let limit = || logs_error(400, "LimitExceededException", "Resource limit exceeded.");
+    let ok = || Reply::status(200);
+    let retention = "retention = {enabled = true, days = 30}\nkms_key = 'arn:key'\ntags = {team = 'ops'}";
+    // The options, the answers, and the calls by their first letters: Put, Group, Retention, Stream.
+    let rows = [
+        ("", vec![no_group(), ok(), ok()], "PGSP"),
+        ("", vec![no_group(), exists(), exists()], "PGSP"),
+        (retention, vec![no_group(), ok(), ok(), ok()], "PGRSP"),
+        ("", vec![no_stream(), ok()], "PSP"),
+        (retention, vec![no_stream(), ok()], "PSP"),
+        // What is not made now is made when the batch has come again.
+        ("", vec![no_group(), aborted(), no_group(), ok(), ok()], "PGPGSP"),
+        ("", vec![no_stream(), throttled(), no_stream(), ok()], "PSPSP"),
+        ("", vec![no_group(), denied(), no_group(), limit(), no_group(), ok(), ok()], "PGPGPGSP"),
+        ("", vec![no_group(), ok(), Reply::status(503), no_stream(), ok()], "PGSPSP"),
+        // Until somebody else has made it, the events wait.
+        ("create_missing_group = false", vec![no_group(), no_group(), no_stream(), ok()], "PPPSP"),
+        ("create_missing_stream = false", vec![no_group(), ok(), no_stream(), no_stream()], "PGPPP"),
+        ("create_missing_group = false\ncreate_missing_stream = false", vec![no_group(), no_stream()], "PPP"),
+    ];
+    for (more, answers, expected) in rows {
+        let server = HttpServer::start().await;
+        answers.into_iter().for_each(|answer| server.push(answer));
+        let options = cloudwatch(&server.url(""), more);
+        let report = ship("aws_cloudwatch_logs", &options, &[timed(1, "2026-11-22T05:00:00Z")], &[]).await;
+        check_books(&report, 1, 0, expected);
+        let calls = calls(&server);
+        let letter = |(operation, _): &(String, Value)| match operation.as_str() {
+            "PutLogEvents" => 'P',
+            "PutRetentionPolicy" => 'R',
+            "CreateLogGroup" => 'G',
+            "CreateLogStream" => 'S',
+            other => panic!("{other}"),
+        };
+        assert_eq!(calls.iter().map(letter).collect::<String>(), expected, "{more}");
+        for (operation, arguments) in &calls {
+            let expected = match (operation.as_str(), more == retention) {
+                ("CreateLogGroup", false) => json!({"logGroupName": "fly"}),
+                ("CreateLogGroup", true) => {
+                    json!({"logGroupName": "fly", "kmsKeyId": "arn:key", "tags": {"team": "ops"}})
+                }
+                ("PutRetentionPolicy", _) => json!({"logGroupName": "fly", "retentionInDays": 30}),
+                ("CreateLogStream", _) => json!({"logGroupName": "fly", "logStreamName": "web/h"}),
+                _ => continue,
+            };
+            assert_eq!(*arguments, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cloudwatch_answers_decides() {
+    // The answer, how many calls there are when it comes once, and whether the event is delivered.
+    let rows = [
+        (logs_error(400, "ThrottlingException", "Rate exceeded"), 2, true),
+        (logs_error(500, "ServiceUnavailableException", ""), 2, true),
+        (logs_error(503, "ServiceUnavailableException", ""), 2, true),
+        (
+            logs_error(
+                400,
+                "com.amazonaws.logs#UnrecognizedClientException",
+                "The security token is invalid",
+            ),
+            2,
+            true,
+        ),
+        (logs_error(400, "AccessDeniedException", ""), 2, true),
+        (logs_error(400, "ExpiredTokenException", ""), 2, true),
+        (logs_error(400, "InvalidSignatureException", "Signature expired"), 2, true),
+        (logs_error(403, "Other", ""), 2, true),
+        (logs_error(400, "InvalidParameterException", "no"), 1, false),
+        (Reply::status(400), 1, false),
+        (Reply::Reset, 2, true),
+    ];
+    for (reply, count, is_delivered) in rows {
+        let server = HttpServer::start().await;
+        server.push(reply.clone());
+        let options = cloudwatch(&server.url(""), "");
+        let report = ship("aws_cloudwatch_logs", &options, &[timed(1, "2026-11-22T05:00:00Z")], &[]).await;
+        check_books(&report, u64::from(is_delivered), u64::from(!is_delivered), &format!("{reply:?}"));
+        assert_eq!(calls(&server).len(), count, "{reply:?}");
+    }
+}
+
+/// The indexes count in the order of the request, which is not that in which the events came.
+#[tokio::test]
+async fn events_that_are_refused_by_themselves_are_counted() {
+    let minutes = [4, 2, 0, 3, 1];
+    let lines = minutes.map(|n| timed(n, &format!("2026-11-22T05:0{n}:00Z")));
+    for (info, delivered) in [
+        (json!({}), 5),
+        (json!({"tooOldLogEventEndIndex": 2}), 3),
+        (json!({"expiredLogEventEndIndex": 1}), 4),
+        (json!({"tooNewLogEventStartIndex": 4}), 4),
+        (
+            json!({"tooOldLogEventEndIndex": 1, "expiredLogEventEndIndex": 2, "tooNewLogEventStartIndex": 3}),
+            1,
+        ),
+        (json!({"tooOldLogEventEndIndex": 5}), 0),
+        (json!({"tooNewLogEventStartIndex": 0}), 0),
+    ] {
+        let server = HttpServer::start().await;
+        server.push(
+            Reply::status(200)
+                .body(json!({"nextSequenceToken": "1", "rejectedLogEventsInfo": info}).to_string()),
+        );
+        let report = ship("aws_cloudwatch_logs", &cloudwatch(&server.url(""), ""), &lines, &[]).await;
+        check_books(&report, delivered, 5 - delivered, &info.to_string());
+        assert_eq!(sent(&calls(&server)), [[0, 1, 2, 3, 4]], "none is sent twice");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_within_the_limits_of_the_api() {
+    let line = |n: u64, text: &str| {
+        json!({"n": n, "message": text, "timestamp": "2026-11-22T05:00:00Z"}).to_string()
+    };
+    let many: Vec<_> = (0..10_001).map(|n| line(n, "m")).collect();
+    let large: Vec<_> = (0..40).map(|n| line(n, &"é\"\n".repeat(20_000))).collect();
+    let too_large = vec![line(0, "small"), line(1, &"x".repeat(2_000_000)), line(2, &"\"".repeat(700_000))];
+    for (lines, least) in [(many, 2), (large, 5), (too_large, 3)] {
+        let server = HttpServer::start().await;
+        let options = cloudwatch(&server.url(""), "stream_name = 's'");
+        let report = ship("aws_cloudwatch_logs", &options, &lines, &[]).await;
+        check_books(&report, lines.len() as u64, 0, "limits");
+        let calls = calls(&server);
+        assert!((least..3 * least).contains(&calls.len()), "{} calls", calls.len());
+        for (_, call) in &calls {
+            let events = call["logEvents"].as_array().unwrap();
+            let size: usize = events.iter().map(|event| event["message"].as_str().unwrap().len() + 26).sum();
+            assert!(events.len() <= 10_000 && size <= 1_048_576, "{} events, {size} bytes", events.len());
+        }
+        let numbers: BTreeSet<_> = sent(&calls).into_iter().flatten().collect();
+        assert_eq!(numbers, (0..lines.len() as u64).collect());
+    }
+}
+
+/// The API needs no order among requests, so that a slow one holds no other up.
+#[tokio::test]
+async fn several_requests_for_one_stream_are_under_way_at_once() {
+    let server = HttpServer::start().await;
+    server.push(Reply::Never);
+    let options = cloudwatch(&server.url(""), "batch.max_events = 1\nrequest.concurrency = 3");
+    let lines: Vec<_> = (0..5).map(|n| timed(n, "2026-11-22T05:00:00Z")).collect();
+    let mut running = start(load("aws_cloudwatch_logs", &options).unwrap(), vec![lines], &[]).await;
+    server.wait_for(5).await;
+    let books = running.stop(Duration::from_millis(100)).await.sinks[0].1;
+    assert_eq!((books.received, books.delivered), (5, 4));
+}
+
+#[tokio::test]
+async fn names_and_messages_have_nothing_in_them_that_the_api_refuses() {
+    let server = HttpServer::start().await;
+    let options = cloudwatch(
+        &server.url(""),
+        "group_name = '/fly/{{ app }}'\nstream_name = '{{ host }}'\nencoding.codec = 'text'",
+    );
+    let line = |app: &str, host: &str, message: &str| {
+        json!({"app": app, "host": host, "message": message, "timestamp": "2026-11-22T05:00:00Z"}).to_string()
+    };
+    let lines = [
+        line("a b:é#", "fdaa::3*", "message"),
+        line("x", &"h".repeat(600), "\u{1}\"\\\n"),
+        line("x", "", "no name"),
+        line("x", "h", ""),
+        json!({"app": "x", "message": "no host"}).to_string(),
+    ];
+    check_books(&ship("aws_cloudwatch_logs", &options, &lines, &[]).await, 2, 3, "names");
+    let mut calls: Vec<_> = calls(&server).into_iter().map(|(_, call)| call).collect();
+    calls.sort_by_key(|call| call["logGroupName"].to_string());
+    assert_eq!(
+        (&calls[0]["logGroupName"], &calls[0]["logStreamName"]),
+        (&json!("/fly/a_b__#"), &json!("fdaa__3_"))
+    );
+    assert_eq!(calls[1]["logStreamName"].as_str().unwrap().len(), 512);
+    assert_eq!(calls[1]["logEvents"][0]["message"], "\u{1}\"\\\n");
+}
+
+#[tokio::test]
+async fn a_healthcheck_looks_for_the_right_group() {
+    let groups = |names: &[&str]| {
+        let groups: Vec<_> = names.iter().map(|name| json!({"logGroupName": name})).collect();
+        Reply::status(200).body(json!({"logGroups": groups}).to_string())
+    };
+    let no_creation = "create_missing_group = false";
+    let dynamic = "create_missing_group = false\ngroup_name = '{{ fly.app.name }}'";
+    let asks_for_it = json!({"logGroupNamePrefix": "fly"});
+    let asks_for_any = json!({"limit": 1});
+    for (more, answer, asked, problem) in [
+        ("", groups(&[]), &asks_for_any, None),
+        (no_creation, groups(&["fly", "fly-other"]), &asks_for_it, None),
+        (no_creation, groups(&["fly-other"]), &asks_for_it, Some("there is no log group `fly`")),
+        (no_creation, groups(&[]), &asks_for_it, Some("create_missing_group is false")),
+        (dynamic, groups(&[]), &asks_for_any, None),
+        (
+            "",
+            logs_error(400, "UnrecognizedClientException", "bad"),
+            &asks_for_any,
+            Some("does not accept our credentials: UnrecognizedClientException: bad"),
+        ),
+        (
+            "",
+            logs_error(400, "ThrottlingException", "Rate exceeded"),
+            &asks_for_any,
+            Some("ThrottlingException"),
+        ),
+        ("", Reply::status(502), &asks_for_any, Some("502")),
+    ] {
+        let server = HttpServer::start().await;
+        server.push(answer);
+        let mut config = load("aws_cloudwatch_logs", &cloudwatch(&server.url(""), more)).unwrap();
+        config.global.healthchecks.enabled = true;
+        config.sources = vec![("in".to_owned(), Box::new(Scripted::default()))];
+        let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
+        let started = Topology::start(config, &options).await.map(drop).map_err(|error| error.to_string());
+        match (started, problem) {
+            (Ok(()), None) => {}
+            (Err(error), Some(words)) => assert!(error.contains(words), "{more}: {error}"),
+            (started, problem) => panic!("{more}: {started:?} instead of {problem:?}"),
+        }
+        assert_eq!(calls(&server), [("DescribeLogGroups".to_owned(), asked.clone())], "{more}");
+    }
+}
+
+#[test]
+fn options_of_cloudwatch_that_cannot_work_are_refused() {
+    for (options, words) in [
+        ("compression = 'gzip'", "uncompressed only"),
+        ("group_name = 'a b'", "group_name: `a b`"),
+        ("stream_name = 'a:b'", "stream_name: `a:b`"),
+        ("stream_name = ''", "1 to 512"),
+        ("retention = {enabled = true, days = 31}", "retention.days: 31"),
+        ("retention = {enabled = true}", "retention.days: 0"),
+        ("batch.max_bytes = 2_000_000", "at most 1048576"),
+        ("batch.max_events = 10_001", "at most 10000"),
+        ("endpoint = 'logs'", "endpoint: not a URL"),
+    ] {
+        let error = load("aws_cloudwatch_logs", &cloudwatch("http://127.0.0.1:1", options)).unwrap_err();
+        assert!(error.contains(words), "{options}: {error}");
+    }
+    assert!(load("aws_cloudwatch_logs", &cloudwatch("http://h", "compression = 'none'")).is_ok());
+}
+
+/// Event times near now, because CloudWatch takes no others, and not in their order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_events_are_in_cloudwatch_each_once_and_byte_for_byte() {
+    in_time(async {
+        let moto = Moto::start().await;
+        let hour_ago = Timestamp::from_nanos(Timestamp::now().nanos() - 3_600_000_000_000).to_rfc3339();
+        let published: Vec<_> = (0..EVENTS)
+            .map(|n| {
+                let (subject, event) = fly_event(n ^ 0x3f);
+                (subject, event.replace("2026-11-22T05:", &hour_ago[..14]))
+            })
+            .collect();
+        let options = cloudwatch(
+            &moto.url(),
+            "stream_name = '{{ fly.app.name }}'\nretention = {enabled = true, days = 7}\nbatch.timeout_secs = 0.5",
+        );
+        ship_from_nats("aws_cloudwatch_logs", &options, &published).await;
+
+        let mut left: HashMap<_, _> = published.iter().map(|(subject, event)| (event.as_str(), subject)).collect();
+        let streams = moto.streams("fly").await;
+        assert_eq!(streams.len(), 5, "{streams:?}");
+        for stream in streams {
+            for (millis, message) in moto.events("fly", &stream).await {
+                let subject = left.remove(message.as_str()).unwrap_or_else(|| panic!("twice, or never published: {message}"));
+                assert_eq!(subject.split('.').nth(1).unwrap(), stream);
+                let event: Value = serde_json::from_str(&message).unwrap();
+                let time = Timestamp::parse_rfc3339(event["timestamp"].as_str().unwrap()).unwrap();
+                assert_eq!(time.millis(), millis);
+            }
+        }
+        assert_eq!(left.len(), 0, "lost");
+        let groups = moto.logs("DescribeLogGroups", &json!({})).await;
+        assert_eq!(groups["logGroups"][0]["retentionInDays"], 7);
+    })
+    .await;
 }

@@ -13,12 +13,13 @@
 //! - `auth`
 //! - `hec`: Splunk's protocol, which two sinks speak
 //!
-//! The destinations over HTTP: `appsignal`, `aws_s3`, `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `humio_logs`,
+//! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `humio_logs`,
 //! `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`, `splunk_hec_logs`. By themselves: `blackhole`, `console`,
 //! `file`, `nats`, `papertrail`.
 
 mod appsignal;
 mod auth;
+mod aws_cloudwatch_logs;
 mod aws_s3;
 mod axiom;
 mod batch;
@@ -49,6 +50,7 @@ mod verdict;
 
 pub use appsignal::AppSignal;
 pub use auth::Auth;
+pub use aws_cloudwatch_logs::AwsCloudwatchLogs;
 pub use aws_s3::AwsS3;
 pub use axiom::Axiom;
 pub use batch::{Batch, BatchConfig, BatchLimits, Batcher, Partition, PushError};
@@ -78,6 +80,7 @@ use crate::config::{ComponentInfo, Registry};
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<AppSignal>();
+    registry.http_sink::<AwsCloudwatchLogs>();
     registry.http_sink::<AwsS3>();
     registry.http_sink::<Axiom>();
     registry.sink::<BlackholeConfig>(BlackholeConfig::INFO);
