@@ -346,7 +346,7 @@ fn regions_and_endpoints_come_from_the_options_first() {
     assert_eq!(endpoint(None, "eu-west-3", &[]).unwrap(), "https://s3.eu-west-3.amazonaws.com/b/k");
     assert_eq!(endpoint(None, "cn-north-1", &[]).unwrap(), "https://s3.cn-north-1.amazonaws.com.cn/b/k");
     for (option, region, variables, words) in [
-        (None, "auto", &[][..], "`auto` is no region of AWS's"),
+        (None, "auto", &[][..], "`auto` goes with an endpoint"),
         (Some("s3.example"), "auto", &[], "endpoint: not a URL"),
         (Some("https://u:p@s3.example"), "auto", &[], "user and password"),
         (Some("https://s3.example/?x"), "auto", &[], "`?`"),
@@ -1196,6 +1196,37 @@ fn options_of_cloudwatch_that_cannot_work_are_refused() {
         assert!(error.contains(words), "{options}: {error}");
     }
     assert!(load("aws_cloudwatch_logs", &cloudwatch("http://h", "compression = 'none'")).is_ok());
+}
+
+#[tokio::test]
+async fn healthchecks_of_real_answers_say_what_is_wrong() {
+    let moto = Moto::start().await;
+    moto.create_bucket("bucket").await;
+    moto.logs("CreateLogGroup", &json!({"logGroupName": "fly-other"})).await;
+    let user = moto.create_user("shipper").await;
+    moto.require_signatures().await;
+    let url = moto.url();
+    let no_creation = "create_missing_group = false";
+    for (kind, options, secret, problem) in [
+        ("aws_s3", s3(&url, ""), user.secret.as_str(), None),
+        ("aws_s3", s3(&url, "").replace("'bucket'", "'elsewhere'"), &user.secret, Some("no such bucket")),
+        ("aws_s3", s3(&url, ""), "wrong", Some("does not accept our credentials: status 403")),
+        ("aws_cloudwatch_logs", cloudwatch(&url, ""), &user.secret, None),
+        ("aws_cloudwatch_logs", cloudwatch(&url, no_creation), &user.secret, Some("no log group `fly`")),
+        ("aws_cloudwatch_logs", cloudwatch(&url, ""), "wrong", Some("does not accept our credentials")),
+    ] {
+        let options = options.replace("'auto'", "'eu-west-1'").replace("AKIAX", &user.id);
+        let mut config = load(kind, &options.replace(SECRET, secret)).unwrap();
+        config.global.healthchecks.enabled = true;
+        config.sources = vec![("in".to_owned(), Box::new(Scripted::default()))];
+        let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
+        let started = Topology::start(config, &options).await.map(drop).map_err(|error| error.to_string());
+        match (started, problem) {
+            (Ok(()), None) => {}
+            (Err(error), Some(words)) => assert!(error.contains(words), "{kind}: {error}"),
+            (started, problem) => panic!("{kind}: {started:?} instead of {problem:?}"),
+        }
+    }
 }
 
 /// Event times near now, because CloudWatch takes no others, and not in their order.

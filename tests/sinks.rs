@@ -599,7 +599,6 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
 #[tokio::test]
 async fn a_healthcheck_that_nobody_requires_holds_nothing_up() {
     let row = http_row("datadog_logs");
-    let row = HTTP_SINKS.iter().find(|row| row.name == "datadog_logs").expect("a row");
     for (extra, asks) in [("", true), ("healthcheck = false", false)] {
         let server = HttpServer::start().await;
         server.respond_with(|request| Reply::status(if request.method == Method::GET { 403 } else { 200 }));

@@ -30,13 +30,15 @@ use url::Url;
 /// # Errors
 /// If there is none, it is none, or a file of profiles cannot be read.
 pub fn region(option: Option<&str>, auth: &AwsAuth, env: &Env) -> Result<String> {
-    let region = match option {
-        Some(region) => Some(region.to_owned()),
-        None => match first(&["AWS_REGION", "AWS_DEFAULT_REGION"], env)? {
-            Some((_, region)) => Some(region),
-            None => profile::load(auth, env)?.get("region").map(str::to_owned),
-        },
-    };
+    let mut region = option.map(str::to_owned);
+    for variable in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        if region.is_none() {
+            region = env.get(variable)?;
+        }
+    }
+    if region.is_none() {
+        region = profile::load(auth, env)?.get("region").map(str::to_owned);
+    }
     let Some(region) = region else {
         return Err("region: missing; set it, or AWS_REGION, to one such as us-east-1".into());
     };
@@ -67,23 +69,11 @@ pub fn endpoint(
     }
     if region == "auto" {
         return Err(
-            "region: `auto` is no region of AWS's, but of services that have an endpoint of their own; \
-                    set the endpoint, or a region such as us-east-1"
-                .into(),
+            "region: `auto` goes with an endpoint; set that, or a region of AWS's such as us-east-1".into()
         );
     }
     let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
     Endpoint::parse("region", &format!("https://{service}.{region}.{domain}"))
-}
-
-/// The first of these variables that is set.
-fn first(variables: &[&'static str], env: &Env) -> Result<Option<(&'static str, String)>> {
-    for name in variables {
-        if let Some(value) = env.get(name)? {
-            return Ok(Some((name, value)));
-        }
-    }
-    Ok(None)
 }
 
 /// Where a service is.
