@@ -96,7 +96,12 @@ impl Env {
         };
         let path = PathBuf::from(path);
         let text = read_secret(&path).context(FileSnafu { name, path: &path })?;
-        self.files().push((path, SensitiveString::from(text.as_str())));
+        let entry = (path, SensitiveString::from(text.as_str()));
+        let mut files = self.files();
+        // Some variables are read again and again.
+        if !files.contains(&entry) {
+            files.push(entry);
+        }
         Ok(Some(text))
     }
 

@@ -57,6 +57,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod env;

@@ -140,8 +140,19 @@ fn events(request: &Request) -> Vec<Value> {
 }
 
 /// What a destination's JSON has events in.
-const WRAPPERS: [&str; 9] =
-    ["attributes", "data", "event", "lines", "log", "logs", "meta", "streams", "values"];
+const WRAPPERS: [&str; 11] = [
+    "attributes",
+    "data",
+    "event",
+    "lines",
+    "log",
+    "logEvents",
+    "logs",
+    "message",
+    "meta",
+    "streams",
+    "values",
+];
 
 /// The events in what stands around them: each is an object with a number.
 fn events_in(value: Value) -> Vec<Value> {
@@ -226,6 +237,8 @@ fn push_request(request: &Request) -> PushRequest {
 /// Every sink, and the secret that its example holds.
 const SINKS: &[(&str, Option<&str>)] = &[
     ("appsignal", Some("KEY")),
+    ("aws_cloudwatch_logs", Some("KEY")),
+    ("aws_s3", Some("KEY")),
     ("axiom", Some("TOKEN")),
     ("blackhole", None),
     ("console", None),
@@ -258,6 +271,17 @@ const fn row(name: &'static str, kind: &'static str, options: &'static str) -> H
 
 const HTTP_SINKS: &[HttpRow] = &[
     row("appsignal", "appsignal", "endpoint = 'URL'\npush_api_key = 's3cr3t-appsignal'"),
+    row(
+        "aws_cloudwatch_logs",
+        "aws_cloudwatch_logs",
+        "endpoint = 'URL'\nregion = 'eu-west-1'\ngroup_name = 'G'\nstream_name = 'S'\nencoding.codec = 'json'\nauth = {access_key_id = 'ID', secret_access_key = 's3cr3t-logs'}",
+    ),
+    // With a key that is the same for the halves of a batch too.
+    row(
+        "aws_s3",
+        "aws_s3",
+        "endpoint = 'URL'\nregion = 'auto'\nbucket = 'logs'\nkey_prefix = 'p/'\nfilename_time_format = 'x'\nfilename_append_uuid = false\nencoding.codec = 'json'\nframing.method = 'newline_delimited'\nauth = {access_key_id = 'ID', secret_access_key = 's3cr3t-s3'}",
+    ),
     row("axiom", "axiom", "url = 'URL'\ntoken = 's3cr3t-axiom'\ndataset = 'DS'"),
     row("datadog_logs", "datadog_logs", "endpoint = 'URL'\ndefault_api_key = 's3cr3t-datadog'"),
     row(
@@ -519,8 +543,10 @@ async fn a_destination_that_is_down_gets_everything_when_it_comes_up() {
 async fn healthchecks_tell_a_good_key_from_a_bad_one() {
     // Who, what is asked, the answers that are good, and those that are not.
     type Statuses = &'static [u16];
-    let rows: [(&str, &str, &str, Statuses, Statuses); 15] = [
+    let rows: [(&str, &str, &str, Statuses, Statuses); 17] = [
         ("appsignal", "GET /vector/healthcheck", "", &[200, 204], &[401, 403, 500]),
+        ("aws_cloudwatch_logs", "POST /", "", &[200], &[400, 403, 500]),
+        ("aws_s3", "HEAD /logs", "", &[200], &[301, 400, 403, 404, 503]),
         ("axiom", "POST /v1/datasets/DS/ingest?timestamp-field=timestamp", "", &[200, 204], &[401, 403, 500]),
         ("datadog_logs", "GET /api/v1/validate", "", &[200], &[403, 500]),
         ("elasticsearch", "GET /_cluster/health", "", &[200], &[401, 403, 404, 503]),
@@ -551,8 +577,10 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
             let requests = server.requests();
             assert_eq!(requests.len(), 1, "{name}");
             assert_eq!(format!("{} {}", requests[0].method, requests[0].path_and_query), asked, "{name}");
-            // Basic authentication has it in base64.
-            let is_key = |text: &str| text.contains("s3cr3t") || text.starts_with("Basic ");
+            // Basic authentication has it in base64, and AWS's shows that we know it.
+            let is_key = |text: &str| {
+                text.contains("s3cr3t") || text.starts_with("Basic ") || text.starts_with("AWS4-HMAC-SHA256 ")
+            };
             let shows_key = requests[0].headers.values().any(|value| value.to_str().is_ok_and(is_key));
             let has_other_place = ["sematext_logs", "slack"].contains(&name);
             assert!(shows_key || has_other_place, "{name}: {:?}", requests[0].headers);

@@ -10,6 +10,7 @@ use super::delivery::{Aside, RunningHttpSink, Shared, processors};
 use super::request::{Controller, RateLimit, RequestConfig};
 use super::verdict::{Verdict, describe, hide_secrets};
 use crate::config::{Problem, Result, SinkConfig, SinkContext, StreamSink};
+use crate::env::Env;
 use crate::event::LogEvent;
 use crate::healthcheck::{Healthcheck, Unhealthy};
 use crate::http::{HttpClient, HttpError};
@@ -24,7 +25,7 @@ use http::{Request, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use snafu::{ResultExt, Snafu};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +49,15 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
     /// If the options cannot work with this destination.
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
         Ok(())
+    }
+
+    /// The sink with what the environment says where its options do not, as the vendor's own tools would find
+    /// it there: a region, an endpoint. Asked for before all that follows. Default: the sink as it is.
+    ///
+    /// # Errors
+    /// If something is missing everywhere.
+    fn in_environment(&self, _env: &Env) -> Result<Option<Self>> {
+        Ok(None)
     }
 
     /// The limits of a batch where the user sets none. Default: [`BatchLimits::DEFAULT`].
@@ -142,21 +152,22 @@ pub trait Signer: Debug + Send + Sync {
     async fn sign(&self, request: Request<Bytes>) -> Result<Request<Bytes>>;
 }
 
+type Judge = Box<dyn Fn(&Response<Bytes>) -> Result<(), Unhealthy> + Send + Sync>;
+
 /// A healthcheck's request and the judgement of its answer.
-#[derive(Debug)]
 pub struct HealthcheckRequest {
     requests: Vec<Request<Bytes>>,
     is_only_asked_for: bool,
-    judge: fn(&Response<Bytes>) -> Result<(), Unhealthy>,
+    judge: Judge,
 }
 
 impl HealthcheckRequest {
     /// What to ask, and whether the answer shows a healthy destination; if not, why.
     pub fn new(
         request: Request<Bytes>,
-        judge: fn(&Response<Bytes>) -> Result<(), Unhealthy>,
+        judge: impl Fn(&Response<Bytes>) -> Result<(), Unhealthy> + Send + Sync + 'static,
     ) -> HealthcheckRequest {
-        HealthcheckRequest { requests: vec![request], is_only_asked_for: false, judge }
+        HealthcheckRequest { requests: vec![request], is_only_asked_for: false, judge: Box::new(judge) }
     }
 
     /// See [`Healthcheck::only_if_asked_for`].
@@ -170,6 +181,12 @@ impl HealthcheckRequest {
     pub fn or(mut self, request: Request<Bytes>) -> HealthcheckRequest {
         self.requests.push(request);
         self
+    }
+}
+
+impl Debug for HealthcheckRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HealthcheckRequest").field("requests", &self.requests).finish_non_exhaustive()
     }
 }
 
@@ -309,9 +326,9 @@ impl<S: HttpSink> HttpSinkConfig<S> {
 
     /// The sink's own healthcheck, with the headers of the user's that are the same for every request: a
     /// gateway may want one.
-    fn healthcheck(&self, cx: &SinkContext) -> Result<Option<HealthcheckRequest>> {
+    fn healthcheck(&self, sink: &S, cx: &SinkContext) -> Result<Option<HealthcheckRequest>> {
         let uri = cx.healthcheck.uri.as_ref().map(SensitiveString::expose);
-        let Some(mut check) = self.sink.healthcheck(uri)? else { return Ok(None) };
+        let Some(mut check) = sink.healthcheck(uri)? else { return Ok(None) };
         for (name, template) in &self.headers {
             if let Some(text) = template.as_static() {
                 for request in &mut check.requests {
@@ -327,12 +344,13 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         let timeout = self.options.request.timeout_secs.0;
         let client = HttpClient::new(&self.options.tls, &cx.proxy, timeout)?;
-        let signer = self.sink.signer(cx, &client)?;
+        let sink = self.sink.in_environment(&cx.env)?.map_or_else(|| Arc::clone(&self.sink), Arc::new);
+        let signer = sink.signer(cx, &client)?;
         let client = SigningClient { client, signer, timeout };
-        let healthcheck = self.healthcheck(cx)?.map(|check| healthcheck(client.clone(), check));
+        let healthcheck = self.healthcheck(&sink, cx)?.map(|check| healthcheck(client.clone(), check));
         let shared = Arc::new(Shared {
             id: cx.id.clone(),
-            sink: Arc::clone(&self.sink),
+            sink,
             client,
             compression: self.compression,
             headers: self.headers.clone(),

@@ -13,12 +13,14 @@
 //! - `auth`
 //! - `hec`: Splunk's protocol, which two sinks speak
 //!
-//! The destinations over HTTP: `appsignal`, `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `humio_logs`,
+//! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `humio_logs`,
 //! `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`, `splunk_hec_logs`. By themselves: `blackhole`, `console`,
 //! `file`, `nats`, `papertrail`.
 
 mod appsignal;
 mod auth;
+mod aws_cloudwatch_logs;
+mod aws_s3;
 mod axiom;
 mod batch;
 mod blackhole;
@@ -48,6 +50,8 @@ mod verdict;
 
 pub use appsignal::AppSignal;
 pub use auth::Auth;
+pub use aws_cloudwatch_logs::AwsCloudwatchLogs;
+pub use aws_s3::AwsS3;
 pub use axiom::Axiom;
 pub use batch::{Batch, BatchConfig, BatchLimits, Batcher, Partition, PushError};
 pub use blackhole::BlackholeConfig;
@@ -70,12 +74,14 @@ pub use sematext_logs::SematextLogs;
 pub use slack::Slack;
 pub use splunk_hec_logs::SplunkHecLogs;
 pub use truncate::Oversized;
-pub use verdict::{EntryVerdict, SideRequest, Verdict, describe};
+pub use verdict::{EntryVerdict, SideRequest, Verdict, describe, shorten};
 
 use crate::config::{ComponentInfo, Registry};
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<AppSignal>();
+    registry.http_sink::<AwsCloudwatchLogs>();
+    registry.http_sink::<AwsS3>();
     registry.http_sink::<Axiom>();
     registry.sink::<BlackholeConfig>(BlackholeConfig::INFO);
     registry.sink::<ConsoleConfig>(ConsoleConfig::INFO);

@@ -1,16 +1,20 @@
 //! What the integration tests and the benchmark share:
 //!
+//! - [`moto`]: AWS on loopback, as the Python project moto plays it;
 //! - [`nats_server`]: the real nats-server, started, stopped and restarted at will;
 //! - [`publisher`]: a plain NATS publisher and the made-up events it sends;
 //! - [`http_server`]: a destination that answers as the test says and remembers what it got;
 //! - [`certificates`]: a private authority with certificates for TLS;
-//! - [`ports`]: ports that stay ours while nobody listens on them.
+//! - [`ports`]: ports that stay ours while nobody listens on them;
+//! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
 
 // Every test binary compiles this whole module and uses only a part of it.
 #![allow(dead_code)]
 
 pub mod certificates;
 pub mod http_server;
+pub mod moto;
 pub mod nats_server;
 pub mod ports;
 pub mod publisher;
+pub mod sigv4;
