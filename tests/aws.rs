@@ -634,6 +634,36 @@ async fn events_wait_for_credentials() {
 }
 
 /// The bucket stands in the host or in the path, by the endpoint.
+/// Servers of others than S3 want AWS's signatures too: `http`, Loki and OpenSearch by the service's name.
+#[tokio::test]
+async fn other_sinks_sign_as_well() {
+    let auth = "auth = {strategy = 'aws', service = 'execute-api', auth = {access_key_id = 'AKID', secret_access_key = 'SECRET', region = 'eu-west-1'}}";
+    let opensearch = "auth = {strategy = 'aws', access_key_id = 'AKID', secret_access_key = 'SECRET'}\naws.region = 'eu-west-1'";
+    for (kind, options, service) in [
+        ("http", format!("uri = 'URL/in'\nencoding.codec = 'json'\n{auth}"), "execute-api"),
+        ("loki", format!("endpoint = 'URL'\nencoding.codec = 'json'\nlabels.a = 'b'\n{auth}"), "execute-api"),
+        ("elasticsearch", format!("endpoints = ['URL']\nbulk.index = 'i'\n{opensearch}"), "es"),
+        (
+            "elasticsearch",
+            format!(
+                "endpoints = ['URL']\nbulk.index = 'i'\nopensearch_service_type = 'serverless'\n{opensearch}"
+            ),
+            "aoss",
+        ),
+    ] {
+        let server = HttpServer::start().await;
+        let report = ship(kind, &options.replace("URL", &server.url("")), &input(), &[]).await;
+        check_books(&report, 5, 0, kind);
+        let requests = server.requests();
+        sigv4::check(&requests[0], "SECRET");
+        let scope = format!("/eu-west-1/{service}/aws4_request");
+        assert!(requests[0].header("authorization").unwrap().contains(&scope), "{kind}");
+    }
+    let error = load("elasticsearch", "endpoints = ['http://h']\nopensearch_service_type = 'serverless'")
+        .unwrap_err();
+    assert!(error.contains("auth.strategy = \"aws\""), "{error}");
+}
+
 #[tokio::test]
 async fn a_bucket_is_found_in_the_host_or_in_the_path() {
     let proxy = HttpServer::start().await;

@@ -66,7 +66,12 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
     check(&output, 78, "", "bad.toml:2: sources.a.type: unknown type `nope`");
     assert!(stderr(&output).contains("bad.toml:3: sinks.b: missing field"), "{}", stderr(&output));
     check(&run(&["run", "-c", "/nowhere.toml"], &[]).await, 78, "", "/nowhere.toml: cannot be read");
-    check(&run(&["providers", "nope"], &[]).await, 78, "", "expected one of appsignal, axiom");
+    check(
+        &run(&["providers", "nope"], &[]).await,
+        78,
+        "",
+        "expected one of appsignal, aws_cloudwatch, aws_s3, axiom",
+    );
     check(&run(&["demo", "--rate", "0"], &[]).await, 78, "", "--rate");
     check(&run(&["list"], &[("LOG_SHIPPER_LOG_FORMAT", "xml")]).await, 78, "", "expected text or json");
 }

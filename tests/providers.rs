@@ -15,6 +15,9 @@ use tokio::io::AsyncReadExt;
 /// Everything that has ever broken a configuration made of text.
 const SECRET: &str = r##"p"q\z$HOME ${X} 'r' #{s} %Y {{ t }} u"##;
 
+/// AWS's libraries look for keys in the environment themselves.
+const AWS_KEY: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The option of the provider's sink that says where to, and the local value for it.
@@ -40,6 +43,9 @@ fn harmless(variable: &str) -> Option<&'static str> {
         | "SLACK_WEBHOOK_URL" => "http://replaced",
         "ERASEARCH_INDEX" => "index",
         "SEMATEXT_REGION" => "eu",
+        "AWS_REGION" => "eu-west-1",
+        "AWS_BUCKET" => "bucket",
+        "CLOUDWATCH_LOG_GROUP_NAME" => "group",
         "SLACK_ALERT_KEYWORDS" => "/./",
         // It stands in the URL.
         "LOGFLARE_SOURCE_TOKEN" => "9e885f1a-0e02-4a3c-9b5e-6f7b1e3f5a10",
@@ -62,6 +68,11 @@ fn shown(provider: &Provider, request: &Request) -> Vec<String> {
         "axiom" | "better_stack" | "http" | "hyperdx" => vec![bearer()],
         "baselime" => vec![bearer(), header("x-api-key")],
         "datadog" => vec![header("dd-api-key")],
+        // A signature shows the id of the key, and nothing of the key.
+        "aws_cloudwatch" | "aws_s3" => {
+            assert!(header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=AKID/"));
+            vec![]
+        }
         "appsignal" => vec![bearer()],
         "humio" => vec![header("authorization").strip_prefix("Splunk ").unwrap().to_owned()],
         "logdna" => basic().into_iter().filter(|part| !part.is_empty()).collect(),
@@ -99,6 +110,11 @@ fn entry(provider: &Provider, request: &Request) -> Value {
             json!({"labels": stream["stream"], "time": stream["values"][0][0]})
         }
         "slack" => request.json()["blocks"][0]["text"].clone(),
+        "aws_cloudwatch_logs" => {
+            let mut entry = request.json()["logEvents"][0].clone();
+            entry["message"] = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            entry
+        }
         "humio_logs" => request.json(),
         "mezmo" => request.json()["lines"][0].clone(),
         "new_relic" => {
@@ -161,6 +177,7 @@ async fn one_secret(name: &str, from_file: bool) {
             (name, None) => pairs.push((name.to_owned(), SECRET.to_owned())),
         }
     }
+    pairs.extend(AWS_KEY.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let env = Env::from_pairs(pairs);
     let environment = from_environment(&env).unwrap();
     let text = generate(&environment).unwrap();
@@ -187,7 +204,7 @@ async fn one_secret(name: &str, from_file: bool) {
     let shown = shown(provider, &server.requests()[0]);
     assert!(shown.iter().all(|secret| secret == SECRET), "{name}: {shown:?}");
     // A webhook's URL is all of Slack's secret, and it goes where the test says.
-    assert!(!shown.is_empty() || name == "slack", "{name}");
+    assert!(!shown.is_empty() || ["aws_cloudwatch", "aws_s3", "slack"].contains(&name), "{name}");
 }
 
 /// Where the table of [`Places`] says that the time, the level and the origin of an event are, they are.
@@ -298,7 +315,7 @@ const NANOS: i64 = 1_795_323_600_000_137_000;
 /// The one request for one event, in an environment with these variables.
 async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
     let server = HttpServer::start().await;
-    let env = Env::from_pairs(pairs.iter().copied().chain([("ACCESS_TOKEN", "token")]));
+    let env = Env::from_pairs(pairs.iter().copied().chain(AWS_KEY).chain([("ACCESS_TOKEN", "token")]));
     let mut table: toml::Table = generate(&from_environment(&env).unwrap()).unwrap().parse().unwrap();
     let (option, value) = local(provider, &server);
     let sink = table["sinks"][provider.name].as_table_mut().unwrap();
@@ -306,7 +323,8 @@ async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
     sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
     let config = Config { sources: vec![("nats".into(), Box::new(OneEvent))], ..config };
-    let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+    let options = TopologyOptions { env, ..TopologyOptions::default() };
+    let mut running = Topology::start(config, &options).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{}", provider.name);
     server.requests().remove(0)

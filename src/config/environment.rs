@@ -406,7 +406,7 @@ mod tests {
             .filter(|variable| variable.is_required());
         pairs.extend(required.map(|variable| {
             let is_url = ["_URL", "_URI", "LOGS_ENDPOINT"].iter().any(|end| variable.name.ends_with(end));
-            let other = if variable.name == "PAPERTRAIL_ENDPOINT" { "h:1" } else { "x" };
+            let other = if variable.name == "PAPERTRAIL_ENDPOINT" { "h:1" } else { "xxx" };
             (variable.name, if is_url { "http://h" } else { other })
         }));
         let env = Env::from_pairs(pairs);

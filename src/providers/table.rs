@@ -35,6 +35,11 @@ impl Variable {
         Variable { or: Some(old), ..self }
     }
 
+    /// Others read it too.
+    const fn shared(self) -> Variable {
+        Variable { is_shared: true, ..self }
+    }
+
     const fn expects(self, what: &'static str, fits: fn(&str) -> bool) -> Variable {
         Variable { expects: Some(Expects { what, fits }), ..self }
     }
@@ -47,6 +52,12 @@ const UNCONFINED: (&str, Setting) = ("dangerously_allow_unconfined_template_reso
 const JSON: (&str, Setting) = ("encoding.codec", Text("json"));
 const LINES: (&str, Setting) = ("framing.method", Text("newline_delimited"));
 const GZIP: (&str, Setting) = ("compression", Text("gzip"));
+
+// Where they are not set, AWS's other places are looked at: profiles, web identity, the metadata service.
+const AWS_ACCESS_KEY_ID: Variable =
+    variable("AWS_ACCESS_KEY_ID", Need::Optional(None), "key's id, if no profile or role has it").shared();
+const AWS_SECRET_ACCESS_KEY: Variable =
+    variable("AWS_SECRET_ACCESS_KEY", Need::Optional(None), "key").shared();
 
 /// A copy of the level, for destinations that look for it at the top.
 const LEVEL: Remap = always("if exists(.log.level) { .level = .log.level }");
@@ -76,6 +87,60 @@ pub const PROVIDERS: &[Provider] = &[
             instance: "log.fly.app.instance",
             ..EVENT
         },
+    },
+    Provider {
+        name: "aws_cloudwatch",
+        title: "AWS CloudWatch Logs",
+        variables: &[
+            required("CLOUDWATCH_LOG_GROUP_NAME", "log group"),
+            required("AWS_REGION", "region").shared(),
+            AWS_ACCESS_KEY_ID,
+            AWS_SECRET_ACCESS_KEY,
+        ],
+        sink: "aws_cloudwatch_logs",
+        set: &[
+            ("region", Text("${AWS_REGION}")),
+            ("group_name", Text("${CLOUDWATCH_LOG_GROUP_NAME}")),
+            ("stream_name", Text("{{ fly.app.name }}/{{ host }}")),
+            JSON,
+            UNCONFINED,
+        ],
+        // What is no JSON has no host, and its stream needs a name all the same.
+        remap: &[always("if is_null(.host) { .host = .fly.app.instance }")],
+        places: Places {
+            time: "timestamp",
+            time_form: TimeForm::Millis,
+            level: "message.log.level",
+            host: "message.host",
+            app: "message.fly.app.name",
+            region: "message.fly.region",
+            instance: "message.fly.app.instance",
+        },
+    },
+    Provider {
+        name: "aws_s3",
+        title: "S3, Tigris, R2, Wasabi, MinIO",
+        variables: &[
+            required("AWS_BUCKET", "bucket").or("BUCKET_NAME"),
+            optional("AWS_REGION", "auto", "region").shared(),
+            variable("S3_ENDPOINT", Need::Optional(None), "address, for others than AWS")
+                .or("AWS_ENDPOINT_URL_S3"),
+            AWS_ACCESS_KEY_ID,
+            AWS_SECRET_ACCESS_KEY,
+        ],
+        sink: "aws_s3",
+        set: &[
+            ("bucket", Text("${AWS_BUCKET}")),
+            ("region", Text("${AWS_REGION}")),
+            ("endpoint", Text("${S3_ENDPOINT}")),
+            ("key_prefix", Text("{{ fly.app.name }}/%F/")),
+            JSON,
+            LINES,
+            GZIP,
+            UNCONFINED,
+        ],
+        remap: &[],
+        places: EVENT,
     },
     Provider {
         name: "axiom",

@@ -1,9 +1,15 @@
 //! How a sink shows who it is: Vector's `auth` option of HTTP sinks.
 
+use super::http_sink::Signer;
+use crate::aws::{self, AwsAuth};
+use crate::config::{Result, SinkContext};
+use crate::http::HttpClient;
 use crate::secret::SensitiveString;
 use base64::Engine;
-use http::HeaderValue;
+use http::Request;
+use http::header::AUTHORIZATION;
 use serde::Deserialize;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The `auth` table.
@@ -27,6 +33,14 @@ pub enum Auth {
         /// The whole value of the header.
         value: SensitiveString,
     },
+    /// AWS's signature (SigV4), which also others than AWS ask for.
+    Aws {
+        /// Who we are there.
+        #[serde(default)]
+        auth: AwsAuth,
+        /// The service, by the name that signatures have for it: `es`, `execute-api`.
+        service: String,
+    },
 }
 
 impl Auth {
@@ -41,20 +55,43 @@ impl Auth {
         Some((format!("{}{}", &url[..start], &url[at + 1..]), auth))
     }
 
-    /// The value of the `Authorization` header.
+    /// Whether it can be used: for a sink's `configure`.
+    ///
+    /// # Errors
+    /// If a secret has a character that no header can carry, or AWS's options do not fit together.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Auth::Aws { auth, .. } => auth.check(),
+            _ => self.authorize(Request::builder()).map(drop),
+        }
+    }
+
+    /// The request with its `Authorization` header; a signature comes later, when there is a body to sign.
     ///
     /// # Errors
     /// If a secret has a character that no header can carry.
-    pub fn header(&self) -> Result<HeaderValue, crate::secret::HeaderError> {
-        match self {
+    pub fn authorize(&self, builder: http::request::Builder) -> Result<http::request::Builder> {
+        let value = match self {
             Auth::Basic { user, password } => {
                 let pair = Zeroizing::new(format!("{}:{}", user.expose(), password.expose()));
                 let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
-                SensitiveString::from(encoded).to_header("Basic ")
+                SensitiveString::from(encoded).to_header("Basic ")?
             }
-            Auth::Bearer { token } => token.to_header("Bearer "),
-            Auth::Custom { value } => value.to_header(""),
-        }
+            Auth::Bearer { token } => token.to_header("Bearer ")?,
+            Auth::Custom { value } => value.to_header("")?,
+            Auth::Aws { .. } => return Ok(builder),
+        };
+        Ok(builder.header(AUTHORIZATION, value))
+    }
+
+    /// What signs requests, if this is AWS's way.
+    ///
+    /// # Errors
+    /// If there is no region, or AWS's options do not fit together.
+    pub fn signer(&self, cx: &SinkContext, client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {
+        let Auth::Aws { auth, service } = self else { return Ok(None) };
+        let region = aws::region(auth.region.as_deref(), auth, &cx.env)?;
+        Ok(Some(Arc::new(auth.signer(service, &region, &cx.env, client)?)))
     }
 }
 
@@ -70,10 +107,11 @@ mod tests {
             ("strategy = 'custom'\nvalue = 'Token x'", "Token x"),
         ] {
             let auth: Auth = toml::from_str(text).unwrap();
-            assert_eq!(auth.header().unwrap(), expected);
+            let request = auth.authorize(Request::builder()).unwrap().body(()).unwrap();
+            assert_eq!(request.headers()[AUTHORIZATION], expected);
             assert!(!format!("{auth:?}").contains("PASS"));
         }
-        let error = toml::from_str::<Auth>("strategy = 'aws'").unwrap_err();
-        assert!(error.message().contains("`basic`, `bearer`, `custom`"), "{error}");
+        let error = toml::from_str::<Auth>("strategy = 'digest'").unwrap_err();
+        assert!(error.message().contains("`basic`, `bearer`, `custom`, `aws`"), "{error}");
     }
 }

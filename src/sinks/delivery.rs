@@ -337,14 +337,14 @@ impl<S: HttpSink> Shared<S> {
     async fn attempt(&self, batch: &Batch, body: &Bytes) -> Verdict {
         self.wait_for_pause().await;
         self.rate_limit.ready().await;
-        let request = match self.request(batch, body) {
+        let mut request = match self.request(batch, body) {
             Ok(request) => request,
             Err(error) => {
                 return Verdict::Rejected { reason: format!("the request cannot be made: {error}") };
             }
         };
         let start = Instant::now();
-        let answer = self.client.send(request.clone()).await;
+        let answer = self.client.send(&mut request).await;
         let verdict = match &answer {
             Ok(response) => self.judge(response, batch),
             Err(error) => self.unanswered(error),
@@ -432,13 +432,14 @@ impl<S: HttpSink> Shared<S> {
 
     /// One side request and its answer's verdict.
     async fn ask(&self, side: &SideRequest) -> Verdict {
-        let answer = self.client.send(side.request.clone()).await;
+        let mut request = side.request.clone();
+        let answer = self.client.send(&mut request).await;
         let verdict = match &answer {
             Ok(response) => (side.judge)(response),
             Err(error) => self.unanswered(error),
         };
-        self.log(&verdict, &answer, &side.request, 0);
-        verdict.map_reasons(|reason| self.hide(reason, &side.request))
+        self.log(&verdict, &answer, &request, 0);
+        verdict.map_reasons(|reason| self.hide(reason, &request))
     }
 
     fn judge(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {

@@ -390,16 +390,14 @@ pub(super) enum SendError {
 }
 
 impl SigningClient {
-    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
-        let request = match &self.signer {
-            None => request,
-            Some(signer) => {
-                let signed = tokio::time::timeout(self.timeout, signer.sign(request)).await;
-                let late = || Err("no credentials in time".into());
-                signed.unwrap_or_else(|_| late()).context(SignSnafu)?
-            }
-        };
-        Ok(self.client.send(request, self.timeout).await?)
+    /// Signs the request, which stays as it is sent, and sends it.
+    pub(super) async fn send(&self, request: &mut Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        if let Some(signer) = &self.signer {
+            let signed = tokio::time::timeout(self.timeout, signer.sign(request.clone())).await;
+            let late = || Err("no credentials in time".into());
+            *request = signed.unwrap_or_else(|_| late()).context(SignSnafu)?;
+        }
+        Ok(self.client.send(request.clone(), self.timeout).await?)
     }
 }
 
@@ -409,8 +407,8 @@ fn healthcheck(client: SigningClient, check: HealthcheckRequest) -> Healthcheck 
     let endpoint = hosts.map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let check = Healthcheck::new(endpoint, async move {
         let mut result = Ok(());
-        for request in requests {
-            result = match client.send(request.clone()).await {
+        for mut request in requests {
+            result = match client.send(&mut request).await {
                 Ok(response) => judge(&response)
                     .map_err(|unhealthy| unhealthy.map(|reason| hide_secrets(reason, &request))),
                 Err(SendError::Sign { source }) => {

@@ -13,7 +13,7 @@ use crate::event::{Field, LogEvent};
 use crate::secret::SensitiveString;
 use crate::template::{Template, UNRESERVED};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
@@ -90,9 +90,8 @@ impl Mezmo {
 
     fn post(&self, query: &str) -> Result<http::request::Builder> {
         let auth = Auth::Basic { user: self.api_key.clone(), password: SensitiveString::default() };
-        Ok(Request::post(format!("{}/logs/ingest?{query}", self.endpoint.trim_end_matches('/')))
-            .header(CONTENT_TYPE, "application/json")
-            .header(AUTHORIZATION, auth.header()?))
+        let uri = format!("{}/logs/ingest?{query}", self.endpoint.trim_end_matches('/'));
+        auth.authorize(Request::post(uri).header(CONTENT_TYPE, "application/json"))
     }
 }
 

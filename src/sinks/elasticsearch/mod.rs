@@ -6,18 +6,20 @@
 pub(super) mod bulk;
 
 use super::codec::{EncodeError, Framing, Missing, Splice, Transformer, write_with_missing};
-use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, Signer, check_endpoint};
 use super::{Auth, Batch, BatchLimits, Verdict, judge_2xx};
-use crate::config::{Problem, Result};
+use crate::config::{Problem, Result, SinkContext};
 use crate::event::{Field, LogEvent, Path, Segment};
+use crate::http::HttpClient;
 use crate::template::Template;
 use bulk::{Action, write_action};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Delivers events to Elasticsearch.
@@ -53,7 +55,13 @@ pub struct Elasticsearch {
     #[serde(default)]
     query: BTreeMap<String, Strings>,
     /// How to show who we are.
-    auth: Option<Auth>,
+    auth: Option<EsAuth>,
+    /// What AWS's OpenSearch needs to be known by.
+    #[serde(default)]
+    aws: AwsOptions,
+    /// Which of AWS's OpenSearch services, for its signatures. Default: `managed`.
+    #[serde(default)]
+    opensearch_service_type: OpenSearchService,
     /// Vector resends parts of a batch only if it is told to; here that is always so.
     #[serde(default, rename = "request_retry_partial")]
     _request_retry_partial: bool,
@@ -65,6 +73,39 @@ pub struct Elasticsearch {
     /// What follows from the options.
     #[serde(skip)]
     prepared: Prepared,
+}
+
+/// As other sinks' authentication, but that the options of `aws` stand beside the strategy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "toml::Table")]
+struct EsAuth(Auth);
+
+impl TryFrom<toml::Table> for EsAuth {
+    type Error = toml::de::Error;
+
+    fn try_from(mut table: toml::Table) -> Result<EsAuth, toml::de::Error> {
+        if table.get("strategy").and_then(toml::Value::as_str) != Some("aws") {
+            return table.try_into().map(EsAuth);
+        }
+        table.remove("strategy");
+        // The service is worked out when all options are known.
+        Ok(EsAuth(Auth::Aws { auth: table.try_into()?, service: String::new() }))
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AwsOptions {
+    /// The region. Default: as AWS's tools find it.
+    region: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OpenSearchService {
+    #[default]
+    Managed,
+    Serverless,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -207,8 +248,18 @@ impl HttpSink for Elasticsearch {
 
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;
+        let is_serverless = self.opensearch_service_type == OpenSearchService::Serverless;
+        if let Some(EsAuth(Auth::Aws { auth, service })) = &mut self.auth {
+            *service = if is_serverless { "aoss" } else { "es" }.to_owned();
+            auth.region = auth.region.take().or(self.aws.region.take());
+        } else if is_serverless {
+            return Err(
+                "opensearch_service_type: serverless wants AWS's signatures; set auth.strategy = \"aws\""
+                    .into(),
+            );
+        }
         if let Some(auth) = &self.auth {
-            auth.header()?;
+            auth.0.check()?;
         }
         let mut endpoints = Vec::new();
         for endpoint in self.endpoints.iter() {
@@ -220,7 +271,7 @@ impl HttpSink for Elasticsearch {
                     );
                 }
                 (Some((url, auth)), None) => (url, Some(auth)),
-                (None, auth) => (endpoint.to_owned(), auth.clone()),
+                (None, auth) => (endpoint.to_owned(), auth.as_ref().map(|auth| auth.0.clone())),
             };
             check_endpoint("endpoints", &url)?;
             endpoints.push((url.trim_end_matches('/').to_owned(), auth));
@@ -289,10 +340,14 @@ impl HttpSink for Elasticsearch {
         };
         let builder =
             Request::post(format!("{url}{path}{query}")).header(CONTENT_TYPE, "application/x-ndjson");
-        Ok(match auth {
-            Some(auth) => builder.header(AUTHORIZATION, auth.header()?),
-            None => builder,
-        })
+        match auth {
+            Some(auth) => auth.authorize(builder),
+            None => Ok(builder),
+        }
+    }
+
+    fn signer(&self, cx: &SinkContext, client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {
+        self.auth.as_ref().map_or(Ok(None), |auth| auth.0.signer(cx, client))
     }
 
     fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
@@ -308,11 +363,15 @@ impl HttpSink for Elasticsearch {
 
     /// The cluster's health, with our credentials; of several endpoints one that is well is enough.
     fn healthcheck(&self, _uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
+        // The serverless service has no such question.
+        if self.opensearch_service_type == OpenSearchService::Serverless {
+            return Ok(None);
+        }
         let mut check: Option<HealthcheckRequest> = None;
         for (url, auth) in &self.prepared.endpoints {
             let mut builder = Request::get(format!("{url}/_cluster/health"));
             if let Some(auth) = auth {
-                builder = builder.header(AUTHORIZATION, auth.header()?);
+                builder = auth.authorize(builder)?;
             }
             let request = builder.body(Bytes::new())?;
             check = Some(match check {

@@ -5,16 +5,18 @@
 mod answers;
 
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing, FramingConfig};
-use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, Signer, check_endpoint};
 use super::{Auth, Batch, Partition, Verdict, judge_2xx};
-use crate::config::Result;
+use crate::config::{Result, SinkContext};
 use crate::event::LogEvent;
 use crate::healthcheck::Unhealthy;
+use crate::http::HttpClient;
 use crate::template::Template;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response};
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// Delivers events to an HTTP server.
 #[derive(Clone, Debug, Deserialize)]
@@ -97,10 +99,10 @@ impl Http {
     }
 
     fn authorized(&self, builder: http::request::Builder) -> Result<http::request::Builder> {
-        Ok(match &self.auth {
-            Some(auth) => builder.header(AUTHORIZATION, auth.header()?),
-            None => builder,
-        })
+        match &self.auth {
+            Some(auth) => auth.authorize(builder),
+            None => Ok(builder),
+        }
     }
 
     /// A user and password in the URI, taken out of it.
@@ -153,7 +155,7 @@ impl HttpSink for Http {
         self.is_unconfined = options.dangerously_allow_unconfined_template_resolution;
         self.check_uri()?;
         if let Some(auth) = &self.auth {
-            auth.header()?;
+            auth.check()?;
         }
         let has_authorization =
             options.request.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"));
@@ -201,6 +203,10 @@ impl HttpSink for Http {
     fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
         let uri = self.uri.as_static().or(batch.partition().first().map(String::as_str)).unwrap_or_default();
         self.head(uri)
+    }
+
+    fn signer(&self, cx: &SinkContext, client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {
+        self.auth.as_ref().map_or(Ok(None), |auth| auth.signer(cx, client))
     }
 
     fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
@@ -277,6 +283,7 @@ mod tests {
         let http =
             configured("encoding.codec = 'json'\nuri = 'https://us%40er:p%3Ass@h:8/p@th?q=@'").unwrap();
         assert_eq!(http.uri.as_str(), "https://h:8/p@th?q=@");
-        assert_eq!(http.auth.unwrap().header().unwrap(), "Basic dXNAZXI6cDpzcw==");
+        let request = http.authorized(Request::builder()).unwrap().body(()).unwrap();
+        assert_eq!(request.headers()["authorization"], "Basic dXNAZXI6cDpzcw==");
     }
 }

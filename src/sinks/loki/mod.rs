@@ -8,21 +8,22 @@ mod proto;
 
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing, write_integer};
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
+use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, Signer, check_endpoint};
 use super::verdict::{EntryVerdict, Verdict};
 use super::{Auth, Batch, BatchLimits, Partition, describe, judge_2xx};
-use crate::config::Result;
+use crate::config::{Result, SinkContext};
 use crate::event::{LogEvent, Lookup, Path, Timestamp, json};
+use crate::http::HttpClient;
 use crate::template::Template;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use labels::{Label, Pairs, write_object, write_selector};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loki's `max_line_size` by default. Here labels and escapes count too.
 const MAX_LINE: usize = 256 << 10;
@@ -123,7 +124,7 @@ impl HttpSink for Loki {
             options.request.concurrency = super::request::Concurrency::Fixed(1);
         }
         if let Some(auth) = &self.auth {
-            auth.header()?;
+            auth.check()?;
         }
         let labels = Pairs::new("labels", &self.labels)?;
         let metadata = Pairs::new("structured_metadata", &self.structured_metadata)?;
@@ -262,9 +263,13 @@ impl HttpSink for Loki {
             builder = builder.header("X-Scope-OrgID", tenant);
         }
         if let Some(auth) = &self.auth {
-            builder = builder.header(AUTHORIZATION, auth.header()?);
+            builder = auth.authorize(builder)?;
         }
         Ok(builder)
+    }
+
+    fn signer(&self, cx: &SinkContext, client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {
+        self.auth.as_ref().map_or(Ok(None), |auth| auth.signer(cx, client))
     }
 
     /// 400 for lines that Loki refuses: it has stored the others, and tells how many it has not, but
@@ -292,7 +297,7 @@ impl HttpSink for Loki {
             builder = builder.header("X-Scope-OrgID", tenant);
         }
         if let Some(auth) = &self.auth {
-            builder = builder.header(AUTHORIZATION, auth.header()?);
+            builder = auth.authorize(builder)?;
         }
         let judge = |response: &Response<Bytes>| match response.status().as_u16() {
             404 => Ok(()),
