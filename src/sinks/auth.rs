@@ -37,7 +37,7 @@ pub enum Auth {
     Aws {
         /// Who we are there.
         #[serde(default)]
-        auth: AwsAuth,
+        auth: Box<AwsAuth>,
         /// The service, by the name that signatures have for it: `es`, `execute-api`.
         service: String,
     },

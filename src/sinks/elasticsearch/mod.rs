@@ -89,7 +89,7 @@ impl TryFrom<toml::Table> for EsAuth {
         }
         table.remove("strategy");
         // The service is worked out when all options are known.
-        Ok(EsAuth(Auth::Aws { auth: table.try_into()?, service: String::new() }))
+        Ok(EsAuth(Auth::Aws { auth: Box::new(table.try_into()?), service: String::new() }))
     }
 }
 
