@@ -1,7 +1,7 @@
 //! [`Template`]: `"{{ fly.app.name }}/%F/"`, parsed once and rendered for each event.
 
 use crate::event::{Field, LogEvent, Lookup, Path, PathError, Timestamp};
-use chrono::format::{Item, StrftimeItems};
+use chrono::format::{Item, Numeric, Pad, StrftimeItems};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use snafu::Snafu;
@@ -207,7 +207,8 @@ impl Template {
             [Part::Field(path)] => return value(path),
             _ => {}
         }
-        let mut out = String::new();
+        // Longer than most.
+        let mut out = String::with_capacity(64);
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
@@ -219,9 +220,39 @@ impl Template {
     }
 }
 
+/// What keys and names are made of most (`%F`, `%Y.%m.%d`, `%H`) is written here; chrono, which writes all
+/// else, takes some 550 instructions more for a date.
 fn write_time(time: Timestamp, items: &[Item<'static>], out: &mut String) {
-    // The format was checked when it was parsed; writing to a string cannot fail.
-    let _ = write!(out, "{}", time.to_chrono().format_with_items(items.iter()));
+    let start = out.len();
+    let (year, month, day) = time.date();
+    let second = time.seconds().rem_euclid(24 * 3600);
+    for item in items {
+        let (number, width) = match item {
+            Item::Literal(text) | Item::Space(text) => {
+                out.push_str(text);
+                continue;
+            }
+            Item::Numeric(Numeric::Year, Pad::Zero) if (0..10_000).contains(&year) => (year, 4),
+            Item::Numeric(Numeric::Month, Pad::Zero) => (month, 2),
+            Item::Numeric(Numeric::Day, Pad::Zero) => (day, 2),
+            Item::Numeric(Numeric::Hour, Pad::Zero) => (second / 3600, 2),
+            Item::Numeric(Numeric::Minute, Pad::Zero) => (second / 60 % 60, 2),
+            Item::Numeric(Numeric::Second, Pad::Zero) => (second % 60, 2),
+            _ => {
+                out.truncate(start);
+                // The format was checked when it was parsed; writing to a string cannot fail.
+                let _ = write!(out, "{}", time.to_chrono().format_with_items(items.iter()));
+                return;
+            }
+        };
+        let mut digits = [b'0'; 4];
+        let mut rest = number;
+        for digit in digits[..width].iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.extend(digits[..width].iter().map(|digit| char::from(*digit)));
+    }
 }
 
 /// What an escape at the start of the text stands for, and the text after it.
@@ -294,6 +325,7 @@ impl TryFrom<String> for Template {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use proptest::prelude::*;
 
     fn event() -> LogEvent {
         let text = r#"{"fly":{"app":{"name":"sandwich"}},"n":7,"ok":true,"none":null,"list":[1,2],"quote":"a\"b","timestamp":"2026-11-22T05:06:07.5Z"}"#;
@@ -362,6 +394,18 @@ mod tests {
         }
         let error = Template::parse("{{ fly.region }}").unwrap().render(&event()).unwrap_err().to_string();
         assert!(error.contains("`fly.region`"), "{error}");
+    }
+
+    proptest! {
+        /// What is written here is what chrono writes.
+        #[test]
+        fn times_are_as_chrono_writes_them(nanos in any::<i64>(), which in 0..8usize) {
+            let format = ["%F", "%Y.%m.%d", "%H:%M:%S x", "%Y/%j", "%s", "%d-%b %k", "a %F b %T c", "%Y%m%dT%H%M%S%.3f"][which];
+            let time = Timestamp::from_nanos(nanos);
+            let event = LogEvent::from_json_at("{}".into(), time).unwrap();
+            let rendered = Template::parse(format).unwrap().render(&event).unwrap();
+            prop_assert_eq!(rendered, time.to_chrono().format(format).to_string());
+        }
     }
 
     #[test]

@@ -14,15 +14,19 @@ pub enum Sink {
     DatadogGzip,
     HoneycombGzip,
     Elasticsearch,
+    S3Gzip,
 }
 
 impl Sink {
     /// How an event's number stands in what the destination gets.
     pub fn key(self) -> &'static [u8] {
         match self {
-            Sink::Http | Sink::HttpGzip | Sink::DatadogGzip | Sink::HoneycombGzip | Sink::Elasticsearch => {
-                IN_JSON
-            }
+            Sink::Http
+            | Sink::HttpGzip
+            | Sink::DatadogGzip
+            | Sink::HoneycombGzip
+            | Sink::Elasticsearch
+            | Sink::S3Gzip => IN_JSON,
             // Its lines are events as text.
             Sink::LokiGzip => IN_ESCAPED_JSON,
         }
@@ -45,6 +49,14 @@ impl Sink {
             Sink::Elasticsearch => {
                 format!("type = \"elasticsearch\"\nendpoints = [\"{url}\"]\nbulk.index = \"logs\"\n")
             }
+            // Vector fills an object for five minutes; nobody waits so long here.
+            Sink::S3Gzip => format!(
+                "type = \"aws_s3\"\nendpoint = \"{url}\"\nbucket = \"bench\"\nregion = \"us-east-1\"\n\
+                 auth.access_key_id = \"bench\"\nauth.secret_access_key = \"bench\"\n\
+                 key_prefix = \"{{{{ fly.app.name }}}}/%F/\"\nbatch.timeout_secs = 5\nencoding.codec = \"json\"\n\
+                 framing.method = \"newline_delimited\"\n\
+                 dangerously_allow_unconfined_template_resolution = true\n"
+            ),
             Sink::HoneycombGzip => format!(
                 "type = \"honeycomb\"\nendpoint = \"{url}\"\napi_key = \"bench\"\ndataset = \"bench\"\n"
             ),
@@ -54,7 +66,9 @@ impl Sink {
     fn compression(self) -> &'static str {
         match self {
             Sink::Http | Sink::Elasticsearch => "none",
-            Sink::HttpGzip | Sink::LokiGzip | Sink::DatadogGzip | Sink::HoneycombGzip => "gzip",
+            Sink::HttpGzip | Sink::LokiGzip | Sink::DatadogGzip | Sink::HoneycombGzip | Sink::S3Gzip => {
+                "gzip"
+            }
         }
     }
 }
@@ -142,6 +156,13 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the `elasticsearch` sink, bulk, uncompressed",
         sinks: &[Sink::Elasticsearch],
         targets: one(1.5),
+        ..USUAL
+    },
+    Scenario {
+        name: "s3-gzip",
+        about: "the `aws_s3` sink, an object for each app and day",
+        sinks: &[Sink::S3Gzip],
+        targets: one(2.5),
         ..USUAL
     },
     Scenario {

@@ -7,7 +7,7 @@ use log_shipper::nats::{SubjectFilter, protocol};
 use log_shipper::sinks::codec::Framing;
 use log_shipper::sinks::compression::{Algorithm, Compression};
 use log_shipper::sinks::{
-    AppSignal, Axiom, BatchLimits, Batcher, DatadogLogs, Elasticsearch, Honeycomb, Http, HttpOptions,
+    AppSignal, AwsS3, Axiom, BatchLimits, Batcher, DatadogLogs, Elasticsearch, Honeycomb, Http, HttpOptions,
     HttpSink, HumioLogs, Loki, Mezmo, NewRelic, Partition, SematextLogs, Slack,
 };
 use log_shipper::template::Template;
@@ -117,6 +117,13 @@ pub fn workloads() -> Vec<Workload> {
             let slack: Slack = toml::from_str(slack).expect("the sink's options");
             move |event| {
                 black_box(slack.wants(event));
+            }
+        }),
+        on_each("partition_aws_s3", &events, {
+            let s3 = "bucket = \"logs\"\nkey_prefix = \"{{ fly.app.name }}/%F/\"\nencoding.codec = \"json\"";
+            let s3: AwsS3 = toml::from_str(s3).expect("the sink's options");
+            move |event| {
+                black_box(s3.partition(event).expect("every field"));
             }
         }),
         batch(&events),

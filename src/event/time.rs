@@ -142,6 +142,11 @@ impl Timestamp {
         nanos.checked_add(((number - whole) * scale as f64).round() as i64).map(Timestamp)
     }
 
+    /// Year, month and day in UTC.
+    pub fn date(self) -> (i64, i64, i64) {
+        civil_from_days(self.seconds().div_euclid(SECONDS_A_DAY))
+    }
+
     /// Appends RFC 3339 in UTC with nine fractional digits: `2026-11-22T05:00:00.000137000Z`.
     pub fn write_rfc3339(self, out: &mut Vec<u8>) {
         let (days, second) =
