@@ -132,6 +132,11 @@ fn add_provider(provider: &Provider, env: &Env, source: &str, table: &mut Table)
                     set(table, &path, text);
                 }
             }
+            Setting::List(text) => {
+                if let Some(text) = resolve(provider, text, env)? {
+                    set(table, &path, vec![text]);
+                }
+            }
             Setting::Unless(other, text) => {
                 let text = if env.get(other)?.is_none() { resolve(provider, text, env)? } else { None };
                 if let Some(text) = text {
@@ -348,6 +353,9 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
         text.push_str(
             "# `tls_first` is log-shipper's own: Vector cannot connect to a server that wants TLS first.\n\n",
         );
+    }
+    if environment.enabled.iter().any(|provider| provider.sink == "slack") {
+        text.push_str("# `slack` is log-shipper's own: Vector has no such sink.\n\n");
     }
     text.push_str(&toml::to_string(&environment.table).context(SerializeSnafu)?);
     Ok(text)

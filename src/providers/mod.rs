@@ -69,6 +69,8 @@ pub struct Expects {
 pub enum Setting {
     /// Text.
     Text(&'static str),
+    /// A list of this one text.
+    List(&'static str),
     /// Text, unless this variable is set.
     Unless(&'static str, &'static str),
     /// A number.
@@ -279,7 +281,9 @@ mod tests {
     fn settings_name_their_own_variables_only() {
         for provider in PROVIDERS {
             for (path, setting) in provider.set {
-                let (Setting::Text(text) | Setting::Unless(_, text)) = setting else { continue };
+                let (Setting::Text(text) | Setting::List(text) | Setting::Unless(_, text)) = setting else {
+                    continue;
+                };
                 for (at, _) in text.match_indices("${") {
                     let name = text[at + 2..].split('}').next().unwrap();
                     let known = provider.variables.iter().any(|variable| variable.name == name);

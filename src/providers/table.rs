@@ -1,6 +1,6 @@
 //! The rows. The names of variables are fly-log-shipper's.
 
-use super::Setting::{Bool, Integer, Text, Unless};
+use super::Setting::{Bool, Integer, List, Text, Unless};
 use super::{Expects, Need, Places, Provider, Remap, Setting, TimeForm, Variable};
 
 /// The event itself, which most destinations get as it is.
@@ -224,7 +224,7 @@ pub const PROVIDERS: &[Provider] = &[
         ],
         sink: "elasticsearch",
         set: &[
-            ("endpoints", Text("${ERASEARCH_URL}")),
+            ("endpoints", List("${ERASEARCH_URL}")),
             ("mode", Text("bulk")),
             ("bulk.index", Text("${ERASEARCH_INDEX}")),
             // So that nothing is asked of it first.
