@@ -39,7 +39,7 @@
 //! 7. [`http`]: the socket
 //!
 //! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`providers`]
-//! (which secrets switch on which destination), [`healthcheck`], [`template`], [`transforms`], [`finalizer`],
+//! (which secrets switch on which destination), [`healthcheck`], [`aws`], [`template`], [`transforms`], [`finalizer`],
 //! [`secret`], [`tls`], [`env`](mod@env), [`nats`], and [`cli`].
 //!
 //! # Invariants
@@ -49,8 +49,8 @@
 //! - received = delivered + rejected + dropped + buffered, for each sink, always.
 //! - A secret is a [`secret::SensitiveString`] from parsing to the wire.
 //! - Nothing waits for the network at start.
-//! - A sink file does no I/O, asks no clock, reads no environment and logs nothing; `file`, `console`
-//!   and `blackhole`, which are not HTTP, do the I/O that is theirs.
+//! - A sink file does no I/O, asks no clock, reads no environment and logs nothing; `blackhole`, `console`, `file`,
+//!   `nats` and `papertrail`, which are not HTTP, do the I/O that is theirs.
 //! - Only `http.rs` names the HTTP library; only [`nats`] speaks NATS's protocol;
 //!   only `env.rs` reads the environment, and only [`cli`] asks it to.
 
