@@ -4,7 +4,7 @@
 //! values and serialised, so that nothing in a variable can break it.
 
 use crate::env::{Env, EnvError};
-use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
+use crate::providers::{Need, PROVIDERS, Provider, Remap, Setting, State};
 use snafu::{ResultExt, Snafu, ensure};
 use toml::{Table, Value};
 
@@ -379,8 +379,10 @@ pub fn example() -> Result<String, EnvironmentError> {
     text.push_str("# Fly.io's logs. For a server of your own: url = \"nats://host:4222\" and its auth.\n");
     text.push_str(&section("sources", sources)?);
     for provider in PROVIDERS {
-        let required = provider.variables.iter().filter(|variable| variable.is_required());
-        let env = Env::from_pairs(required.map(|variable| (variable.name, "x")));
+        let required = provider.variables.iter().filter(|variable| variable.need == Need::Required);
+        // Of alternatives, the first.
+        let alternative = provider.variables.iter().find(|variable| matches!(variable.need, Need::OneOf(_)));
+        let env = Env::from_pairs(required.chain(alternative).map(|variable| (variable.name, "x")));
         let mut table = Table::new();
         add_provider(provider, &env, "nats", &mut table)?;
         text.push_str(&format!("\n# {}\n", provider.title));

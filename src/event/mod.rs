@@ -75,7 +75,10 @@ impl LogEvent {
     /// # Errors
     /// As [`LogEvent::from_json`].
     pub fn from_json_text(text: ByteString, received: Timestamp) -> Result<LogEvent, ByteString> {
-        if json::is_object(&text) { Ok(LogEvent::new(Body::Raw(text), received)) } else { Err(text) }
+        match json::is_object(&text) {
+            true => Ok(LogEvent::new(Body::Raw(one_line(text)), received)),
+            false => Err(text),
+        }
     }
 
     /// An event for a payload that is no JSON object: `{"message": payload, "fly": {...},
@@ -387,6 +390,16 @@ impl LogEvent {
         let mut fields = [None; KNOWN];
         fields[known.range()].copy_from_slice(&self.find(&known.lookup));
         Semantics { fields, subject: self.subject(), received: self.received }
+    }
+}
+
+/// JSON on one line: where events are lines, a line break would end one. It stands between values only, so that
+/// a space says the same.
+fn one_line(text: ByteString) -> ByteString {
+    let inner = text.trim_ascii();
+    match memchr::memchr2(b'\n', b'\r', inner.as_bytes()) {
+        None => text,
+        Some(_) => inner.replace(['\n', '\r'], " ").into(),
     }
 }
 

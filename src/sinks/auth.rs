@@ -40,6 +40,9 @@ pub enum Auth {
         auth: Box<AwsAuth>,
         /// The service, by the name that signatures have for it: `es`, `execute-api`.
         service: String,
+        /// The region that is signed for, where a sink has an option of its own for that.
+        #[serde(skip)]
+        region: Option<String>,
     },
 }
 
@@ -89,8 +92,8 @@ impl Auth {
     /// # Errors
     /// If there is no region, or AWS's options do not fit together.
     pub fn signer(&self, cx: &SinkContext, client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {
-        let Auth::Aws { auth, service } = self else { return Ok(None) };
-        let region = aws::region(auth.region.as_deref(), auth, &cx.env)?;
+        let Auth::Aws { auth, service, region } = self else { return Ok(None) };
+        let region = aws::region(region.as_deref().or(auth.region.as_deref()), auth, &cx.env)?;
         Ok(Some(Arc::new(auth.signer(service, &region, &cx.env, client)?)))
     }
 }

@@ -191,6 +191,12 @@ impl Drop for SteppedAside<'_> {
     }
 }
 
+/// How soon a destination is first asked whether it keeps a batch.
+const FIRST_CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// How often a batch is sent again that a destination takes and never confirms.
+const MAX_UNCONFIRMED: usize = 3;
+
 /// Never, without a deadline.
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
@@ -268,7 +274,7 @@ impl<S: HttpSink> Shared<S> {
     /// Sends a batch; gives back its halves if it is too large.
     async fn deliver_one(self: &Arc<Self>, batch: Batch) -> Option<(Batch, Batch)> {
         let mut backoff = Backoff::new(&self.options.request);
-        let mut attempts = 0usize;
+        let (mut attempts, mut unconfirmed) = (0usize, 0usize);
         let (mut batch, mut body) = self.make_body(batch).await?;
         loop {
             let verdict = match self.attempt(&batch, &body).await {
@@ -277,7 +283,17 @@ impl<S: HttpSink> Shared<S> {
                     Verdict::Delivered => Verdict::Retry { after: None },
                     other => other,
                 },
-                Verdict::Confirm { ask, every, times } => self.confirm(&ask, every, times).await,
+                Verdict::Confirm { ask, every, times } => match self.confirm(&ask, every, times).await {
+                    Verdict::Retry { .. } if unconfirmed >= MAX_UNCONFIRMED => Verdict::Rejected {
+                        reason:
+                            "the destination has taken it again and again, and never said that it keeps it"
+                                .into(),
+                    },
+                    verdict => {
+                        unconfirmed += 1;
+                        verdict
+                    }
+                },
                 verdict => verdict,
             };
             let pause = match verdict {
@@ -300,9 +316,10 @@ impl<S: HttpSink> Shared<S> {
                     if batch.is_empty() {
                         return None;
                     }
-                    // It goes on: a destination that stops at each bad event must not slow us down more and more.
+                    // It goes on: a destination that stops at each bad event has used up no patience by that.
                     if batch.len() < before {
                         backoff = Backoff::new(&self.options.request);
+                        attempts = 0;
                     }
                     (batch, body) = self.make_body(batch).await?;
                     attempts += 1;
@@ -408,7 +425,8 @@ impl<S: HttpSink> Shared<S> {
     /// Makes what the destination lacks; what the answers say.
     async fn make_missing(&self, first: Vec<SideRequest>) -> Verdict {
         for side in first {
-            let verdict = self.ask(&side).await;
+            let (answer, verdict) = self.ask(&side).await;
+            self.log(&verdict, &answer, &side.request, 0);
             if verdict != Verdict::Delivered {
                 return verdict;
             }
@@ -420,9 +438,12 @@ impl<S: HttpSink> Shared<S> {
     /// be under way, but the batch's body stays where it is: it may have to be sent again.
     async fn confirm(&self, ask: &SideRequest, every: Duration, times: usize) -> Verdict {
         let _aside = self.aside.step();
+        // Most are soon confirmed, and until then their bytes are held.
+        let mut pause = every.min(FIRST_CONFIRMATION);
         for _ in 0..times {
-            tokio::time::sleep(every).await;
-            match self.ask(ask).await {
+            tokio::time::sleep(pause).await;
+            pause = every;
+            match self.ask(ask).await.1 {
                 Verdict::Retry { .. } => {}
                 verdict => return verdict,
             }
@@ -431,15 +452,16 @@ impl<S: HttpSink> Shared<S> {
     }
 
     /// One side request and its answer's verdict.
-    async fn ask(&self, side: &SideRequest) -> Verdict {
+    async fn ask(&self, side: &SideRequest) -> (Result<Response<Bytes>, SendError>, Verdict) {
+        self.wait_for_pause().await;
         let mut request = side.request.clone();
         let answer = self.client.send(&mut request).await;
         let verdict = match &answer {
             Ok(response) => (side.judge)(response),
             Err(error) => self.unanswered(error),
         };
-        self.log(&verdict, &answer, &request, 0);
-        verdict.map_reasons(|reason| self.hide(reason, &request))
+        let verdict = verdict.map_reasons(|reason| self.hide(reason, &request));
+        (answer, verdict)
     }
 
     fn judge(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {

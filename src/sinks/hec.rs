@@ -19,6 +19,7 @@ use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// The options of both sinks, and what follows from them.
@@ -48,19 +49,21 @@ pub(super) struct Acknowledgements {
     indexer_acknowledgements_enabled: bool,
     /// Seconds between two times. Default: 10.
     query_interval: Seconds,
-    /// How many times; then the batch is sent again, which Vector counts as rejected. Default: 30.
-    retry_limit: usize,
+    /// How many times; then the batch is sent again, up to three times. (Vector rejects it at once.) Default: 30.
+    retry_limit: NonZeroUsize,
     /// How many may be unanswered in Vector. Here bytes limit that: what waits may have to be sent again.
     #[serde(rename = "max_pending_acks")]
     _max_pending_acks: u64,
 }
+
+const DEFAULT_RETRY_LIMIT: NonZeroUsize = NonZeroUsize::new(30).expect("30 is not 0");
 
 impl Default for Acknowledgements {
     fn default() -> Acknowledgements {
         Acknowledgements {
             indexer_acknowledgements_enabled: true,
             query_interval: Seconds(Duration::from_secs(10)),
-            retry_limit: 30,
+            retry_limit: DEFAULT_RETRY_LIMIT,
             _max_pending_acks: 1_000_000,
         }
     }
@@ -388,7 +391,7 @@ impl Hec {
             .header("X-Splunk-Request-Channel", &self.prepared.channel);
         let request = self.authorized(request).ok()?.body(format!("{{\"acks\":[{ack_id}]}}").into()).ok()?;
         let ask = Box::new(SideRequest { request, judge: judge_ack });
-        Some(Verdict::Confirm { ask, every: query_interval.0, times: retry_limit })
+        Some(Verdict::Confirm { ask, every: query_interval.0, times: retry_limit.get() })
     }
 }
 

@@ -8,7 +8,7 @@ use super::codec::{EncodeError, Framing};
 use super::compression::{Algorithm, Compression};
 use super::delivery::{Aside, RunningHttpSink, Shared, processors};
 use super::request::{Controller, RateLimit, RequestConfig};
-use super::verdict::{Verdict, describe, hide_secrets};
+use super::verdict::{Verdict, describe, hide_secrets, redact};
 use crate::config::{Problem, Result, SinkConfig, SinkContext, StreamSink};
 use crate::env::Env;
 use crate::event::LogEvent;
@@ -347,7 +347,9 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
         let sink = self.sink.in_environment(&cx.env)?.map_or_else(|| Arc::clone(&self.sink), Arc::new);
         let signer = sink.signer(cx, &client)?;
         let client = SigningClient { client, signer, timeout };
-        let healthcheck = self.healthcheck(&sink, cx)?.map(|check| healthcheck(client.clone(), check));
+        let secrets: Vec<_> = sink.secrets().into_iter().cloned().collect();
+        let healthcheck =
+            self.healthcheck(&sink, cx)?.map(|check| healthcheck(client.clone(), check, secrets));
         let shared = Arc::new(Shared {
             id: cx.id.clone(),
             sink,
@@ -401,16 +403,29 @@ impl SigningClient {
     }
 }
 
-fn healthcheck(client: SigningClient, check: HealthcheckRequest) -> Healthcheck {
+fn healthcheck(
+    client: SigningClient,
+    check: HealthcheckRequest,
+    secrets: Vec<SensitiveString>,
+) -> Healthcheck {
     let HealthcheckRequest { requests, is_only_asked_for, judge } = check;
-    let hosts = requests.iter().filter_map(|request| request.uri().authority());
-    let endpoint = hosts.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    // Without a user and password, which a URI of the user's may have.
+    let host = |request: &Request<Bytes>| {
+        let authority = request.uri().authority()?.as_str();
+        Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned())
+    };
+    let endpoint = requests.iter().filter_map(host).collect::<Vec<_>>().join(", ");
+    let hide = move |reason: String, request: &Request<Bytes>| {
+        let reason = hide_secrets(reason, request);
+        secrets.iter().fold(reason, |reason, secret| redact(&reason, secret.expose()))
+    };
     let check = Healthcheck::new(endpoint, async move {
         let mut result = Ok(());
         for mut request in requests {
             result = match client.send(&mut request).await {
-                Ok(response) => judge(&response)
-                    .map_err(|unhealthy| unhealthy.map(|reason| hide_secrets(reason, &request))),
+                Ok(response) => {
+                    judge(&response).map_err(|unhealthy| unhealthy.map(|reason| hide(reason, &request)))
+                }
                 Err(SendError::Sign { source }) => {
                     Err(Unhealthy::Unauthorized { reason: source.to_string() })
                 }

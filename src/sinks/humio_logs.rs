@@ -61,7 +61,8 @@ fn default_nanos_key() -> Option<String> {
 impl From<Options> for HumioLogs {
     fn from(options: Options) -> HumioLogs {
         HumioLogs(Hec {
-            endpoint: options.endpoint,
+            // fly-log-shipper's template needed the quotes in the secret itself.
+            endpoint: options.endpoint.trim_matches('"').to_owned(),
             token: options.token,
             target: EndpointTarget::Event,
             encoding: options.encoding,

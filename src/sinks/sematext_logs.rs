@@ -65,7 +65,11 @@ impl HttpSink for SematextLogs {
 
     /// Of so many documents the answer is still of a size that is read whole.
     fn limits(&self) -> BatchLimits {
-        BatchLimits { max_events: 10_000, ..BatchLimits::DEFAULT }
+        BatchLimits { max_events: bulk::MAX_DOCUMENTS, ..BatchLimits::DEFAULT }
+    }
+
+    fn vendor_limits(&self) -> (usize, usize) {
+        (usize::MAX, bulk::MAX_DOCUMENTS)
     }
 
     fn framing(&self) -> Framing {

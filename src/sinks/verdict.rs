@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Request, Response};
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What an answer says about a batch.
@@ -46,12 +47,19 @@ pub enum Verdict {
 }
 
 /// A request beside that of a batch, and what its answer means.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SideRequest {
     /// What to send.
     pub request: Request<Bytes>,
     /// What the answer says.
     pub judge: fn(&Response<Bytes>) -> Verdict,
+}
+
+/// Without headers and the path, in which there may be keys.
+impl fmt::Debug for SideRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SideRequest({} to {:?})", self.request.method(), self.request.uri().host())
+    }
 }
 
 impl PartialEq for SideRequest {
@@ -142,13 +150,34 @@ pub(super) fn hide_secrets(mut text: String, request: &Request<Bytes>) -> String
         let Ok(value) = value.to_str() else { continue };
         let secret = value.split_once(' ').map_or(value, |(_, secret)| secret);
         text = redact(&redact(&text, value), secret);
+        // A key may be a part of a value, as in a DSN.
+        let parts = value.split([' ', '/', '@', ':', ',']).filter(|part| part.len() >= LONG);
+        text = parts.fold(text, |text, part| redact(&text, part));
     }
-    text
+    // Or of a query.
+    let query = request.uri().query().unwrap_or_default();
+    let values = query.split(['&', '=']).filter(|part| part.len() >= LONG);
+    values.fold(text, |text, part| redact(&text, part))
 }
 
-/// The text without this secret, if it is long enough not to be found in ordinary words.
+/// Letters of what may be a key, and is no ordinary word.
+const LONG: usize = 12;
+
+/// The text without this secret, if it is long enough not to be found in ordinary words; also without its
+/// beginning at the text's end, which may have been cut there.
 pub(super) fn redact(text: &str, secret: &str) -> String {
-    if secret.len() > 3 { text.replace(secret, "**REDACTED**") } else { text.to_owned() }
+    const HIDDEN: &str = "**REDACTED**";
+    const LEAST: usize = 4;
+    if secret.len() < LEAST {
+        return text.to_owned();
+    }
+    let mut text = text.replace(secret, HIDDEN);
+    let beginnings = (LEAST..secret.len()).rev().filter_map(|length| secret.get(..length));
+    if let Some(beginning) = beginnings.into_iter().find(|beginning| text.ends_with(beginning)) {
+        text.truncate(text.len() - beginning.len());
+        text.push_str(HIDDEN);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -218,5 +247,22 @@ mod tests {
         key.set_sensitive(true);
         request.headers_mut().insert("authorization", key);
         assert!(!hide_secrets(text, &request).contains("s3cr3t"));
+    }
+
+    #[test]
+    fn parts_of_secrets_are_hidden_too() {
+        let mut request =
+            Request::post("https://h/in?source=0123456789abcdef&a=b").body(Bytes::new()).unwrap();
+        let mut dsn = HeaderValue::from_static("https://s3cr3t-s3cr3t@uptrace.dev/1");
+        dsn.set_sensitive(true);
+        request.headers_mut().insert("uptrace-dsn", dsn);
+        for (text, shown) in [
+            ("bad key s3cr3t-s3cr3t.", "bad key **REDACTED**."),
+            ("no source 0123456789abcdef", "no source **REDACTED**"),
+            ("cut off: s3cr3t-s", "cut off: **REDACTED**"),
+            ("a=b and s3c", "a=b and s3c"),
+        ] {
+            assert_eq!(hide_secrets(text.to_owned(), &request), shown);
+        }
     }
 }

@@ -153,15 +153,27 @@ impl Expression {
     }
 }
 
-/// The line without white space, but for one space between two words.
+/// The line without white space outside of quotes, but for one space where it divides what would otherwise be
+/// read as one: two words, or a path and what follows it.
 fn compact(line: &str) -> String {
-    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    line.split_whitespace().fold(String::new(), |mut out, part| {
-        if is_word(out.chars().last()) && is_word(part.chars().next()) {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || "_\"])".contains(c));
+    let begins = |c: char| c.is_alphanumeric() || "_\".[".contains(c);
+    let (mut out, mut is_quoted, mut has_space, mut is_escaped) = (String::new(), false, false, false);
+    for c in line.chars() {
+        if !is_quoted && c.is_whitespace() {
+            has_space = true;
+            continue;
+        }
+        // `if .a` and `= .b` are no paths that go on.
+        if has_space && is_word(out.chars().last()) && begins(c) {
             out.push(' ');
         }
-        out + part
-    })
+        has_space = false;
+        is_quoted ^= c == '"' && !is_escaped;
+        is_escaped = is_quoted && c == '\\' && !is_escaped;
+        out.push(c);
+    }
+    out
 }
 
 fn json_string(text: &str) -> String {
@@ -225,6 +237,7 @@ mod tests {
             r#"{"log":{"level":"x"},"level":"x"}"#,
         );
         check(".a = .b", r#"{"a":1}"#, r#"{"a":null}"#);
+        check(r#".a = ."user -  id""#, r#"{"user -  id":1}"#, r#"{"a":1,"user -  id":1}"#);
         check(".a.b = del(.c)\n.d = .a", r#"{"c":1}"#, r#"{"a":{"b":1},"d":{"b":1}}"#);
     }
 
@@ -256,9 +269,9 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_understand() {
-        let config = RemapConfig { source: ".a = .b\n. = parse_json!(.message)\n.x = 1\nif starts_with(.a) { .b = .a }\n.a = to_unix_timestamp(.b)\n.a b = .c".to_owned() };
+        let config = RemapConfig { source: ".a = .b\n. = parse_json!(.message)\n.x = 1\nif starts_with(.a) { .b = .a }\n.a = to_unix_timestamp(.b)\n.a b = .c\n.a = .log .level".to_owned() };
         let error = config.build(&TransformContext { id: "test".into() }).err().unwrap().to_string();
-        for line in ["line 2", "line 3", "line 4", "line 5", "line 6"] {
+        for line in ["line 2", "line 3", "line 4", "line 5", "line 6", "line 7"] {
             assert!(error.contains(line), "{error}");
         }
     }

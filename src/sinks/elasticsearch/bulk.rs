@@ -9,6 +9,9 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// As many documents' answers are of a size that is read whole.
+pub(in crate::sinks) const MAX_DOCUMENTS: usize = 10_000;
+
 /// What is done with a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sinks) enum Action {
@@ -91,9 +94,7 @@ pub(in crate::sinks) fn verdict(response: &Response<Bytes>, documents: usize) ->
     let answer = match serde_json::from_slice::<Answer>(response.body()) {
         Ok(answer) => answer,
         // Some of it has failed, and the answer is too long to say what: halves have shorter ones.
-        Err(_) if memchr::memmem::find(response.body(), b"\"errors\":true").is_some() => {
-            return Verdict::TooLarge;
-        }
+        Err(_) if has_errors(response.body()) => return Verdict::TooLarge,
         Err(_) => return Verdict::Delivered,
     };
     if !answer.errors || answer.items.len() != documents {
@@ -110,6 +111,14 @@ pub(in crate::sinks) fn verdict(response: &Response<Bytes>, documents: usize) ->
         },
     };
     Verdict::Partial(answer.items.into_iter().map(entry).collect())
+}
+
+/// Whether an answer that cannot be read as a whole says that something has failed.
+fn has_errors(body: &[u8]) -> bool {
+    let Some(at) = memchr::memmem::find(body, b"\"errors\"") else { return false };
+    let rest: Vec<u8> =
+        body[at..].iter().filter(|byte| !byte.is_ascii_whitespace()).take(13).copied().collect();
+    rest == b"\"errors\":true"
 }
 
 fn reason(error: &serde_json::Value) -> String {

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Delivers events to Elasticsearch.
 #[derive(Debug, Deserialize)]
@@ -89,7 +89,7 @@ impl TryFrom<toml::Table> for EsAuth {
         }
         table.remove("strategy");
         // The service is worked out when all options are known.
-        Ok(EsAuth(Auth::Aws { auth: Box::new(table.try_into()?), service: String::new() }))
+        Ok(EsAuth(Auth::Aws { auth: Box::new(table.try_into()?), service: String::new(), region: None }))
     }
 }
 
@@ -184,8 +184,8 @@ struct Prepared {
     id_key: Option<Path>,
     /// Whose turn it is.
     turn: AtomicUsize,
-    /// A server has said that a document needs a type, which the URL then gives to all.
-    needs_type: AtomicBool,
+    /// How often a server has said that a document needs a type, which the URL then gives to all.
+    asked_for_type: AtomicUsize,
 }
 
 impl Default for Prepared {
@@ -197,7 +197,7 @@ impl Default for Prepared {
             action: None,
             id_key: None,
             turn: AtomicUsize::new(0),
-            needs_type: AtomicBool::new(false),
+            asked_for_type: AtomicUsize::new(0),
         }
     }
 }
@@ -249,9 +249,11 @@ impl HttpSink for Elasticsearch {
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;
         let is_serverless = self.opensearch_service_type == OpenSearchService::Serverless;
-        if let Some(EsAuth(Auth::Aws { auth, service })) = &mut self.auth {
+        if let Some(EsAuth(Auth::Aws { auth, service, region })) = &mut self.auth {
             *service = if is_serverless { "aoss" } else { "es" }.to_owned();
-            auth.region = auth.region.take().or(self.aws.region.take());
+            // As in Vector: `auth.region` is the token service's.
+            *region = self.aws.region.clone();
+            auth.check()?;
         } else if is_serverless {
             return Err(
                 "opensearch_service_type: serverless wants AWS's signatures; set auth.strategy = \"aws\""
@@ -279,6 +281,11 @@ impl HttpSink for Elasticsearch {
         if endpoints.is_empty() {
             return Err("endpoints: empty; expected at least one URL".into());
         }
+        // Without what was a password.
+        self.endpoints = Strings::Many(endpoints.iter().map(|(url, _)| url.clone()).collect());
+        if self.query.contains_key("filter_path") {
+            return Err("query: filter_path would take out of the answer what became of each document".into());
+        }
         if self.distribution.is_some() {
             let message = "has no effect: every attempt goes to the next endpoint; take it out";
             options.warnings.push(Problem::at("distribution", message));
@@ -295,7 +302,11 @@ impl HttpSink for Elasticsearch {
 
     /// 10 MB, as Vector; of so many documents the answer is still of a size that is read whole.
     fn limits(&self) -> BatchLimits {
-        BatchLimits { max_events: 10_000, ..BatchLimits::DEFAULT }
+        BatchLimits { max_events: bulk::MAX_DOCUMENTS, ..BatchLimits::DEFAULT }
+    }
+
+    fn vendor_limits(&self) -> (usize, usize) {
+        (usize::MAX, bulk::MAX_DOCUMENTS)
     }
 
     fn framing(&self) -> Framing {
@@ -303,7 +314,7 @@ impl HttpSink for Elasticsearch {
     }
 
     fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let id = self.prepared.id_key.as_ref().and_then(|path| event.get(path)).map(Field::to_text);
+        let id = self.id(event)?;
         match &self.prepared.action {
             Some(action) if id.is_none() => out.extend_from_slice(action),
             _ => self.write_own_action(event, id.as_deref(), out)?,
@@ -311,32 +322,28 @@ impl HttpSink for Elasticsearch {
         out.push(b'\n');
         let mut sent = self.encoding.apply(event);
         if let Some(path) = self.prepared.id_key.as_ref().filter(|_| id.is_some()) {
+            let mut without = sent.without_receipts();
             match path.as_root_field() {
-                Some(name) => sent.to_mut().remove_root_fields(std::iter::once(name)),
-                None => drop(sent.to_mut().value_mut().remove(&path.to_vrl(), true)),
+                Some(name) => without.remove_root_fields(std::iter::once(name)),
+                None => drop(without.value_mut().remove(&path.to_vrl(), true)),
             }
+            sent = Cow::Owned(without);
         }
         match self.mode {
             Mode::DataStream => self.write_stream_document(event, &sent, out)?,
-            Mode::Bulk if self.is_update(event) && sent.get(&Path::root_field("doc")).is_none() => {
-                // An update has the document inside; whoever has put one there himself knows better.
-                out.extend_from_slice(b"{\"doc\":");
-                out.extend_from_slice(sent.json().as_bytes());
-                out.extend_from_slice(b",\"doc_as_upsert\":true}");
-            }
-            // The level stands in `log.level`, which is the name that Elastic's common schema has for it.
-            Mode::Bulk => write_with_missing(event, &sent.json(), &[Missing::time("timestamp")], out),
+            Mode::Bulk if self.is_update(event) => write_update(&sent, out)?,
+            Mode::Bulk => self.write_document(event, &sent, out),
         }
         Ok(())
     }
 
     fn request(&self, _batch: &Batch) -> Result<http::request::Builder> {
-        let Prepared { endpoints, query, turn, needs_type, .. } = &self.prepared;
+        let Prepared { endpoints, query, turn, asked_for_type, .. } = &self.prepared;
         let (url, auth) = &endpoints[turn.fetch_add(1, Ordering::Relaxed) % endpoints.len()];
         // The index of the URL is for documents that name none; all of ours do.
-        let path = match needs_type.load(Ordering::Relaxed) {
-            true => format!("/log-shipper/{}/_bulk", self.doc_type),
-            false => "/_bulk".to_owned(),
+        let path = match asked_for_type.load(Ordering::Relaxed) {
+            0 => "/_bulk".to_owned(),
+            _ => format!("/log-shipper/{}/_bulk", self.doc_type),
         };
         let builder =
             Request::post(format!("{url}{path}{query}")).header(CONTENT_TYPE, "application/x-ndjson");
@@ -355,7 +362,9 @@ impl HttpSink for Elasticsearch {
             && self.api_version == ApiVersion::Auto
             && !self.suppress_type_name
             && memchr::memmem::find(response.body(), b"type is missing").is_some();
-        if asks_for_type && !self.prepared.needs_type.swap(true, Ordering::Relaxed) {
+        // Those that were under way when the first answer came get the same one.
+        if asks_for_type && self.prepared.asked_for_type.fetch_add(1, Ordering::Relaxed) < MAX_ASKED_FOR_TYPE
+        {
             return Verdict::Retry { after: None };
         }
         bulk::verdict(response, batch.len())
@@ -383,7 +392,54 @@ impl HttpSink for Elasticsearch {
     }
 }
 
+/// More requests than are under way at once; a server that asks once more has had the type.
+const MAX_ASKED_FOR_TYPE: usize = 1_000;
+
+/// Bytes of a document's id that Elasticsearch takes.
+const MAX_ID: usize = 512;
+
+/// An update has the document inside. Whoever has put one there himself knows better, and what stands beside it
+/// is his too: one more member would be the end of the whole request.
+fn write_update(sent: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    match sent.get(&Path::root_field("doc")).map(Field::to_json) {
+        Some(own) if own.starts_with('{') => out.extend_from_slice(sent.json().as_bytes()),
+        Some(_) => {
+            return Err(EncodeError { reason: "its `doc`, which an update stores, is no object".into() });
+        }
+        None => {
+            out.extend_from_slice(b"{\"doc\":");
+            out.extend_from_slice(sent.json().as_bytes());
+            out.extend_from_slice(b",\"doc_as_upsert\":true}");
+        }
+    }
+    Ok(())
+}
+
 impl Elasticsearch {
+    /// The document's id, if the event has one.
+    fn id<'a>(&self, event: &'a LogEvent) -> Result<Option<Cow<'a, str>>, EncodeError> {
+        let field = self.prepared.id_key.as_ref().and_then(|path| event.get(path));
+        let Some(field) = field.filter(|field| !field.is_null()) else { return Ok(None) };
+        let id = field.to_text();
+        let is_nested = field.to_json().starts_with(['{', '[']);
+        if is_nested || id.len() > MAX_ID {
+            let reason = format!("its id is no string or number, or has more than {MAX_ID} bytes");
+            return Err(EncodeError { reason });
+        }
+        Ok(Some(id).filter(|id| !id.is_empty()))
+    }
+
+    /// The event, with its time where it has neither of the names by which people look for it. The level stands in
+    /// `log.level`, which is the name that Elastic's common schema has for it.
+    fn write_document(&self, event: &LogEvent, sent: &LogEvent, out: &mut Vec<u8>) {
+        let text = sent.json();
+        let has_time = memchr::memmem::find(text.as_bytes(), b"\"@timestamp\"").is_some();
+        match has_time || self.encoding != Transformer::default() {
+            true => out.extend_from_slice(text.as_bytes()),
+            false => write_with_missing(event, &text, &[Missing::time("timestamp")], out),
+        }
+    }
+
     fn check_action(&self) -> Result<()> {
         if self.mode == Mode::DataStream {
             return Ok(());
@@ -396,6 +452,9 @@ impl Elasticsearch {
         }
         if self.bulk.version_type != VersionType::Internal && self.bulk.version.is_none() {
             return Err("bulk.version_type: only with bulk.version; set that too".into());
+        }
+        if self.bulk.version.is_some() && self.bulk.action.as_static() != Some("index") {
+            return Err("bulk.version: only an index action has one; set bulk.action = \"index\"".into());
         }
         if self.bulk.version.is_some()
             && (self.bulk.version_type == VersionType::Internal || self.id_key.is_none())
@@ -429,6 +488,10 @@ impl Elasticsearch {
 
     fn constant_action(&self) -> Option<Vec<u8>> {
         let (action, index) = match self.mode {
+            // A version belongs to an id, and so does an update.
+            Mode::Bulk if self.bulk.version.is_some() || self.bulk.action.as_static() == Some("update") => {
+                return None;
+            }
             Mode::Bulk => (self.bulk.action.as_static()?, Cow::Borrowed(self.prepared.index.as_static()?)),
             Mode::DataStream if self.data_stream.auto_routing => return None,
             Mode::DataStream => {
@@ -460,7 +523,7 @@ impl Elasticsearch {
                 if action == Action::Update && id.is_none() {
                     return Err(failed("bulk.action: an update needs the field of id_key".into()));
                 }
-                if let Some(version) = &self.bulk.version {
+                if let Some(version) = self.bulk.version.as_ref().filter(|_| id.is_some()) {
                     let version = version.render(event).map_err(|error| failed(error.to_string()))?;
                     version
                         .parse::<u64>()
@@ -519,8 +582,8 @@ impl Elasticsearch {
         let mut document = Splice::open_with(out, &text, |name, value| match name {
             "timestamp" => Field::Json(value).as_timestamp().is_some(),
             "@timestamp" => true,
-            "data_stream" if sync_fields && value.starts_with('{') => {
-                own_stream = Some(value);
+            "data_stream" if sync_fields => {
+                own_stream = Some(value).filter(|value| value.starts_with('{'));
                 true
             }
             _ => false,

@@ -32,6 +32,9 @@ pub struct Slack {
     webhook_url: SensitiveString,
     /// Words and `/regular expressions/`; an event whose message has none of them is not for Slack.
     keywords: Keywords,
+    /// What of the URL is the secret.
+    #[serde(skip)]
+    path: SensitiveString,
 }
 
 /// Characters of a section's text.
@@ -53,7 +56,11 @@ impl HttpSink for Slack {
         if options.request.concurrency == Concurrency::Adaptive {
             options.request.concurrency = Concurrency::Fixed(1);
         }
-        check_endpoint("webhook_url", self.webhook_url.expose())
+        let url = self.webhook_url.expose();
+        check_endpoint("webhook_url", url)?;
+        let path = url.parse::<http::Uri>()?.path().to_owned();
+        self.path = path.into();
+        Ok(())
     }
 
     /// What matches within a second becomes one message.
@@ -137,7 +144,7 @@ impl HttpSink for Slack {
     }
 
     fn secrets(&self) -> Vec<&SensitiveString> {
-        vec![&self.webhook_url]
+        vec![&self.webhook_url, &self.path]
     }
 
     /// An empty message, which no channel shows: a webhook that exists finds fault with it.
