@@ -517,7 +517,9 @@ async fn check_case(row: &HttpRow, case: &Case) {
     };
     assert_eq!(accepted, [0, 1, 2, 3], "{context}");
     for request in &requests {
-        assert_eq!(request.path_and_query, requests[0].path_and_query, "{context}");
+        // The parts of a batch are objects of their own.
+        let may_differ = row.kind == "aws_s3" && expected_sizes == SPLIT;
+        assert!(may_differ || request.path_and_query == requests[0].path_and_query, "{context}");
     }
     if name == RETRY_AFTER {
         let pause = requests[1].at - requests[0].at;

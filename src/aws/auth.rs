@@ -7,6 +7,7 @@ use crate::config::{Result, Seconds};
 use crate::env::Env;
 use crate::http::{HttpClient, ProxyConfig};
 use crate::secret::SensitiveString;
+use crate::sinks::shorten_to;
 use crate::tls::TlsConfig;
 use reqsign_aws_v4::{
     AssumeRoleCredentialProvider, AssumeRoleWithWebIdentityCredentialProvider, Credential,
@@ -315,7 +316,8 @@ pub(super) fn describe(error: &Error) -> String {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    text
+    // It may have a whole answer in it.
+    shorten_to(&text, 1_000)
 }
 
 #[cfg(test)]

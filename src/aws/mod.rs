@@ -72,7 +72,16 @@ pub fn endpoint(
             "region: `auto` goes with an endpoint; set that, or a region of AWS's such as us-east-1".into()
         );
     }
-    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    // Source: AWS's list of partitions.
+    let domain = match region.split('-').next().unwrap_or_default() {
+        "cn" => "amazonaws.com.cn",
+        "eusc" => "amazonaws.eu",
+        "us" if region.starts_with("us-isob-") => "sc2s.sgov.gov",
+        "us" if region.starts_with("us-isof-") => "csp.hci.ic.gov",
+        "us" if region.starts_with("us-iso-") => "c2s.ic.gov",
+        "eu" if region.starts_with("eu-isoe-") => "cloud.adc-e.uk",
+        _ => "amazonaws.com",
+    };
     Endpoint::parse("region", &format!("https://{service}.{region}.{domain}"))
 }
 

@@ -62,10 +62,11 @@ pub(super) fn load(auth: &AwsAuth, env: &Env) -> Result<Profile, ProfileError> {
         None => env.get("AWS_PROFILE")?,
     };
     let name = named.clone().unwrap_or_else(|| "default".to_owned());
-    let home = env.get("HOME")?.unwrap_or_default();
-    let in_home = |path: &str| match path.strip_prefix("~/") {
-        Some(rest) => Path::new(&home).join(rest),
-        None => PathBuf::from(path),
+    let home = env.get("HOME")?;
+    // Without a home there is nothing in it.
+    let in_home = |path: &str| match (path.strip_prefix("~/"), &home) {
+        (Some(rest), Some(home)) => Path::new(home).join(rest),
+        _ => PathBuf::from(path),
     };
     let mut settings = BTreeMap::new();
     let mut is_there = false;
@@ -83,7 +84,7 @@ pub(super) fn load(auth: &AwsAuth, env: &Env) -> Result<Profile, ProfileError> {
         return Ok(Profile { name, settings });
     }
     // Another user's home, as in a container, may be closed to us.
-    let in_general = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+    let in_general = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied, io::ErrorKind::NotADirectory];
     let section = if name == "default" { name.clone() } else { format!("profile {name}") };
     // The credentials come last, because they count where both files say something.
     for (variable, default, section) in [
@@ -92,6 +93,7 @@ pub(super) fn load(auth: &AwsAuth, env: &Env) -> Result<Profile, ProfileError> {
     ] {
         match env.get(variable)? {
             Some(path) => take(in_home(&path), section, &in_general[..1])?,
+            None if home.is_none() => {}
             None => take(in_home(default), section, &in_general)?,
         }
     }
@@ -105,6 +107,8 @@ fn parse(text: &str, section: &str, settings: &mut BTreeMap<String, SensitiveStr
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix('[') {
             let name = rest.split(']').next().unwrap_or_default();
+            // AWS's tools take both.
+            let name = if section == "default" { name.trim().trim_start_matches("profile ") } else { name };
             is_inside = name.split_whitespace().eq(section.split_whitespace());
             is_there |= is_inside;
         // What is indented belongs to a setting that has settings of its own, none of them ours.

@@ -87,6 +87,17 @@ impl Auth {
         Ok(builder.header(AUTHORIZATION, value))
     }
 
+    /// The secrets that a header has in another form, and that an answer may repeat as they are.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &SensitiveString> {
+        let encoded = match self {
+            // A short user is a word that an answer may have for other reasons.
+            Auth::Basic { user, password } if user.expose().len() < 12 => vec![password],
+            Auth::Basic { user, password } => vec![user, password],
+            _ => Vec::new(),
+        };
+        encoded.into_iter()
+    }
+
     /// What signs requests, if this is AWS's way.
     ///
     /// # Errors

@@ -95,6 +95,7 @@ pub type Partition = Vec<String>;
 pub struct Batch {
     id: u128,
     time: Timestamp,
+    is_part: bool,
     partition: Partition,
     framing: Arc<Framing>,
     body: Bytes,
@@ -107,6 +108,11 @@ impl Batch {
     /// one, have others.
     pub fn id(&self) -> u128 {
         self.id
+    }
+
+    /// Whether it is a part of what was one batch.
+    pub fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// When its first event happened.
@@ -154,7 +160,7 @@ impl Batch {
             rest.add(&self.body[self.entries[*index].clone()]);
         }
         let (body, entries) = rest.finish_body();
-        Batch { id: rand::random(), body, entries, ..self }
+        Batch { id: rand::random(), is_part: true, body, entries, ..self }
     }
 
     /// The first and the second half; of a single event, nothing is left for the second.
@@ -165,7 +171,7 @@ impl Batch {
             let (partition, framing) = (self.partition.clone(), Arc::clone(&self.framing));
             let mut open = OpenBatch::new(partition, framing, self.time, self.body.len() / 2);
             entries.iter().for_each(|range| open.add(&self.body[range.clone()]));
-            open.finish(receipts)
+            Batch { is_part: true, ..open.finish(receipts) }
         };
         let (first, second) = self.entries.split_at(middle);
         let second = half(second, second_receipts);
@@ -216,7 +222,7 @@ impl OpenBatch {
     fn finish(self, receipts: Receipts) -> Batch {
         let (time, partition, framing) = (self.time, self.partition.clone(), Arc::clone(&self.framing));
         let (body, entries) = self.finish_body();
-        Batch { id: rand::random(), time, partition, framing, body, entries, receipts }
+        Batch { id: rand::random(), time, is_part: false, partition, framing, body, entries, receipts }
     }
 }
 

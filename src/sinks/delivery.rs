@@ -191,6 +191,9 @@ impl Drop for SteppedAside<'_> {
     }
 }
 
+/// How often what a destination lacks is tried to be made by itself, before the batch is tried again.
+const MAX_ATTEMPTS_AT_MISSING: usize = 8;
+
 /// How soon a destination is first asked whether it keeps a batch.
 const FIRST_CONFIRMATION: Duration = Duration::from_secs(1);
 
@@ -376,6 +379,7 @@ impl<S: HttpSink> Shared<S> {
         match error {
             // Credentials are for a person to mend.
             SendError::Sign { .. } => Verdict::Unauthorized,
+            SendError::NotText { .. } => Verdict::Rejected { reason: error.to_string() },
             SendError::Http { .. } if self.options.retry_strategy == RetryStrategy::None => {
                 Verdict::Rejected { reason: "no answer, and retry_strategy is none".into() }
             }
@@ -425,10 +429,18 @@ impl<S: HttpSink> Shared<S> {
     /// Makes what the destination lacks; what the answers say.
     async fn make_missing(&self, first: Vec<SideRequest>) -> Verdict {
         for side in first {
-            let (answer, verdict) = self.ask(&side).await;
-            self.log(&verdict, &answer, &side.request, 0);
-            if verdict != Verdict::Delivered {
-                return verdict;
+            let mut backoff = Backoff::new(&self.options.request);
+            // What was made before it is there now, and would not be asked for again.
+            for attempt in 1.. {
+                let (answer, verdict) = self.ask(&side).await;
+                self.log(&verdict, &answer, &side.request, 0);
+                match verdict {
+                    Verdict::Delivered => break,
+                    Verdict::Retry { .. } if attempt < MAX_ATTEMPTS_AT_MISSING => {
+                        tokio::time::sleep(backoff.pause()).await;
+                    }
+                    verdict => return verdict,
+                }
             }
         }
         Verdict::Delivered
@@ -467,7 +479,7 @@ impl<S: HttpSink> Shared<S> {
     fn judge(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
         let verdict = self.sink.verdict(response, batch);
         // Sending the same again would be in vain, whatever the strategy says.
-        if verdict == Verdict::TooLarge {
+        if matches!(verdict, Verdict::TooLarge | Verdict::Missing { .. } | Verdict::Confirm { .. }) {
             return verdict;
         }
         let is_success = response.status().is_success();

@@ -386,6 +386,9 @@ pub(super) enum SendError {
     /// It could not be signed.
     #[snafu(display("cannot sign the request: {source}"))]
     Sign { source: crate::config::Error },
+    /// It never can be: a header has other characters than ASCII's.
+    #[snafu(display("the header {name} has characters that cannot be signed; expected visible ASCII"))]
+    NotText { name: HeaderName },
     /// It was sent in vain.
     #[snafu(transparent)]
     Http { source: HttpError },
@@ -395,6 +398,17 @@ impl SigningClient {
     /// Signs the request, which stays as it is sent, and sends it.
     pub(super) async fn send(&self, request: &mut Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         if let Some(signer) = &self.signer {
+            // A signature is of text, and the server reads several spaces as one.
+            for (name, value) in request.headers_mut() {
+                let text = value.to_str().map_err(|_| SendError::NotText { name: name.clone() })?;
+                if text.contains("  ") {
+                    let is_sensitive = value.is_sensitive();
+                    let text = text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+                    *value =
+                        HeaderValue::try_from(text).map_err(|_| SendError::NotText { name: name.clone() })?;
+                    value.set_sensitive(is_sensitive);
+                }
+            }
             let signed = tokio::time::timeout(self.timeout, signer.sign(request.clone())).await;
             let late = || Err("no credentials in time".into());
             *request = signed.unwrap_or_else(|_| late()).context(SignSnafu)?;
@@ -426,6 +440,7 @@ fn healthcheck(
                 Ok(response) => {
                     judge(&response).map_err(|unhealthy| unhealthy.map(|reason| hide(reason, &request)))
                 }
+                Err(error @ SendError::NotText { .. }) => Err(Unhealthy::Down { reason: error.to_string() }),
                 Err(SendError::Sign { source }) => {
                     Err(Unhealthy::Unauthorized { reason: source.to_string() })
                 }

@@ -168,6 +168,11 @@ impl HttpSink for Mezmo {
         Ok(())
     }
 
+    /// The header has it in another form.
+    fn secrets(&self) -> Vec<&SensitiveString> {
+        vec![&self.api_key]
+    }
+
     fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
         self.post(batch.partition().first().map_or("", String::as_str))
     }

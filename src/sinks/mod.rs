@@ -74,6 +74,7 @@ pub use sematext_logs::SematextLogs;
 pub use slack::Slack;
 pub use splunk_hec_logs::SplunkHecLogs;
 pub use truncate::Oversized;
+pub(crate) use verdict::shorten_to;
 pub use verdict::{EntryVerdict, SideRequest, Verdict, describe, shorten};
 
 use crate::config::{ComponentInfo, Registry};

@@ -120,7 +120,12 @@ impl Verdict {
 
 /// The beginning of a destination's text, without control characters: fit for a line of the log.
 pub fn shorten(text: &str) -> String {
-    text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    shorten_to(text, 300)
+}
+
+/// The same, of so many characters.
+pub(crate) fn shorten_to(text: &str, most: usize) -> String {
+    text.trim().chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The status and the beginning of the body.

@@ -258,7 +258,9 @@ impl HttpSink for AwsS3 {
             // The next attempt has a new signature, with a new time and perhaps with new credentials.
             "ExpiredToken" | "RequestExpired" | "RequestTimeTooSkewed" | "TokenRefreshRequired" |
             // The body came too slowly, or something else was changed at the same time.
-            "RequestTimeout" | "OperationAborted" | "SlowDown" => Verdict::Retry { after: None },
+            "RequestTimeout" | "OperationAborted" | "SlowDown" |
+            // It was damaged on its way.
+            "IncompleteBody" | "BadDigest" | "XAmzContentSHA256Mismatch" => Verdict::Retry { after: None },
             // A wrong region, a token of others, a key for encryption that is switched off: a person can mend it.
             "AuthorizationHeaderMalformed" | "InvalidToken" => Verdict::Unauthorized,
             code if code.starts_with("KMS.") => Verdict::Unauthorized,
@@ -364,7 +366,8 @@ impl AwsS3 {
         if let Some(format) = &self.filename_time_format {
             key.push_str(&format.render_fields(&[], batch.time())?);
         }
-        if self.filename_append_uuid {
+        // Two parts of a batch that was too large are two objects.
+        if self.filename_append_uuid || batch.is_part() {
             key.push('-');
             push_uuid(batch.id(), &mut key);
         }

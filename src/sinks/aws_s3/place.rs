@@ -26,8 +26,11 @@ impl Place {
             Some(is_in_path) => is_in_path,
             None => !(is_for_virtual_hosts(host) && is_label(bucket)),
         };
-        if force_path_style != Some(true) && host.starts_with(&format!("{bucket}.")) {
-            // Somebody has put it there already; Vector then has it twice.
+        // Somebody may have put it there already; Vector then has it twice. But a host of one's own may begin
+        // with any word.
+        let rest = host.strip_prefix(bucket).and_then(|rest| rest.strip_prefix('.'));
+        let is_there = |rest: &str| force_path_style == Some(false) || is_service(rest);
+        if force_path_style != Some(true) && rest.is_some_and(is_there) {
             return Ok(own(endpoint));
         }
         if is_in_path {
@@ -55,6 +58,14 @@ fn is_for_virtual_hosts(host: &str) -> bool {
     ["amazonaws.com", "amazonaws.com.cn", "tigris.dev", "t3.storage.dev"]
         .iter()
         .any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+/// Whether this is the address of a service itself, before which a bucket may stand.
+fn is_service(host: &str) -> bool {
+    let is_s3 = |domain: &str| host.starts_with("s3") && host.ends_with(domain);
+    ["fly.storage.tigris.dev", "t3.storage.dev"].contains(&host)
+        || [".amazonaws.com", ".amazonaws.com.cn", ".wasabisys.com"].into_iter().any(is_s3)
+        || host.ends_with(".r2.cloudflarestorage.com")
 }
 
 /// Whether the bucket's name can be a part of a host's name for which there is a certificate; with a dot in

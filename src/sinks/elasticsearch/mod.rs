@@ -11,6 +11,7 @@ use super::{Auth, Batch, BatchLimits, Verdict, judge_2xx};
 use crate::config::{Problem, Result, SinkContext};
 use crate::event::{Field, LogEvent, Path, Segment};
 use crate::http::HttpClient;
+use crate::secret::SensitiveString;
 use crate::template::Template;
 use bulk::{Action, write_action};
 use bytes::Bytes;
@@ -351,6 +352,10 @@ impl HttpSink for Elasticsearch {
             Some(auth) => auth.authorize(builder),
             None => Ok(builder),
         }
+    }
+
+    fn secrets(&self) -> Vec<&SensitiveString> {
+        self.prepared.endpoints.iter().flat_map(|(_, auth)| auth).flat_map(Auth::secrets).collect()
     }
 
     fn signer(&self, cx: &SinkContext, client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {

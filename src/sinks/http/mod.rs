@@ -11,6 +11,7 @@ use crate::config::{Result, SinkContext};
 use crate::event::LogEvent;
 use crate::healthcheck::Unhealthy;
 use crate::http::HttpClient;
+use crate::secret::SensitiveString;
 use crate::template::Template;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -203,6 +204,10 @@ impl HttpSink for Http {
     fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
         let uri = self.uri.as_static().or(batch.partition().first().map(String::as_str)).unwrap_or_default();
         self.head(uri)
+    }
+
+    fn secrets(&self) -> Vec<&SensitiveString> {
+        self.auth.iter().flat_map(Auth::secrets).collect()
     }
 
     fn signer(&self, cx: &SinkContext, client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {

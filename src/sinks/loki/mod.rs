@@ -14,6 +14,7 @@ use super::{Auth, Batch, BatchLimits, Partition, describe, judge_2xx};
 use crate::config::{Result, SinkContext};
 use crate::event::{LogEvent, Lookup, Path, Timestamp, json};
 use crate::http::HttpClient;
+use crate::secret::SensitiveString;
 use crate::template::Template;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -266,6 +267,10 @@ impl HttpSink for Loki {
             builder = auth.authorize(builder)?;
         }
         Ok(builder)
+    }
+
+    fn secrets(&self) -> Vec<&SensitiveString> {
+        self.auth.iter().flat_map(Auth::secrets).collect()
     }
 
     fn signer(&self, cx: &SinkContext, client: &HttpClient) -> Result<Option<Arc<dyn Signer>>> {
