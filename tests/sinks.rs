@@ -930,6 +930,32 @@ async fn slack_sends_a_request_a_second() {
     assert!(last >= Duration::from_secs(2), "{last:?}");
 }
 
+/// What an agent of Datadog's sends has all else in `message`; the key and the site may be in the environment.
+#[tokio::test]
+async fn datadog_logs_like_an_agent() {
+    let server = HttpServer::start().await;
+    let toml =
+        sink("out", "datadog_logs", &format!("endpoint = '{}'\nconforms_as_agent = true", server.url("")));
+    let options =
+        || TopologyOptions { env: Env::from_pairs([("DD_API_KEY", "s3cr3t")]), ..TopologyOptions::default() };
+    let event = r#"{"a":1,"message":"m","timestamp":"2026-11-22T05:00:00Z","level":"warn","fly":{"app":{"name":"web"}}}"#;
+    let mut running =
+        Topology::start(scripted(&toml, vec![vec![event.to_owned()]]), &options()).await.unwrap();
+    check_books(&running.stop(WITHIN).await, 1, 0, "as an agent");
+    let request = &server.requests()[0];
+    assert_eq!(
+        (request.header("dd-protocol"), request.header("dd-api-key")),
+        (Some("agent-json"), Some("s3cr3t"))
+    );
+    let expected = json!([{
+        "message": {"a": 1, "message": "m", "level": "warn", "fly": {"app": {"name": "web"}}},
+        "timestamp": 1_795_323_600_000_u64, "status": "warn", "service": "web", "ddsource": "fly", "ddtags": "app:web",
+    }]);
+    assert_eq!(request.json(), expected);
+    let error = Topology::build(scripted(&toml, vec![]), &TopologyOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("set it, or DD_API_KEY in the environment"), "{error}");
+}
+
 /// As Vector's, but for `time`, which is the event's and not that of sending, and for the
 /// `Content-Type`, which Vector leaves out.
 #[tokio::test]

@@ -8,6 +8,7 @@ use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
 use super::{Batch, BatchLimits, judge_2xx};
 use crate::config::Result;
+use crate::env::Env;
 use crate::event::{Field, Level, LogEvent, json};
 use crate::secret::SensitiveString;
 use bytes::Bytes;
@@ -20,29 +21,52 @@ use std::time::Duration;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatadogLogs {
-    /// The API key.
-    default_api_key: SensitiveString,
-    /// The Datadog site. Default: `datadoghq.com`.
-    #[serde(default = "default_site")]
-    site: String,
+    /// The API key. Default: `DD_API_KEY` of the environment.
+    default_api_key: Option<SensitiveString>,
+    /// The Datadog site. Default: `DD_SITE` of the environment, else `datadoghq.com`.
+    site: Option<String>,
     /// Another endpoint than the site's.
     endpoint: Option<String>,
+    /// Whether events look as those of Datadog's own agent: what Datadog does not reserve stands in `message`.
+    /// Default: false.
+    #[serde(default)]
+    conforms_as_agent: bool,
     /// What of an event is sent.
     #[serde(default)]
     encoding: Transformer,
-}
-
-fn default_site() -> String {
-    "datadoghq.com".to_owned()
 }
 
 impl DatadogLogs {
     fn uri(&self, host: &str, path: &str) -> String {
         match &self.endpoint {
             Some(endpoint) => format!("{}{path}", endpoint.trim_end_matches('/')),
-            None => format!("https://{host}.{}{path}", self.site),
+            None => {
+                let site = self.site.as_deref().unwrap_or("datadoghq.com");
+                format!("https://{host}.{site}{path}")
+            }
         }
     }
+
+    fn authorized(&self, builder: http::request::Builder) -> Result<http::request::Builder> {
+        let key = self.default_api_key.as_ref();
+        let key = key.ok_or("default_api_key: missing; set it, or DD_API_KEY in the environment")?;
+        Ok(builder.header("DD-API-KEY", key.to_header("")?))
+    }
+}
+
+/// Opens an object with the members that are not reserved, or, as the agent has it, with a `message` of them.
+fn open_with<'a, 't>(
+    out: &'a mut Vec<u8>,
+    text: &'t str,
+    as_agent: bool,
+    is_reserved: impl FnMut(&str, &'t str) -> bool,
+) -> Splice<'a> {
+    if !as_agent {
+        return Splice::open_with(out, text, is_reserved);
+    }
+    let mut object = Splice::open(out);
+    Splice::open_with(object.key("message"), text, is_reserved).close();
+    object
 }
 
 impl HttpSink for DatadogLogs {
@@ -54,9 +78,24 @@ impl HttpSink for DatadogLogs {
 
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;
-        self.default_api_key.to_header("")?;
+        if self.default_api_key.is_some() {
+            self.authorized(Request::builder())?;
+        }
         let option = if self.endpoint.is_some() { "endpoint" } else { "site" };
         check_endpoint(option, &self.uri("http-intake.logs", "/"))
+    }
+
+    fn in_environment(&self, env: &Env) -> Result<Option<DatadogLogs>> {
+        let mut found = self.clone();
+        if found.default_api_key.is_none() {
+            found.default_api_key = env.get("DD_API_KEY")?.map(SensitiveString::from);
+        }
+        if found.site.is_none() {
+            found.site = env.get("DD_SITE")?;
+        }
+        found.authorized(Request::builder())?;
+        check_endpoint("site", &found.uri("http-intake.logs", "/"))?;
+        Ok(Some(found))
     }
 
     /// As Vector: some room below the vendor's 5 MB, and 5 s. An event has at most 1 MB.
@@ -89,7 +128,7 @@ impl HttpSink for DatadogLogs {
         let known = event.semantics();
         let (mut service, mut source, mut hostname, mut tags) = (None, None, None, Vec::new());
         let (mut own_time, mut own_status) = (None, None);
-        let mut object = Splice::open_with(out, &text, |name, value| {
+        let mut object = open_with(out, &text, self.conforms_as_agent, |name, value| {
             let field = Field::Json(value);
             match name {
                 "timestamp" => own_time = Some(field),
@@ -156,16 +195,16 @@ impl HttpSink for DatadogLogs {
     fn request(&self, _batch: &Batch) -> Result<http::request::Builder> {
         let builder = Request::post(self.uri("http-intake.logs", "/api/v2/logs"))
             .header(CONTENT_TYPE, "application/json")
-            .header("DD-API-KEY", self.default_api_key.to_header("")?)
             .header("DD-EVP-ORIGIN", "log-shipper")
             .header("DD-EVP-ORIGIN-VERSION", env!("CARGO_PKG_VERSION"));
-        Ok(builder)
+        let builder =
+            if self.conforms_as_agent { builder.header("DD-PROTOCOL", "agent-json") } else { builder };
+        self.authorized(builder)
     }
 
     fn healthcheck(&self, _uri: Option<&str>) -> Result<Option<HealthcheckRequest>> {
-        let request = Request::get(self.uri("api", "/api/v1/validate"))
-            .header("DD-API-KEY", self.default_api_key.to_header("")?)
-            .body(Bytes::new())?;
+        let request = self.authorized(Request::get(self.uri("api", "/api/v1/validate")))?;
+        let request = request.body(Bytes::new())?;
         Ok(Some(HealthcheckRequest::new(request, judge_2xx)))
     }
 }

@@ -90,6 +90,8 @@ impl HttpSink for AwsCloudwatchLogs {
     const SUMMARY: &'static str = "Deliver events to Amazon CloudWatch Logs.";
     const EXAMPLE: &'static str = "group_name = \"fly\"\nstream_name = \"{{ fly.app.name }}/{{ host }}\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nencoding.codec = \"json\"";
 
+    const RENAMED: &'static [(&'static str, &'static str)] = &[("assume_role", "auth.assume_role")];
+
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         if options.compression.is_some_and(|compression| compression.algorithm != Algorithm::None) {
             return Err(

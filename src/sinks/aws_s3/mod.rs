@@ -140,6 +140,8 @@ impl HttpSink for AwsS3 {
     const SUMMARY: &'static str = "Store events as objects in S3, Tigris, R2 and the like.";
     const EXAMPLE: &'static str = "bucket = \"logs\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nkey_prefix = \"{{ fly.app.name }}/%F/\"\nencoding.codec = \"json\"\nframing.method = \"newline_delimited\"";
 
+    const RENAMED: &'static [(&'static str, &'static str)] = &[("assume_role", "auth.assume_role")];
+
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if self.bucket.len() < 3 || !self.bucket.bytes().all(is_plain) {
