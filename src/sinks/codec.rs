@@ -362,6 +362,8 @@ pub fn write_seconds(time: Timestamp, out: &mut Vec<u8>) {
 #[derive(Clone, Copy, Debug)]
 pub struct Missing {
     name: &'static str,
+    /// What will do as well.
+    or: Option<&'static str>,
     meaning: Meaning,
 }
 
@@ -376,7 +378,13 @@ enum Meaning {
 impl Missing {
     /// The time, as RFC 3339.
     pub const fn time(name: &'static str) -> Missing {
-        Missing { name, meaning: Meaning::Time }
+        Missing { name, or: None, meaning: Meaning::Time }
+    }
+
+    /// The same, but not for an object that has a member of this other name.
+    #[must_use]
+    pub const fn or(self, other: &'static str) -> Missing {
+        Missing { or: Some(other), ..self }
     }
 
     /// The level, in the usual words.
@@ -386,17 +394,17 @@ impl Missing {
 
     /// The level, in the vendor's words.
     pub const fn level_as(name: &'static str, word: fn(Level) -> &'static str) -> Missing {
-        Missing { name, meaning: Meaning::Level(word) }
+        Missing { name, or: None, meaning: Meaning::Level(word) }
     }
 
     /// The host, else the Fly machine.
     pub const fn host(name: &'static str) -> Missing {
-        Missing { name, meaning: Meaning::Host }
+        Missing { name, or: None, meaning: Meaning::Host }
     }
 
     /// The Fly app.
     pub const fn app(name: &'static str) -> Missing {
-        Missing { name, meaning: Meaning::App }
+        Missing { name, or: None, meaning: Meaning::App }
     }
 }
 
@@ -411,7 +419,7 @@ pub fn write_with_missing<const N: usize>(
     let mut has = [false; N];
     let mut object = Splice::open_with(out, text, |name, _| {
         for (has, member) in has.iter_mut().zip(members) {
-            *has |= member.name == name;
+            *has |= member.name == name || member.or.is_some_and(|or| or == name);
         }
         false
     });
@@ -423,7 +431,7 @@ pub fn write_with_missing<const N: usize>(
         (Some(Missing { meaning: Meaning::Level(_), .. }), None) => event.semantics_of(&LEVEL),
         _ => event.semantics(),
     };
-    for Missing { name, meaning } in lacking {
+    for Missing { name, meaning, .. } in lacking {
         let value = match meaning {
             Meaning::Time => Some(known.timestamp().to_rfc3339().into()),
             Meaning::Level(word) => known.level().map(|level| word(level).into()),
@@ -564,6 +572,7 @@ mod tests {
         check_missing(all, "{}", &format!("{{{received}}}"));
         let own = r#"{"\u0074":1,"level":null, "h":0}"#;
         check_missing(all, own, own);
+        check_missing([Missing::time("t").or("@t")], r#"{"@t":1}"#, r#"{"@t":1}"#);
         let machine = r#"{"fly":{"app":{"instance":"i"}}"#;
         check_missing(all, &format!("{machine}}}"), &format!(r#"{machine},{received},"h":"i"}}"#));
     }

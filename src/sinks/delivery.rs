@@ -4,7 +4,7 @@
 use super::batch::{Batch, BatchLimits, Batcher, Partition, PushError};
 use super::codec::EncodeError;
 use super::compression::{Algorithm, Compression};
-use super::http_sink::{HttpOptions, HttpSink, RetryStrategy, SendError, SigningClient};
+use super::http_sink::{Destination, HttpOptions, RetryStrategy, SendError, SigningClient};
 use super::request::{Backoff, Controller, RateLimit};
 use super::truncate::{Oversized, encode_within, with_shorter_message};
 use super::verdict::{
@@ -28,14 +28,14 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(super) struct RunningHttpSink<S> {
-    pub(super) shared: Arc<Shared<S>>,
+pub(super) struct RunningHttpSink {
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What the requests of a sink share.
-pub(super) struct Shared<S> {
+pub(super) struct Shared {
     pub(super) id: String,
-    pub(super) sink: Arc<S>,
+    pub(super) sink: Arc<dyn Destination>,
     pub(super) client: SigningClient,
     pub(super) limits: BatchLimits,
     pub(super) compression: Compression,
@@ -57,7 +57,7 @@ pub(super) struct Shared<S> {
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
 #[async_trait]
-impl<S: HttpSink> StreamSink for RunningHttpSink<S> {
+impl StreamSink for RunningHttpSink {
     /// Events come in, are encoded into batches, and the batches go out, as many at once as the
     /// controller allows. While a full batch has to wait, nothing more is taken from the buffer.
     async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
@@ -208,7 +208,7 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-impl<S: HttpSink> Shared<S> {
+impl Shared {
     /// Puts an event into its batch.
     fn take(&self, event: LogEvent, counts: &SinkCounts, batcher: &mut Batcher, ready: &mut VecDeque<Batch>) {
         if !self.sink.wants(&event) {

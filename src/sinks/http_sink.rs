@@ -142,6 +142,54 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
     }
 }
 
+/// What of an [`HttpSink`] is needed once it runs, as a trait object: the kernel is compiled once and not for
+/// each of sixteen sinks (12.7 instead of 13.6 MB), and a call through it is nothing beside the encoding of an
+/// event.
+pub(super) trait Destination: Send + Sync {
+    fn framing(&self) -> Framing;
+    fn wants(&self, event: &LogEvent) -> bool;
+    fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError>;
+    fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+    fn assemble(&self, batch: &Batch) -> Option<Vec<u8>>;
+    fn request(&self, batch: &Batch) -> Result<http::request::Builder>;
+    fn secrets(&self) -> Vec<&SensitiveString>;
+    fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict;
+}
+
+impl<S: HttpSink> Destination for S {
+    fn framing(&self) -> Framing {
+        HttpSink::framing(self)
+    }
+
+    fn wants(&self, event: &LogEvent) -> bool {
+        HttpSink::wants(self, event)
+    }
+
+    fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
+        HttpSink::partition(self, event)
+    }
+
+    fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        HttpSink::encode(self, event, out)
+    }
+
+    fn assemble(&self, batch: &Batch) -> Option<Vec<u8>> {
+        HttpSink::assemble(self, batch)
+    }
+
+    fn request(&self, batch: &Batch) -> Result<http::request::Builder> {
+        HttpSink::request(self, batch)
+    }
+
+    fn secrets(&self) -> Vec<&SensitiveString> {
+        HttpSink::secrets(self)
+    }
+
+    fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
+        HttpSink::verdict(self, response, batch)
+    }
+}
+
 /// Signs requests, with credentials that it may have to fetch.
 #[async_trait]
 pub trait Signer: Debug + Send + Sync {

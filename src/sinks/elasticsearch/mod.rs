@@ -437,11 +437,10 @@ impl Elasticsearch {
     /// The event, with its time where it has neither of the names by which people look for it. The level stands in
     /// `log.level`, which is the name that Elastic's common schema has for it.
     fn write_document(&self, event: &LogEvent, sent: &LogEvent, out: &mut Vec<u8>) {
-        let text = sent.json();
-        let has_time = memchr::memmem::find(text.as_bytes(), b"\"@timestamp\"").is_some();
-        match has_time || self.encoding != Transformer::default() {
-            true => out.extend_from_slice(text.as_bytes()),
-            false => write_with_missing(event, &text, &[Missing::time("timestamp")], out),
+        const TIME: [Missing; 1] = [Missing::time("timestamp").or("@timestamp")];
+        match self.encoding == Transformer::default() {
+            true => write_with_missing(event, &sent.json(), &TIME, out),
+            false => out.extend_from_slice(sent.json().as_bytes()),
         }
     }
 
