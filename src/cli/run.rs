@@ -3,6 +3,7 @@
 use super::{Failure, load};
 use crate::config::{Config, Environment, Registry, Seconds, from_environment, generate};
 use crate::env::Env;
+use crate::providers::Need;
 use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -95,9 +96,15 @@ fn environment(registry: &Registry, env: &Env) -> Result<Config, Failure> {
 /// Says which destinations are on, and what looks like a mistake.
 pub(super) fn announce(environment: &Environment) {
     for provider in &environment.enabled {
-        let secrets =
-            provider.variables.iter().filter(|variable| variable.is_required()).map(|variable| variable.name);
-        tracing::info!("shipping to {} ({})", provider.title, secrets.collect::<Vec<_>>().join(", "));
+        let named = |need: fn(Need) -> bool, separator: &str| {
+            let variables = provider.variables.iter().filter(|variable| need(variable.need));
+            variables.map(|variable| variable.name).collect::<Vec<_>>().join(separator)
+        };
+        let required = named(|need| need == Need::Required, ", ");
+        let alternatives = named(|need| matches!(need, Need::OneOf(_)), " or ");
+        let secrets: Vec<_> =
+            [required, alternatives].into_iter().filter(|names| !names.is_empty()).collect();
+        tracing::info!("shipping to {} ({})", provider.title, secrets.join(", "));
     }
     for warning in &environment.warnings {
         tracing::warn!("{warning}");
