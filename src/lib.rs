@@ -27,16 +27,17 @@
 //!
 //! # Layout
 //!
-//! The path of an event, from NATS to the wire, is seven files:
+//! The path of an event, from NATS to the wire, is eight files:
 //!
 //! 1. [`nats`]`/connection.rs`: what one read of the socket brings, as a chunk of messages
 //! 2. [`sources`]`/nats.rs`: messages become [`event::LogEvent`]s
 //! 3. [`topology`]`/mod.rs`: each chunk goes to every consumer
 //! 4. [`topology`]`/buffer.rs`: the bounded buffer in front of each sink
-//! 5. [`sinks`]`/delivery.rs`: into a batch (`batch.rs`), and the batch to the destination
+//! 5. [`sinks`]`/intake.rs`: into a batch (`batch.rs`)
 //! 6. [`sinks`]`/<vendor>.rs`: how an event, a request and an answer look there; an event is encoded
 //!    once, straight into the body it is sent in
-//! 7. [`http`]: the socket
+//! 7. [`sinks`]`/delivery.rs`: the batch to the destination, until every event has been answered for
+//! 8. [`http`]: the socket
 //!
 //! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`providers`]
 //! (which secrets switch on which destination), [`healthcheck`], [`aws`], [`template`], [`transforms`], [`finalizer`],

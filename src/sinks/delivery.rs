@@ -1,115 +1,27 @@
-//! The way of a batch: from the buffer into it, and with it to the destination, until every event in it
-//! has been answered for.
+//! The way of a batch: to the destination, until every event in it has been answered for.
 
-use super::batch::{Batch, BatchLimits, Batcher, Partition, PushError};
-use super::codec::EncodeError;
-use super::compression::{Algorithm, Compression};
-use super::http_sink::{Destination, HttpOptions, RetryStrategy, SendError, SigningClient};
-use super::request::{Backoff, Controller, RateLimit};
-use super::truncate::{Oversized, encode_within, with_shorter_message};
+use super::batch::Batch;
+use super::client::SendError;
+use super::compression::Algorithm;
+use super::http_sink::RetryStrategy;
+use super::intake::Shared;
+use super::request::Backoff;
 use super::verdict::{
     EntryVerdict, SideRequest, Verdict, describe, hide_secrets, redact, retry_after, shorten,
 };
-use crate::config::{Result, StreamSink};
-use crate::event::LogEvent;
-use crate::log_limit::LogLimit;
-use crate::template::Template;
-use crate::topology::{BufferReceiver, DropReason, Outcome, SinkCounts};
-use async_trait::async_trait;
+use crate::config::Result;
+use crate::topology::Outcome;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Request, Response};
-use std::collections::VecDeque;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
-
-pub(super) struct RunningHttpSink {
-    pub(super) shared: Arc<Shared>,
-}
-
-/// What the requests of a sink share.
-pub(super) struct Shared {
-    pub(super) id: String,
-    pub(super) sink: Arc<dyn Destination>,
-    pub(super) client: SigningClient,
-    pub(super) limits: BatchLimits,
-    pub(super) compression: Compression,
-    pub(super) headers: Vec<(HeaderName, Template)>,
-    pub(super) controller: Controller,
-    pub(super) rate_limit: RateLimit,
-    pub(super) processors: Arc<Semaphore>,
-    pub(super) options: HttpOptions,
-    /// No request begins before: the destination has asked for a pause with `Retry-After`.
-    pub(super) not_before: Mutex<Option<Instant>>,
-    pub(super) retry_log: LogLimit,
-    pub(super) hold_log: LogLimit,
-    pub(super) reject_log: LogLimit,
-    pub(super) truncate_log: LogLimit,
-    pub(super) aside: Aside,
-}
 
 /// The longest pause that a destination can ask for, so that a wrong date does not silence us.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
-
-#[async_trait]
-impl StreamSink for RunningHttpSink {
-    /// Events come in, are encoded into batches, and the batches go out, as many at once as the
-    /// controller allows. While a full batch has to wait, nothing more is taken from the buffer.
-    async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
-        let shared = self.shared;
-        let mut batcher = Batcher::new(shared.limits, shared.sink.framing(), Arc::clone(input.counts()));
-        let counts = Arc::clone(input.counts());
-        let mut ready: VecDeque<Batch> = VecDeque::new();
-        let mut under_way = JoinSet::new();
-        let bytes_under_way: Arc<AtomicUsize> = Arc::default();
-        let mut has_more = true;
-        loop {
-            // In a statement of its own, because a request may step aside at any time.
-            let requests = |tasks: usize| tasks.saturating_sub(shared.aside.count());
-            while !ready.is_empty()
-                && requests(under_way.len()) < shared.controller.limit(requests(under_way.len()) + 1)
-                && (under_way.is_empty() || bytes_under_way.load(Ordering::Relaxed) < MAX_BYTES_UNDER_WAY)
-                && let Some(batch) = ready.pop_front()
-            {
-                let held = Held::new(&bytes_under_way, batch.body().len());
-                let delivery = Arc::clone(&shared).deliver(batch);
-                under_way.spawn(async move {
-                    delivery.await;
-                    drop(held);
-                });
-            }
-            if !has_more && ready.is_empty() && under_way.is_empty() {
-                return Ok(());
-            }
-            let deadline = batcher.deadline().map(Instant::from_std);
-            tokio::select! {
-                Some(ended) = under_way.join_next() => {
-                    if let Err(error) = ended {
-                        tracing::error!(sink = shared.id, "a request has ended without an answer: {error}");
-                    }
-                }
-                () = shared.aside.stepped(), if !ready.is_empty() => {}
-                () = sleep_until(deadline) => ready.extend(batcher.close_expired(Instant::now().into_std())),
-                events = input.recv(), if has_more && ready.is_empty() => match events {
-                    Some(events) => events.into_iter().for_each(|event| shared.take(event, &counts, &mut batcher, &mut ready)),
-                    None => {
-                        has_more = false;
-                        ready.extend(batcher.close_all());
-                    }
-                },
-            }
-        }
-    }
-}
-
-/// How many bytes of bodies, before compression, are under way at once: a destination that answers slowly
-/// gets more requests, and each of them holds its body.
-const MAX_BYTES_UNDER_WAY: usize = 16 << 20;
 
 /// Bytes of a body that are worth a thread for its compression: with gzip, a fifth of a millisecond.
 const LARGE_BODY: usize = 64 << 10;
@@ -139,58 +51,6 @@ async fn offload<T: Send + 'static>(
     }
 }
 
-/// Bytes under way, for as long as this exists.
-struct Held {
-    total: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Held {
-    fn new(total: &Arc<AtomicUsize>, bytes: usize) -> Held {
-        total.fetch_add(bytes, Ordering::Relaxed);
-        Held { total: Arc::clone(total), bytes }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// The batches that wait for a word on what they have sent; they are no requests under way.
-#[derive(Debug, Default)]
-pub(super) struct Aside {
-    count: AtomicUsize,
-    changed: Notify,
-}
-
-/// One of them, for as long as this exists.
-struct SteppedAside<'a>(&'a Aside);
-
-impl Aside {
-    fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    fn step(&self) -> SteppedAside<'_> {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.changed.notify_one();
-        SteppedAside(self)
-    }
-
-    /// Waits until one more has stepped aside.
-    async fn stepped(&self) {
-        self.changed.notified().await;
-    }
-}
-
-impl Drop for SteppedAside<'_> {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// How often what a destination lacks is tried to be made by itself, before the batch is tried again.
 const MAX_ATTEMPTS_AT_MISSING: usize = 8;
 
@@ -200,71 +60,9 @@ const FIRST_CONFIRMATION: Duration = Duration::from_secs(1);
 /// How often a batch is sent again that a destination takes and never confirms.
 const MAX_UNCONFIRMED: usize = 3;
 
-/// Never, without a deadline.
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
 impl Shared {
-    /// Puts an event into its batch.
-    fn take(&self, event: LogEvent, counts: &SinkCounts, batcher: &mut Batcher, ready: &mut VecDeque<Batch>) {
-        if !self.sink.wants(&event) {
-            return counts.settle_events(vec![event], Outcome::Dropped(DropReason::Filtered));
-        }
-        let partition = self.partition(&event);
-        let partition_error = partition.as_ref().err().map(|error| error.reason.clone());
-        let cuts = self.options.batch.when_event_too_large == Oversized::Truncate;
-        let limit = if cuts { self.limits.max_event_bytes } else { usize::MAX };
-        let shorter = with_shorter_message(&event, self.limits.max_message_bytes);
-        let mut is_cut = shorter.is_some();
-        let encode = |event: &LogEvent, out: &mut Vec<u8>| match (&partition_error, &shorter) {
-            (Some(reason), _) => Err(reason.clone()),
-            (None, Some(_)) if !cuts => {
-                Err(format!("its message has more than {} bytes", self.limits.max_message_bytes))
-            }
-            (None, shorter) => {
-                let encode = |event: &LogEvent, out: &mut Vec<u8>| self.sink.encode(event, out);
-                let event = shorter.as_ref().unwrap_or(event);
-                is_cut |= encode_within(event, limit, out, encode).map_err(|error| error.reason)?;
-                Ok(())
-            }
-        };
-        let reason = match batcher.push(partition.unwrap_or_default(), event, encode, ready) {
-            Ok(()) if is_cut => {
-                counts.add_truncated(1);
-                if let Some(unsaid) = self.truncate_log.allow() {
-                    tracing::warn!(
-                        sink = self.id,
-                        unsaid,
-                        "an event is larger than the destination takes: its message has been cut"
-                    );
-                }
-                return;
-            }
-            Ok(()) => return,
-            Err(PushError::Encode(reason)) => reason,
-            Err(PushError::TooLarge { size, limit }) => {
-                format!("it has {size} bytes, and the destination takes at most {limit}")
-            }
-        };
-        self.log_rejected(1, &reason);
-    }
-
-    /// The sink's own partition, and the values of headers that differ from event to event.
-    fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
-        let mut partition = self.sink.partition(event)?;
-        for (_, template) in self.headers.iter().filter(|(_, template)| template.as_static().is_none()) {
-            partition
-                .push(template.render(event).map_err(|error| EncodeError { reason: error.to_string() })?);
-        }
-        Ok(partition)
-    }
-
     /// Sends a batch until every event in it has been answered for.
-    async fn deliver(self: Arc<Self>, batch: Batch) {
+    pub(super) async fn deliver(self: Arc<Self>, batch: Batch) {
         let mut waiting = vec![batch];
         while let Some(batch) = waiting.pop() {
             if let Some((first, second)) = self.deliver_one(batch).await {
@@ -564,7 +362,7 @@ impl Shared {
         batch.settle(Outcome::Rejected);
     }
 
-    fn log_rejected(&self, events: usize, reason: &str) {
+    pub(super) fn log_rejected(&self, events: usize, reason: &str) {
         if let Some(unsaid) = self.reject_log.allow() {
             tracing::error!(sink = self.id, events, unsaid, "rejected: {reason}");
         }

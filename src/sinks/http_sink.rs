@@ -4,30 +4,33 @@
 //! batches, compresses, sends, retries, splits, holds, counts and answers the receipts.
 
 use super::batch::{Batch, BatchConfig, BatchLimits, Partition};
+use super::client::SigningClient;
 use super::codec::{EncodeError, Framing};
 use super::compression::{Algorithm, Compression};
-use super::delivery::{Aside, RunningHttpSink, Shared, processors};
+use super::delivery::processors;
+use super::healthcheck::healthcheck;
+use super::intake::{Aside, RunningHttpSink, Shared};
 use super::request::{Controller, RateLimit, RequestConfig};
-use super::verdict::{Verdict, describe, hide_secrets, redact};
+use super::verdict::Verdict;
 use crate::config::{Problem, Result, SinkConfig, SinkContext, StreamSink};
 use crate::env::Env;
 use crate::event::LogEvent;
-use crate::healthcheck::{Healthcheck, Unhealthy};
-use crate::http::{HttpClient, HttpError};
+use crate::healthcheck::Healthcheck;
+use crate::http::HttpClient;
 use crate::log_limit::LogLimit;
 use crate::secret::SensitiveString;
 use crate::template::Template;
 use crate::tls::TlsConfig;
-use async_trait::async_trait;
 use bytes::Bytes;
+use http::Response;
 use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use snafu::{ResultExt, Snafu};
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+
+pub use super::client::Signer;
+pub use super::healthcheck::{HealthcheckRequest, judge_2xx, judge_empty};
 
 /// A destination over HTTP: what is its own, and nothing else. It does no I/O, asks no clock and
 /// logs nothing.
@@ -190,54 +193,6 @@ impl<S: HttpSink> Destination for S {
     }
 }
 
-/// Signs requests, with credentials that it may have to fetch.
-#[async_trait]
-pub trait Signer: Debug + Send + Sync {
-    /// The request with its signature.
-    ///
-    /// # Errors
-    /// If there are no credentials now; the batch is held, and it is tried again.
-    async fn sign(&self, request: Request<Bytes>) -> Result<Request<Bytes>>;
-}
-
-type Judge = Box<dyn Fn(&Response<Bytes>) -> Result<(), Unhealthy> + Send + Sync>;
-
-/// A healthcheck's request and the judgement of its answer.
-pub struct HealthcheckRequest {
-    requests: Vec<Request<Bytes>>,
-    is_only_asked_for: bool,
-    judge: Judge,
-}
-
-impl HealthcheckRequest {
-    /// What to ask, and whether the answer shows a healthy destination; if not, why.
-    pub fn new(
-        request: Request<Bytes>,
-        judge: impl Fn(&Response<Bytes>) -> Result<(), Unhealthy> + Send + Sync + 'static,
-    ) -> HealthcheckRequest {
-        HealthcheckRequest { requests: vec![request], is_only_asked_for: false, judge: Box::new(judge) }
-    }
-
-    /// See [`Healthcheck::only_if_asked_for`].
-    #[must_use]
-    pub fn only_if_asked_for(self) -> HealthcheckRequest {
-        HealthcheckRequest { is_only_asked_for: true, ..self }
-    }
-
-    /// Another one to ask, if those before are not well: of several endpoints, one is enough.
-    #[must_use]
-    pub fn or(mut self, request: Request<Bytes>) -> HealthcheckRequest {
-        self.requests.push(request);
-        self
-    }
-}
-
-impl Debug for HealthcheckRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HealthcheckRequest").field("requests", &self.requests).finish_non_exhaustive()
-    }
-}
-
 /// The URL of an endpoint, for a sink's `configure`.
 ///
 /// # Errors
@@ -251,29 +206,6 @@ pub fn check_endpoint(option: &str, url: &str) -> Result<()> {
         Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => Ok(()),
         _ => Err(format!("{option}: not a URL; expected one such as https://logs.example").into()),
     }
-}
-
-/// Any 2xx is healthy; 401, 403 and 407 are about our credentials, 404 and a redirect about the address.
-///
-/// # Errors
-/// If the answer is no success.
-pub fn judge_2xx(response: &Response<Bytes>) -> Result<(), Unhealthy> {
-    let reason = describe(response);
-    match response.status().as_u16() {
-        200..=299 => Ok(()),
-        401..=403 | 407 => Err(Unhealthy::Unauthorized { reason }),
-        300..=399 | 404 => Err(Unhealthy::NotFound { reason }),
-        _ => Err(Unhealthy::Down { reason: format!("the destination answers {reason}") }),
-    }
-}
-
-/// As [`judge_2xx`], for a request that has nothing in it: a destination that finds fault with that (400) has
-/// let our credentials pass.
-///
-/// # Errors
-/// If the answer shows anything else.
-pub fn judge_empty(response: &Response<Bytes>) -> Result<(), Unhealthy> {
-    if response.status() == 400 { Ok(()) } else { judge_2xx(response) }
 }
 
 // === options ===
@@ -418,87 +350,4 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
         });
         Ok((Box::new(RunningHttpSink { shared }), healthcheck))
     }
-}
-
-/// A client that signs what it sends, if the destination wants that.
-#[derive(Clone, Debug)]
-pub(super) struct SigningClient {
-    client: HttpClient,
-    signer: Option<Arc<dyn Signer>>,
-    timeout: Duration,
-}
-
-/// A request got no answer.
-#[derive(Debug, Snafu)]
-pub(super) enum SendError {
-    /// It could not be signed.
-    #[snafu(display("cannot sign the request: {source}"))]
-    Sign { source: crate::config::Error },
-    /// It never can be: a header has other characters than ASCII's.
-    #[snafu(display("the header {name} has characters that cannot be signed; expected visible ASCII"))]
-    NotText { name: HeaderName },
-    /// It was sent in vain.
-    #[snafu(transparent)]
-    Http { source: HttpError },
-}
-
-impl SigningClient {
-    /// Signs the request, which stays as it is sent, and sends it.
-    pub(super) async fn send(&self, request: &mut Request<Bytes>) -> Result<Response<Bytes>, SendError> {
-        if let Some(signer) = &self.signer {
-            // A signature is of text, and the server reads several spaces as one.
-            for (name, value) in request.headers_mut() {
-                let text = value.to_str().map_err(|_| SendError::NotText { name: name.clone() })?;
-                if text.contains("  ") {
-                    let is_sensitive = value.is_sensitive();
-                    let text = text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-                    *value =
-                        HeaderValue::try_from(text).map_err(|_| SendError::NotText { name: name.clone() })?;
-                    value.set_sensitive(is_sensitive);
-                }
-            }
-            let signed = tokio::time::timeout(self.timeout, signer.sign(request.clone())).await;
-            let late = || Err("no credentials in time".into());
-            *request = signed.unwrap_or_else(|_| late()).context(SignSnafu)?;
-        }
-        Ok(self.client.send(request.clone(), self.timeout).await?)
-    }
-}
-
-fn healthcheck(
-    client: SigningClient,
-    check: HealthcheckRequest,
-    secrets: Vec<SensitiveString>,
-) -> Healthcheck {
-    let HealthcheckRequest { requests, is_only_asked_for, judge } = check;
-    // Without a user and password, which a URI of the user's may have.
-    let host = |request: &Request<Bytes>| {
-        let authority = request.uri().authority()?.as_str();
-        Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned())
-    };
-    let endpoint = requests.iter().filter_map(host).collect::<Vec<_>>().join(", ");
-    let hide = move |reason: String, request: &Request<Bytes>| {
-        let reason = hide_secrets(reason, request);
-        secrets.iter().fold(reason, |reason, secret| redact(&reason, secret.expose()))
-    };
-    let check = Healthcheck::new(endpoint, async move {
-        let mut result = Ok(());
-        for mut request in requests {
-            result = match client.send(&mut request).await {
-                Ok(response) => {
-                    judge(&response).map_err(|unhealthy| unhealthy.map(|reason| hide(reason, &request)))
-                }
-                Err(error @ SendError::NotText { .. }) => Err(Unhealthy::Down { reason: error.to_string() }),
-                Err(SendError::Sign { source }) => {
-                    Err(Unhealthy::Unauthorized { reason: source.to_string() })
-                }
-                Err(SendError::Http { source }) => Err(Unhealthy::Down { reason: source.to_string() }),
-            };
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
-    });
-    if is_only_asked_for { check.only_if_asked_for() } else { check }
 }

@@ -3,11 +3,13 @@
 //!
 //! The kernel of HTTP sinks:
 //! - `http_sink`: the trait, and the options of every HTTP sink
+//! - `intake`: the way of an event into a batch
 //! - `delivery`: the way of a batch
 //! - `batch`: events encoded into bodies
 //! - `codec`: encodings and framings
 //! - `compression`
 //! - `request`: retries, rate limit, concurrency
+//! - `client`: requests that may have to be signed; `healthcheck`: what a destination is asked
 //! - `verdict`: what an answer means
 //! - `truncate`: events that are too large
 //! - `auth`
@@ -24,6 +26,7 @@ mod aws_s3;
 mod axiom;
 mod batch;
 mod blackhole;
+mod client;
 pub mod codec;
 pub mod compression;
 mod console;
@@ -31,11 +34,13 @@ mod datadog_logs;
 mod delivery;
 mod elasticsearch;
 mod file;
+mod healthcheck;
 mod hec;
 mod honeycomb;
 mod http;
 pub(crate) mod http_sink;
 mod humio_logs;
+mod intake;
 mod loki;
 mod mezmo;
 mod nats;

@@ -4,6 +4,7 @@
 //! document: those that failed for now come again, those that never fit are rejected one by one.
 
 pub(super) mod bulk;
+mod options;
 
 use super::codec::{EncodeError, Framing, Missing, Splice, Transformer, write_with_missing};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, Signer, check_endpoint};
@@ -17,6 +18,10 @@ use bulk::{Action, write_action};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
+use options::{
+    ApiVersion, AwsOptions, BulkOptions, DataStreamOptions, EsAuth, Mode, OpenSearchService, Strings,
+    VersionType, default_doc_type,
+};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -76,103 +81,6 @@ pub struct Elasticsearch {
     prepared: Prepared,
 }
 
-/// As other sinks' authentication, but that the options of `aws` stand beside the strategy.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "toml::Table")]
-struct EsAuth(Auth);
-
-impl TryFrom<toml::Table> for EsAuth {
-    type Error = toml::de::Error;
-
-    fn try_from(mut table: toml::Table) -> Result<EsAuth, toml::de::Error> {
-        if table.get("strategy").and_then(toml::Value::as_str) != Some("aws") {
-            return table.try_into().map(EsAuth);
-        }
-        table.remove("strategy");
-        // The service is worked out when all options are known.
-        Ok(EsAuth(Auth::Aws { auth: Box::new(table.try_into()?), service: String::new(), region: None }))
-    }
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct AwsOptions {
-    /// The region. Default: as AWS's tools find it.
-    region: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OpenSearchService {
-    #[default]
-    Managed,
-    Serverless,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Mode {
-    #[default]
-    #[serde(alias = "normal")]
-    Bulk,
-    DataStream,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ApiVersion {
-    #[default]
-    Auto,
-    V6,
-    V7,
-    V8,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct BulkOptions {
-    /// `index`, `create` or `update`; a template. Default: `index`.
-    action: Template,
-    /// The index; a template. Default: `vector-%Y.%m.%d`, by the event's own time.
-    index: Option<Template>,
-    /// The index for an event that lacks a field of the template.
-    template_fallback_index: Option<String>,
-    /// The document's version; a template.
-    version: Option<Template>,
-    /// How the version counts. Default: `internal`.
-    version_type: VersionType,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum VersionType {
-    #[default]
-    Internal,
-    #[serde(alias = "external_gt")]
-    External,
-    ExternalGte,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DataStreamOptions {
-    r#type: Template,
-    dataset: Template,
-    namespace: Template,
-    /// Whether the event's own `data_stream` decides. Default: true.
-    auto_routing: bool,
-    /// Whether the event gets a `data_stream` that says where it went. Default: true.
-    sync_fields: bool,
-}
-
-/// A string or several.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a string or an array of strings")]
-enum Strings {
-    One(String),
-    Many(Vec<String>),
-}
-
 #[derive(Debug)]
 struct Prepared {
     index: Template,
@@ -200,44 +108,6 @@ impl Default for Prepared {
             turn: AtomicUsize::new(0),
             asked_for_type: AtomicUsize::new(0),
         }
-    }
-}
-
-impl Default for BulkOptions {
-    fn default() -> BulkOptions {
-        BulkOptions {
-            action: Template::literal("index"),
-            index: None,
-            template_fallback_index: None,
-            version: None,
-            version_type: VersionType::default(),
-        }
-    }
-}
-
-impl Default for DataStreamOptions {
-    fn default() -> DataStreamOptions {
-        DataStreamOptions {
-            r#type: Template::literal("logs"),
-            dataset: Template::literal("generic"),
-            namespace: Template::literal("default"),
-            auto_routing: true,
-            sync_fields: true,
-        }
-    }
-}
-
-fn default_doc_type() -> String {
-    "_doc".to_owned()
-}
-
-impl Strings {
-    fn iter(&self) -> impl Iterator<Item = &str> {
-        let all = match self {
-            Strings::One(text) => std::slice::from_ref(text),
-            Strings::Many(texts) => texts.as_slice(),
-        };
-        all.iter().map(String::as_str)
     }
 }
 
