@@ -695,6 +695,29 @@ async fn what_a_stream_refuses_is_rejected_or_waits_for_room() {
 }
 
 #[tokio::test]
+async fn an_account_without_room_is_waited_for() {
+    in_time(async {
+        let extra = r#"accounts: { A: { jetstream: { max_mem: 0, max_file: 2000 }, users: [
+            { user: "admin", password: "p" }
+        ] } }"#;
+        let nats =
+            NatsServer::with(Options { extra: extra.into(), jetstream: true, ..Options::default() }).await;
+        let admin = administrator(&nats).await;
+        make_stream(&admin, &["shipped.*"], json!({})).await;
+        let shipper = Shipper::start(&as_user("admin", &nats), STREAM).await;
+        shipper.send((0..2).map(|n| line(n, &"a".repeat(700))));
+        shipper.until(|books| books.delivered == 1).await;
+        while !nats.log().contains("resource limits exceeded for account") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!((shipper.books().delivered, shipper.books().buffered), (1, 1));
+        assert!(ask(&admin, "STREAM.PURGE.S", json!({})).await["error"].is_null());
+        shipper.closes(2, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_a_streams_or_does_not_come_is_waited_for_and_the_message_published_again() {
     in_time(async {
         let nats = jetstream_server().await;
