@@ -1,5 +1,6 @@
 //! [`Answer`]: what became of a message that was published.
 
+use super::protocol::shown;
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -62,6 +63,8 @@ impl ApiError {
     /// will pass as 5xx does: no leader, no room in the stream or on the disk.
     fn into_answer(self) -> Answer {
         let ApiError { code, err_code, description } = self;
+        // It may repeat what others have named: a stream, a subject.
+        let description = shown(description.as_bytes());
         let reason = format!("JetStream answers {code}, {err_code}: {description}");
         match (code, err_code) {
             (408 | 429, _) | (_, ACCOUNT_IS_FULL | COPY_IS_UNDER_WAY) => Answer::Retry { reason },
@@ -163,6 +166,17 @@ mod tests {
         assert!(matches!(pub_ack(b""), Some(Answer::Retry { .. })));
         for other in ["hello", "{}", "[]", r#"{"stream":"","seq":1}"#] {
             assert_eq!(pub_ack(other.as_bytes()), None, "{other} is no stream's answer");
+        }
+    }
+
+    #[test]
+    fn what_jetstream_says_is_fit_for_a_line_of_the_log() {
+        let description = format!("a\nb\u{1b}[31m{}", "x".repeat(10_000));
+        let answer = serde_json::json!({"error": {"code": 400, "description": description}}).to_string();
+        for read in [pub_ack, stream_names] {
+            let Some(Answer::Rejected { reason }) = read(answer.as_bytes()) else { panic!("no answer") };
+            assert!(reason.starts_with("JetStream answers 400, 0: a b [31mxxx"), "{reason}");
+            assert!(reason.len() < 300, "{} bytes", reason.len());
         }
     }
 
