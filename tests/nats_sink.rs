@@ -747,6 +747,40 @@ async fn read_message(stream: &mut BufReader<TcpStream>) -> Option<(String, Stri
     Some((reply, read_line(stream).await))
 }
 
+/// A stream's answer: it has stored the message.
+fn confirmation(reply: &str) -> String {
+    let answer = r#"{"stream":"S","seq":1}"#;
+    format!("MSG {reply} 1 {}\r\n{answer}\r\n", answer.len())
+}
+
+#[tokio::test]
+async fn what_was_not_sent_because_a_stream_is_silent_uses_up_no_attempt() {
+    in_time(async {
+        const EVENTS: u64 = 2_000;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let options = format!("{STREAM}\nrequest.timeout_secs = 2\nrequest.retry_attempts = 0");
+        let shipper = Shipper::start(&url, &options).await;
+        shipper.send((0..EVENTS).map(|n| line(n, "a")));
+        let mut stream = greet(&listener).await;
+        for n in 0..1024 {
+            assert_eq!(read_message(&mut stream).await.unwrap().1, line(n, "a"));
+        }
+        // Once behind the messages, and once because nothing else has come.
+        assert_eq!(read_line(&mut stream).await, "PING");
+        stream.write_all(b"PONG\r\n").await.unwrap();
+        assert_eq!(read_line(&mut stream).await, "PING");
+        stream.write_all(b"PONG\r\n").await.unwrap();
+        for n in 1024..EVENTS {
+            let (reply, text) = read_message(&mut stream).await.unwrap();
+            assert_eq!(text, line(n, "a"));
+            stream.write_all(confirmation(&reply).as_bytes()).await.unwrap();
+        }
+        shipper.closes(EVENTS - 1024, 1024).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn so_many_messages_wait_for_their_answers_and_no_more() {
     in_time(async {
@@ -763,15 +797,11 @@ async fn so_many_messages_wait_for_their_answers_and_no_more() {
             waiting.push(reply);
         }
         assert_eq!((waiting.len(), shipper.books().delivered), (1024, 0));
-        let answer = |reply: &str| {
-            let answer = r#"{"stream":"S","seq":1}"#;
-            format!("MSG {reply} 1 {}\r\n{answer}\r\n", answer.len())
-        };
         // In any order, and with something between that nobody has asked for.
         for n in 0..10 {
             let reply = waiting.swap_remove(n * 7);
-            stream.write_all(answer(&reply).as_bytes()).await.unwrap();
-            stream.write_all(answer("_INBOX.other.1").as_bytes()).await.unwrap();
+            stream.write_all(confirmation(&reply).as_bytes()).await.unwrap();
+            stream.write_all(confirmation("_INBOX.other.1").as_bytes()).await.unwrap();
             let (reply, text) = read_message(&mut stream).await.unwrap();
             assert_eq!(text, line(1024 + n as u64, "a"));
             waiting.push(reply);
@@ -779,7 +809,7 @@ async fn so_many_messages_wait_for_their_answers_and_no_more() {
         stream.write_all(b"PONG\r\n").await.unwrap();
         let mut left = EVENTS - 1034;
         while let Some(reply) = waiting.pop() {
-            stream.write_all(answer(&reply).as_bytes()).await.unwrap();
+            stream.write_all(confirmation(&reply).as_bytes()).await.unwrap();
             if left > 0 {
                 waiting.push(read_message(&mut stream).await.unwrap().0);
                 left -= 1;

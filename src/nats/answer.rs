@@ -11,6 +11,8 @@ pub enum Answer {
     Published,
     /// The connection was lost first: it may have arrived, or not.
     Lost,
+    /// It was not written, since too many before it were not confirmed.
+    Unsent,
     /// Not now.
     Retry {
         /// Why.
