@@ -521,7 +521,7 @@ async fn what_is_unanswered_when_the_connection_is_lost_or_silent_is_published_a
     in_time(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
-        let shipper = Shipper::start(&url, &format!("{SUBJECT}\nrequest.timeout_secs = 0.3")).await;
+        let shipper = Shipper::start(&url, &format!("{SUBJECT}\nrequest.timeout_secs = 2")).await;
         shipper.send([r#"{"n":0}"#.to_owned(), r#"{"n":1}"#.to_owned()]);
         let expected = "PUB shipped 7\r\n{\"n\":0}\r\nPUB shipped 7\r\n{\"n\":1}\r\nPING\r\n";
         // Closed, silent, refused, answered only to another `PING`'s count, and answered.
@@ -553,12 +553,13 @@ async fn what_is_unanswered_when_the_connection_is_lost_or_silent_is_published_a
 #[tokio::test]
 async fn pings_of_the_server_are_answered_while_nothing_is_published() {
     in_time(async {
-        let extra = "ping_interval: \"50ms\"\nping_max: 1\ndebug: true".to_owned();
+        // So many, so that a machine under load may take its time.
+        let extra = "ping_interval: \"50ms\"\nping_max: 1000\ntrace: true".to_owned();
         let nats = NatsServer::with(Options { extra, ..Options::default() }).await;
         let shipper = Shipper::start(&nats.url(), SUBJECT).await;
         shipper.send([line(0, "web")]);
         shipper.until(|books| books.delivered == 1).await;
-        while nats.log().matches("Ping Timer").count() < 6 {
+        while nats.log().matches("<<- [PONG]").count() < 6 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         shipper.send([line(1, "web")]);
