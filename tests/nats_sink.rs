@@ -521,7 +521,7 @@ async fn what_is_unanswered_when_the_connection_is_lost_or_silent_is_published_a
     in_time(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
-        let shipper = Shipper::start(&url, &format!("{SUBJECT}\nrequest.timeout_secs = 0.3")).await;
+        let shipper = Shipper::start(&url, &format!("{SUBJECT}\nrequest.timeout_secs = 2")).await;
         shipper.send([r#"{"n":0}"#.to_owned(), r#"{"n":1}"#.to_owned()]);
         let expected = "PUB shipped 7\r\n{\"n\":0}\r\nPUB shipped 7\r\n{\"n\":1}\r\nPING\r\n";
         // Closed, silent, refused, answered only to another `PING`'s count, and answered.
@@ -553,12 +553,13 @@ async fn what_is_unanswered_when_the_connection_is_lost_or_silent_is_published_a
 #[tokio::test]
 async fn pings_of_the_server_are_answered_while_nothing_is_published() {
     in_time(async {
-        let extra = "ping_interval: \"50ms\"\nping_max: 1\ndebug: true".to_owned();
+        // So many, so that a machine under load may take its time.
+        let extra = "ping_interval: \"50ms\"\nping_max: 1000\ntrace: true".to_owned();
         let nats = NatsServer::with(Options { extra, ..Options::default() }).await;
         let shipper = Shipper::start(&nats.url(), SUBJECT).await;
         shipper.send([line(0, "web")]);
         shipper.until(|books| books.delivered == 1).await;
-        while nats.log().matches("Ping Timer").count() < 6 {
+        while nats.log().matches("<<- [PONG]").count() < 6 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         shipper.send([line(1, "web")]);
@@ -695,6 +696,29 @@ async fn what_a_stream_refuses_is_rejected_or_waits_for_room() {
 }
 
 #[tokio::test]
+async fn an_account_without_room_is_waited_for() {
+    in_time(async {
+        let extra = r#"accounts: { A: { jetstream: { max_mem: 0, max_file: 2000 }, users: [
+            { user: "admin", password: "p" }
+        ] } }"#;
+        let nats =
+            NatsServer::with(Options { extra: extra.into(), jetstream: true, ..Options::default() }).await;
+        let admin = administrator(&nats).await;
+        make_stream(&admin, &["shipped.*"], json!({})).await;
+        let shipper = Shipper::start(&as_user("admin", &nats), STREAM).await;
+        shipper.send((0..2).map(|n| line(n, &"a".repeat(700))));
+        shipper.until(|books| books.delivered == 1).await;
+        while !nats.log().contains("resource limits exceeded for account") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!((shipper.books().delivered, shipper.books().buffered), (1, 1));
+        assert!(ask(&admin, "STREAM.PURGE.S", json!({})).await["error"].is_null());
+        shipper.closes(2, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_a_streams_or_does_not_come_is_waited_for_and_the_message_published_again() {
     in_time(async {
         let nats = jetstream_server().await;
@@ -724,6 +748,40 @@ async fn read_message(stream: &mut BufReader<TcpStream>) -> Option<(String, Stri
     Some((reply, read_line(stream).await))
 }
 
+/// A stream's answer: it has stored the message.
+fn confirmation(reply: &str) -> String {
+    let answer = r#"{"stream":"S","seq":1}"#;
+    format!("MSG {reply} 1 {}\r\n{answer}\r\n", answer.len())
+}
+
+#[tokio::test]
+async fn what_was_not_sent_because_a_stream_is_silent_uses_up_no_attempt() {
+    in_time(async {
+        const EVENTS: u64 = 2_000;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let options = format!("{STREAM}\nrequest.timeout_secs = 2\nrequest.retry_attempts = 0");
+        let shipper = Shipper::start(&url, &options).await;
+        shipper.send((0..EVENTS).map(|n| line(n, "a")));
+        let mut stream = greet(&listener).await;
+        for n in 0..1024 {
+            assert_eq!(read_message(&mut stream).await.unwrap().1, line(n, "a"));
+        }
+        // Once behind the messages, and once because nothing else has come.
+        assert_eq!(read_line(&mut stream).await, "PING");
+        stream.write_all(b"PONG\r\n").await.unwrap();
+        assert_eq!(read_line(&mut stream).await, "PING");
+        stream.write_all(b"PONG\r\n").await.unwrap();
+        for n in 1024..EVENTS {
+            let (reply, text) = read_message(&mut stream).await.unwrap();
+            assert_eq!(text, line(n, "a"));
+            stream.write_all(confirmation(&reply).as_bytes()).await.unwrap();
+        }
+        shipper.closes(EVENTS - 1024, 1024).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn so_many_messages_wait_for_their_answers_and_no_more() {
     in_time(async {
@@ -740,15 +798,11 @@ async fn so_many_messages_wait_for_their_answers_and_no_more() {
             waiting.push(reply);
         }
         assert_eq!((waiting.len(), shipper.books().delivered), (1024, 0));
-        let answer = |reply: &str| {
-            let answer = r#"{"stream":"S","seq":1}"#;
-            format!("MSG {reply} 1 {}\r\n{answer}\r\n", answer.len())
-        };
         // In any order, and with something between that nobody has asked for.
         for n in 0..10 {
             let reply = waiting.swap_remove(n * 7);
-            stream.write_all(answer(&reply).as_bytes()).await.unwrap();
-            stream.write_all(answer("_INBOX.other.1").as_bytes()).await.unwrap();
+            stream.write_all(confirmation(&reply).as_bytes()).await.unwrap();
+            stream.write_all(confirmation("_INBOX.other.1").as_bytes()).await.unwrap();
             let (reply, text) = read_message(&mut stream).await.unwrap();
             assert_eq!(text, line(1024 + n as u64, "a"));
             waiting.push(reply);
@@ -756,7 +810,7 @@ async fn so_many_messages_wait_for_their_answers_and_no_more() {
         stream.write_all(b"PONG\r\n").await.unwrap();
         let mut left = EVENTS - 1034;
         while let Some(reply) = waiting.pop() {
-            stream.write_all(answer(&reply).as_bytes()).await.unwrap();
+            stream.write_all(confirmation(&reply).as_bytes()).await.unwrap();
             if left > 0 {
                 waiting.push(read_message(&mut stream).await.unwrap().0);
                 left -= 1;

@@ -80,13 +80,17 @@ impl Shipper {
         self.running.report().sinks[0].1.delivered
     }
 
-    async fn wait_for_delivered(&self, events: u64) {
-        let delivered = async {
-            while self.delivered() < events {
+    async fn wait_for(&self, what: &str, reached: impl Fn(&SinkSnapshot) -> bool) {
+        let wait = async {
+            while !reached(&self.running.report().sinks[0].1) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(WITHIN, delivered).await.expect("a delivery in time");
+        assert!(timeout(WITHIN, wait).await.is_ok(), "{what} did not come");
+    }
+
+    async fn wait_for_delivered(&self, events: u64) {
+        self.wait_for("a delivery", |books| books.delivered >= events).await;
     }
 
     async fn stop_within(mut self, deadline: Duration) -> SinkSnapshot {
@@ -735,6 +739,7 @@ async fn what_waits_at_the_deadline_is_counted() {
     let shipper = Shipper::start(&server.options(None, TEXT)).await;
     shipper.send(&numbered(0..10, 10));
     shipper.send(&numbered(10..20, 10));
+    shipper.wait_for("a receipt", |books| books.received == 20).await;
     let books = shipper.stop_within(Duration::from_millis(300)).await;
     assert_eq!((books.received, books.buffered, books.dropped_for(DropReason::Shutdown)), (20, 0, 20));
 }

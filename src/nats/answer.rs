@@ -1,5 +1,6 @@
 //! [`Answer`]: what became of a message that was published.
 
+use super::protocol::shown;
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -10,6 +11,8 @@ pub enum Answer {
     Published,
     /// The connection was lost first: it may have arrived, or not.
     Lost,
+    /// It was not written, since too many before it were not confirmed.
+    Unsent,
     /// Not now.
     Retry {
         /// Why.
@@ -51,15 +54,23 @@ struct StreamNames {
     error: Option<ApiError>,
 }
 
+/// "resource limits exceeded for account", with code 400: until something is deleted, or the limit raised.
+const ACCOUNT_IS_FULL: u32 = 10002;
+/// "duplicate message id is in process", with code 409: the first copy of a message that was published again
+/// is still on its way into the stream. Whether it gets there, the answer to a later copy says.
+const COPY_IS_UNDER_WAY: u32 = 10158;
+
 impl ApiError {
-    /// 4xx is for good (a message larger than the stream takes, a stream that is sealed), but for the two
-    /// that say so. 5xx will pass: no leader, no room in the stream or on the disk.
+    /// 4xx is for good (a message larger than the stream takes, a stream that is sealed), but for those that
+    /// will pass as 5xx does: no leader, no room in the stream or on the disk.
     fn into_answer(self) -> Answer {
         let ApiError { code, err_code, description } = self;
+        // It may repeat what others have named: a stream, a subject.
+        let description = shown(description.as_bytes());
         let reason = format!("JetStream answers {code}, {err_code}: {description}");
-        match code {
-            408 | 429 => Answer::Retry { reason },
-            400..500 => Answer::Rejected { reason },
+        match (code, err_code) {
+            (408 | 429, _) | (_, ACCOUNT_IS_FULL | COPY_IS_UNDER_WAY) => Answer::Retry { reason },
+            (400..500, _) => Answer::Rejected { reason },
             _ => Answer::Retry { reason },
         }
     }
@@ -136,18 +147,38 @@ mod tests {
         let published = Some(Answer::Published);
         assert_eq!(pub_ack(br#"{"stream":"S","seq":7}"#), published);
         assert_eq!(pub_ack(br#"{"stream":"S","seq":7,"domain":"d","duplicate":true}"#), published);
-        for (code, is_final) in [(400, true), (404, true), (408, false), (429, false), (503, false)] {
+        for (code, err_code, is_final) in [
+            (400, 10054, true),
+            (400, 10002, false),
+            (404, 10059, true),
+            (408, 10167, false),
+            (409, 10158, false),
+            (409, 10200, true),
+            (429, 10167, false),
+            (503, 10077, false),
+        ] {
             let text = format!(
-                r#"{{"error":{{"code":{code},"err_code":10077,"description":"x"}},"stream":"S","seq":0}}"#
+                r#"{{"error":{{"code":{code},"err_code":{err_code},"description":"x"}},"stream":"S","seq":0}}"#
             );
             let answer = pub_ack(text.as_bytes()).unwrap();
-            let reason = format!("JetStream answers {code}, 10077: x");
+            let reason = format!("JetStream answers {code}, {err_code}: x");
             let expected = if is_final { Answer::Rejected { reason } } else { Answer::Retry { reason } };
             assert_eq!(answer, expected);
         }
         assert!(matches!(pub_ack(b""), Some(Answer::Retry { .. })));
         for other in ["hello", "{}", "[]", r#"{"stream":"","seq":1}"#] {
             assert_eq!(pub_ack(other.as_bytes()), None, "{other} is no stream's answer");
+        }
+    }
+
+    #[test]
+    fn what_jetstream_says_is_fit_for_a_line_of_the_log() {
+        let description = format!("a\nb\u{1b}[31m{}", "x".repeat(10_000));
+        let answer = serde_json::json!({"error": {"code": 400, "description": description}}).to_string();
+        for read in [pub_ack, stream_names] {
+            let Some(Answer::Rejected { reason }) = read(answer.as_bytes()) else { panic!("no answer") };
+            assert!(reason.starts_with("JetStream answers 400, 0: a b [31mxxx"), "{reason}");
+            assert!(reason.len() < 300, "{} bytes", reason.len());
         }
     }
 

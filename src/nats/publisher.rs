@@ -144,27 +144,34 @@ impl Publisher {
         let mut run: &[u8] = &[];
         loop {
             let Some(link) = &mut self.link else { return Ok(()) };
-            if run.is_empty() {
-                run = round.next_run();
-            }
             if run.is_empty() && round.is_done() {
                 return Ok(());
             }
-            if run.is_empty() && round.pongs.is_none() {
-                link.write(&[b"PING\r\n"]);
-                link.unanswered += 1;
-                round.pongs = Some(link.unanswered);
+            // Nor may a message begin within a line.
+            if run.is_empty() && link.output.is_empty() {
+                run = round.next_run();
+                if run.is_empty() && round.pongs.is_none() {
+                    round.ping(link);
+                }
             }
             match timeout(limit, link.transfer(&mut run)).await {
                 Ok(moved) => moved?,
-                // The server is there, so that it is the streams that do not answer.
-                Err(_) if round.pongs == Some(0) => {
-                    round.give_up(limit);
-                    return Ok(());
+                // Either the streams do not answer, or the server has gone since it answered.
+                Err(_) if round.pongs == Some(0) && run.is_empty() && link.output.is_empty() => {
+                    round.unanswered_at_doubt = Some(round.unanswered);
+                    round.ping(link);
                 }
                 Err(_) => return TimeoutSnafu { limit }.fail(),
             }
             self.take(Some(round))?;
+            if round.pongs == Some(0)
+                && let Some(unanswered) = round.unanswered_at_doubt.take()
+                && unanswered == round.unanswered
+            {
+                // Nothing is half written: no answer has made room for more, and the `PING` has arrived.
+                round.give_up(limit);
+                return Ok(());
+            }
         }
     }
 
@@ -236,8 +243,11 @@ struct Round<'a> {
     next: usize,
     in_flight: usize,
     bytes_in_flight: usize,
-    /// How many answers to our `PING`s come until that to the one behind the messages, once that is written.
+    /// How many answers to our `PING`s come until that to the last one of this round, once there is one.
     pongs: Option<u32>,
+    /// How many messages were unanswered when nothing had moved for too long, until the server has answered
+    /// the `PING` that followed.
+    unanswered_at_doubt: Option<usize>,
     forbidden: HashSet<String>,
 }
 
@@ -257,8 +267,15 @@ impl<'a> Round<'a> {
             in_flight: 0,
             bytes_in_flight: 0,
             pongs: None,
+            unanswered_at_doubt: None,
             forbidden: HashSet::new(),
         }
+    }
+
+    fn ping(&mut self, link: &mut Link) {
+        link.write(&[b"PING\r\n"]);
+        link.unanswered += 1;
+        self.pongs = Some(link.unanswered);
     }
 
     fn is_done(&self) -> bool {
@@ -352,12 +369,17 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// The server is there, so that it is the streams that do not answer.
     fn give_up(&mut self, limit: Duration) {
         let reason = format!(
             "no stream has confirmed it within {} s; does one take its subject?",
             limit.as_secs_f64()
         );
-        self.answer_all(|_| Some(Answer::Retry { reason: reason.clone() }));
+        let written = self.next;
+        self.answer_all(|index| {
+            let is_written = index < written;
+            Some(if is_written { Answer::Retry { reason: reason.clone() } } else { Answer::Unsent })
+        });
     }
 
     /// A server may take less than it has told. Which message it has refused it does not say, but if any,
@@ -375,5 +397,149 @@ impl<'a> Round<'a> {
                 || format!("it has {} bytes, and the server answers: {message}", messages.size(index));
             (Some(messages.size(index)) == largest).then(|| Answer::Rejected { reason: reason() })
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Env;
+    use crate::nats::Servers;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    const LIMIT: Duration = Duration::from_secs(10);
+    /// More than may wait for their answers at once.
+    const MESSAGES: usize = MAX_IN_FLIGHT + OTHERS;
+    const OTHERS: usize = 476;
+
+    /// A client of JetStream without a connection, and what it is to publish.
+    fn publisher() -> (Publisher, Messages) {
+        let options = ConnectionOptions {
+            id: "test".to_owned(),
+            name: "test".to_owned(),
+            servers: Servers::parse("nats://localhost").unwrap(),
+            auth: None,
+            tls: None,
+            env: Env::default(),
+        };
+        let mut publisher = Publisher::new(options, Confirmation::Stream, LIMIT);
+        let mut messages = Messages::default();
+        for _ in 0..MESSAGES {
+            publisher.add(&mut messages, "s", None, b"{}");
+        }
+        (publisher, messages)
+    }
+
+    /// The other side of a connection that takes so many bytes until they are read.
+    fn connect(publisher: &mut Publisher, room: usize) -> DuplexStream {
+        let (ours, theirs) = duplex(room);
+        publisher.link = Some(Link::new(Box::new(ours)));
+        theirs
+    }
+
+    /// Messages as they go over the wire.
+    fn bytes(messages: &Messages, range: std::ops::Range<usize>) -> &[u8] {
+        &messages.bytes()[messages.range(range.start).start..messages.range(range.end - 1).end]
+    }
+
+    async fn hears(theirs: &mut DuplexStream, expected: &[u8]) {
+        let mut heard = vec![0; expected.len()];
+        timeout(10 * LIMIT, theirs.read_exact(&mut heard)).await.unwrap().unwrap();
+        assert!(heard == expected, "{}", String::from_utf8_lossy(&heard));
+    }
+
+    /// The stream has stored the first so many messages.
+    async fn confirm(theirs: &mut DuplexStream, inbox: &str, messages: usize) {
+        let answer = r#"{"stream":"S","seq":1}"#;
+        for number in 0..messages {
+            let text = format!("MSG {inbox}.{number} 1 {}\r\n{answer}\r\n", answer.len());
+            theirs.write_all(text.as_bytes()).await.unwrap();
+        }
+    }
+
+    fn count(answers: &[Answer], like: impl Fn(&Answer) -> bool) -> usize {
+        answers.iter().filter(|answer| like(answer)).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_absent_only_if_the_server_is_there() {
+        for is_there in [true, false] {
+            let (mut publisher, messages) = publisher();
+            let mut theirs = connect(&mut publisher, 1 << 20);
+            let server = async {
+                hears(&mut theirs, bytes(&messages, 0..MAX_IN_FLIGHT)).await;
+                hears(&mut theirs, b"PING\r\n").await;
+                theirs.write_all(b"PONG\r\n").await.unwrap();
+                // Asked once more when nothing else has come.
+                hears(&mut theirs, b"PING\r\n").await;
+                if is_there {
+                    theirs.write_all(b"PONG\r\n").await.unwrap();
+                }
+            };
+            let (answers, ()) = tokio::join!(publisher.publish(&messages), server);
+            let (written, others) = answers.split_at(MAX_IN_FLIGHT);
+            let retried = count(written, |answer| matches!(answer, Answer::Retry { .. }));
+            let unsent = count(others, |answer| *answer == Answer::Unsent);
+            let lost = count(&answers, |answer| *answer == Answer::Lost);
+            let expected = if is_there { (MAX_IN_FLIGHT, OTHERS, 0) } else { (0, 0, MESSAGES) };
+            assert_eq!((retried, unsent, lost), expected);
+            assert_eq!(publisher.link.is_some(), is_there);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_before_the_servers_has_all_others_waited_for() {
+        let (mut publisher, messages) = publisher();
+        let mut theirs = connect(&mut publisher, 1 << 20);
+        let inbox = publisher.inbox.clone();
+        let server = async {
+            hears(&mut theirs, bytes(&messages, 0..MAX_IN_FLIGHT)).await;
+            hears(&mut theirs, b"PING\r\n").await;
+            theirs.write_all(b"PONG\r\n").await.unwrap();
+            hears(&mut theirs, b"PING\r\n").await;
+            confirm(&mut theirs, &inbox, OTHERS).await;
+            theirs.write_all(b"PONG\r\n").await.unwrap();
+            hears(&mut theirs, bytes(&messages, MAX_IN_FLIGHT..MESSAGES)).await;
+            confirm(&mut theirs, &inbox, MESSAGES).await;
+        };
+        let (answers, ()) = tokio::join!(publisher.publish(&messages), server);
+        assert_eq!(count(&answers, |answer| *answer == Answer::Published), MESSAGES);
+    }
+
+    /// The next would be written into the middle of it.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_a_message_that_is_written_half_way_is_not_kept() {
+        let (mut publisher, messages) = publisher();
+        let mut theirs = connect(&mut publisher, 1000);
+        let inbox = publisher.inbox.clone();
+        let server = async {
+            hears(&mut theirs, bytes(&messages, 0..MAX_IN_FLIGHT)).await;
+            hears(&mut theirs, b"PING\r\n").await;
+            theirs.write_all(b"PONG\r\n").await.unwrap();
+            confirm(&mut theirs, &inbox, MAX_IN_FLIGHT).await;
+        };
+        let (answers, ()) = tokio::join!(publisher.publish(&messages), server);
+        assert_eq!(count(&answers, |answer| *answer == Answer::Published), MAX_IN_FLIGHT);
+        assert_eq!(count(&answers, |answer| *answer == Answer::Lost), OTHERS);
+        assert!(publisher.link.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_that_is_written_half_way_is_finished_before_a_message() {
+        let (mut publisher, messages) = publisher();
+        let window = bytes(&messages, 0..MAX_IN_FLIGHT);
+        let mut theirs = connect(&mut publisher, window.len() + "PIN".len());
+        let inbox = publisher.inbox.clone();
+        let server = async {
+            // Time passes only when nobody can go on.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            confirm(&mut theirs, &inbox, 3).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            hears(&mut theirs, window).await;
+            hears(&mut theirs, b"PING\r\n").await;
+            hears(&mut theirs, bytes(&messages, MAX_IN_FLIGHT..MAX_IN_FLIGHT + 3)).await;
+        };
+        let (answers, ()) = tokio::join!(publisher.publish(&messages), server);
+        assert_eq!(count(&answers, |answer| *answer == Answer::Published), 3);
     }
 }

@@ -185,7 +185,8 @@ impl NatsSink {
         let mut refused = Said::default();
         let mut judge = |index: usize, answer: &Answer| match answer {
             Answer::Published => Some(Outcome::Delivered),
-            Answer::Lost => None,
+            // Neither counts as an attempt.
+            Answer::Lost | Answer::Unsent => None,
             Answer::Retry { reason } => {
                 batch.refusals[index] += 1;
                 if self.config.request.retry_attempts.is_some_and(|most| batch.refusals[index] > most) {

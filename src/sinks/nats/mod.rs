@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `PONG` (core), a PubAck (JetStream) | delivered |
 //! | no connection, no answer | publishes again, without end |
-//! | no stream takes the subject; JetStream's 408, 429 and 5xx: no leader, no room | publishes again after a pause, without end unless `retry_attempts` says so. Others go on until 1,024 wait |
+//! | no stream takes the subject; JetStream's 408, 429 and 5xx, its errors 10002 and 10158: no leader, no room, the first copy is still being stored | publishes again after a pause, without end unless `retry_attempts` says so. Others go on until 1,024 wait |
 //! | larger than `max_payload`; JetStream's other 4xx, such as larger than the stream takes | rejected |
 //! | the user may not publish to the subject | the same for all events: held, because a person can mend it, and the events are good. A template: rejected, lest one subject stop all others |
 

@@ -85,13 +85,22 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a new connection is on trial, at least and at most; see [`Link::stands_trial`].
 const TRIAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
+/// How often the system asks a silent server again that does not answer, and how many times.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// The most time that what is written may go without the server's system having it. Linux would go on
+/// sending for a quarter of an hour, and all that is written meanwhile would count as delivered.
+#[cfg(target_os = "linux")]
+const MAX_UNACKNOWLEDGED: Duration = Duration::from_secs(120);
+
 /// Makes connections.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) endpoint: Endpoint,
     /// With the name to ask for, and to expect in the server's certificate.
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    keepalive: TcpKeepalive,
+    /// How long a silent server is not asked whether it is there.
+    keepalive: Duration,
     send_buffer_bytes: Option<u32>,
 }
 
@@ -113,7 +122,6 @@ impl Connector {
                 .map_err(|_| format!("endpoint: `{name}` is not a host name that TLS could ask for"))?;
             Some((TlsConnector::from(config), name))
         };
-        let keepalive = TcpKeepalive::new().with_time(keepalive);
         Ok(Connector { endpoint, tls, keepalive, send_buffer_bytes })
     }
 
@@ -139,13 +147,7 @@ impl Connector {
         let deadline = began + CONNECT_TIMEOUT;
         let connect = async {
             let stream = TcpStream::connect(address).await?;
-            // A chunk is written at once, and nothing comes after it that it could wait for.
-            stream.set_nodelay(true)?;
-            let socket = SockRef::from(&stream);
-            socket.set_tcp_keepalive(&self.keepalive)?;
-            if let Some(bytes) = self.send_buffer_bytes {
-                socket.set_send_buffer_size(usize::try_from(bytes).unwrap_or(usize::MAX))?;
-            }
+            self.set_options(&stream)?;
             Ok(stream)
         };
         let stream = by(deadline, connect).await.context(ConnectSnafu { address })?;
@@ -159,6 +161,27 @@ impl Connector {
             }
             Err(error) => Err(error).context(TlsSnafu { address }),
         }
+    }
+
+    fn set_options(&self, stream: &TcpStream) -> io::Result<()> {
+        // A chunk is written at once, and nothing comes after it that it could wait for.
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(stream);
+        let keepalive = TcpKeepalive::new()
+            .with_time(self.keepalive)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_RETRIES);
+        socket.set_tcp_keepalive(&keepalive)?;
+        #[cfg(target_os = "linux")]
+        {
+            // For a silent server it counts too, in the place of the retries.
+            let limit = self.keepalive.saturating_add(KEEPALIVE_RETRIES * KEEPALIVE_INTERVAL);
+            socket.set_tcp_user_timeout(Some(limit.min(MAX_UNACKNOWLEDGED)))?;
+        }
+        if let Some(bytes) = self.send_buffer_bytes {
+            socket.set_send_buffer_size(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        }
+        Ok(())
     }
 }
 
@@ -205,12 +228,15 @@ impl Link {
     pub(super) async fn stands_trial(&mut self) -> Result<(), LinkError> {
         let Some(trial) = self.trial else { return Ok(()) };
         match timeout(trial, end_of(&mut self.reader)).await {
-            Ok(error) => Err(error),
-            Err(_) => {
-                self.trial = None;
-                Ok(())
-            }
+            Ok(error) => return Err(error),
+            // On a machine that has been held up, the time may be over before anybody could do anything.
+            Err(_) => look_at_the_sockets().await,
         }
+        if let Some(error) = end_of(&mut self.reader).now_or_never() {
+            return Err(error);
+        }
+        self.trial = None;
+        Ok(())
     }
 
     /// Writes the lines, and hands all of them to the system.
@@ -346,14 +372,17 @@ mod tests {
             let (written, ()) = tokio::join!(biased; link.write(b"b"), close);
             assert!(matches!(written, Err(LinkError::Closed)), "{written:?}");
         }
-        // The first write of a connection a little later too.
-        let (mut link, mut theirs) = link();
-        let close = async {
-            tokio::time::sleep(Duration::from_millis(99)).await;
-            theirs.shutdown().await.unwrap();
-        };
-        let (written, ()) = tokio::join!(biased; link.write(b"b"), close);
-        assert!(matches!(written, Err(LinkError::Closed)), "{written:?}");
+        // The first write of a connection a little later too, and when both come at the same moment, as they
+        // do on a machine that has been held up.
+        for millis in [99, 100] {
+            let (mut link, mut theirs) = link();
+            let close = async {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                theirs.shutdown().await.unwrap();
+            };
+            let (written, ()) = tokio::join!(biased; link.write(b"b"), close);
+            assert!(matches!(written, Err(LinkError::Closed)), "{millis} ms: {written:?}");
+        }
     }
 
     #[tokio::test]
@@ -365,6 +394,30 @@ mod tests {
         let mut seen = Vec::new();
         theirs.read_to_end(&mut seen).await.unwrap();
         assert_eq!(seen, b"");
+    }
+
+    /// With the default `keepalive`, within 90 s.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_system_notices_a_server_that_has_vanished() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let plain = TlsConfig { enabled: Some(false), ..TlsConfig::default() };
+        for (keepalive, unacknowledged) in [(60, 90), (5, 35), (600, 120)] {
+            let endpoint = Endpoint::try_from(address.to_string()).unwrap();
+            let connector = Connector::new(endpoint, &plain, Duration::from_secs(keepalive), None).unwrap();
+            let stream = TcpStream::connect(address).await.unwrap();
+            connector.set_options(&stream).unwrap();
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            let seconds = [
+                socket.tcp_keepalive_time().unwrap(),
+                socket.tcp_keepalive_interval().unwrap(),
+                socket.tcp_user_timeout().unwrap().unwrap(),
+            ];
+            assert_eq!(seconds, [keepalive, 10, unacknowledged].map(Duration::from_secs));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        }
     }
 
     /// The runtime has had no occasion to see it.

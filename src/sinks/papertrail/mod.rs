@@ -65,7 +65,9 @@ pub struct PapertrailConfig {
 #[serde(deny_unknown_fields)]
 struct Keepalive {
     /// Seconds of silence after which the system asks. Default: 60. Vector does not ask by default, but a
-    /// router on the way may forget a silent connection, and what is written to it then is lost.
+    /// router on the way may forget a silent connection, and what is written to it then is lost. It asks three
+    /// times, every 10 s; without an answer to them the connection has ended. In Linux it also ends when what
+    /// is written has not arrived for as long as that takes in all, 90 s by default, but at most for 120 s.
     time_secs: Seconds,
 }
 
