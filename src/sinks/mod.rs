@@ -15,9 +15,9 @@
 //! - `auth`
 //! - `hec`: Splunk's protocol, which two sinks speak
 //!
-//! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`, `elasticsearch`, `honeycomb`, `http`, `humio_logs`,
-//! `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`, `splunk_hec_logs`. By themselves: `blackhole`, `console`,
-//! `file`, `nats`, `papertrail`.
+//! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`,
+//! `elasticsearch`, `honeycomb`, `http`, `humio_logs`, `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`,
+//! `splunk_hec_logs`. By themselves: `blackhole`, `console`, `file`, `nats`, `papertrail`.
 
 mod appsignal;
 mod auth;

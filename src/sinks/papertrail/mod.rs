@@ -87,6 +87,10 @@ impl PapertrailConfig {
 
 impl SinkConfig for PapertrailConfig {
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
+        if self.keepalive.time_secs.0 > MAX_KEEPALIVE {
+            let most = MAX_KEEPALIVE.as_secs();
+            return Err(format!("keepalive.time_secs: the system takes at most {most}").into());
+        }
         let connector = Connector::new(
             self.endpoint.clone(),
             &self.tls,
@@ -113,6 +117,9 @@ impl SinkConfig for PapertrailConfig {
         Ok((Box::new(sink), Some(healthcheck)))
     }
 }
+
+/// Linux's `MAX_TCP_KEEPIDLE`.
+const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
 
 struct Papertrail {
     id: String,
