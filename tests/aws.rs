@@ -1031,6 +1031,7 @@ async fn what_is_missing_is_made_when_the_answer_says_so() {
         (retention, vec![no_group(), ok(), throttled(), ok(), ok()], "PGRRSP"),
         ("", vec![no_stream(), throttled(), ok()], "PSSP"),
         ("", vec![no_group(), ok(), Reply::status(503), ok()], "PGSSP"),
+        ("request.retry_attempts = 0", vec![no_stream(), ok()], "PSP"),
         ("retry_strategy.type = 'all'", vec![no_stream(), ok()], "PSP"),
         ("retry_strategy.type = 'none'", vec![no_stream(), ok()], "PSP"),
         // Until somebody else has made it, the events wait.

@@ -1472,6 +1472,19 @@ async fn splunk_is_asked_whether_it_has_indexed_what_it_took() {
     assert!(error.contains("unknown field `acknowledgements`"), "{error}");
 }
 
+/// Each bad event ends a request, and none of the good ones behind it pays for that.
+#[tokio::test]
+async fn bad_events_use_up_no_retries_of_good_ones() {
+    let server = HttpServer::start().await;
+    let bad = Reply::status(400).body(r#"{"text":"x","code":6,"invalid-event-number":1}"#);
+    server.push(bad.clone());
+    server.push(bad);
+    let row = HTTP_SINKS.iter().find(|row| row.name == "splunk_hec_logs").unwrap();
+    let report = ship(&row.toml(&server, "request.retry_attempts = 0"), &lines(5)).await;
+    check_books(&report, 3, 2, "no retries");
+    assert_eq!(all_numbers(&server.requests()), [vec![0, 1, 2, 3, 4], vec![2, 3, 4], vec![4]]);
+}
+
 /// While batches wait for a word, others are sent, also by a sink that sends one at a time.
 #[tokio::test]
 async fn a_batch_that_waits_for_a_word_holds_up_no_other() {

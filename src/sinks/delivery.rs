@@ -79,9 +79,12 @@ impl Shared {
         let (mut batch, mut body) = self.make_body(batch).await?;
         loop {
             let verdict = match self.attempt(&batch, &body).await {
-                // What was missing may take a moment until it is there, hence the pause all the same.
                 Verdict::Missing { first } => match self.make_missing(first).await {
-                    Verdict::Delivered => Verdict::Retry { after: None },
+                    Verdict::Delivered => {
+                        // It may take a moment until it is there; and no attempt has failed.
+                        tokio::time::sleep(backoff.pause()).await;
+                        continue;
+                    }
                     other => other,
                 },
                 Verdict::Confirm { ask, every, times } => match self.confirm(&ask, every, times).await {
@@ -121,9 +124,10 @@ impl Shared {
                     if batch.len() < before {
                         backoff = Backoff::new(&self.options.request);
                         attempts = 0;
+                    } else {
+                        attempts += 1;
                     }
                     (batch, body) = self.make_body(batch).await?;
-                    attempts += 1;
                     backoff.pause()
                 }
                 // Held: a person has to mend it, and how often we ask meanwhile has no limit.

@@ -59,7 +59,7 @@ impl StreamSink for RunningHttpSink {
         let bytes_under_way: Arc<AtomicUsize> = Arc::default();
         let mut has_more = true;
         loop {
-            // In a statement of its own, because a request may step aside at any time.
+            // Those that have stepped aside are no requests under way.
             let requests = |tasks: usize| tasks.saturating_sub(shared.aside.count());
             while !ready.is_empty()
                 && requests(under_way.len()) < shared.controller.limit(requests(under_way.len()) + 1)
