@@ -103,7 +103,7 @@ fn subjects(table: &Table) -> Vec<String> {
 /// The sample apps: one client that publishes for all of them.
 async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option<u64>) -> Result<(), String> {
     let options = ConnectionOptions {
-        id: "demo".into(),
+        id: "sample apps".into(),
         name: "sample apps".into(),
         servers: Servers::parse(&broker.url()).map_err(|error| error.to_string())?,
         auth: None,
