@@ -254,7 +254,7 @@ async fn papertrail_gets_an_event_with_its_own_time_level_and_origin() {
     sink.insert("tls".into(), toml::toml! { enabled = false }.into());
     sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
-    let config = Config { sources: vec![("nats".into(), Box::new(OneEvent))], ..config };
+    let config = Config { sources: vec![("nats".into(), Box::new(OneEvent::of_fly()))], ..config };
     let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
     let read = async {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -268,6 +268,24 @@ async fn papertrail_gets_an_event_with_its_own_time_level_and_origin() {
     assert_eq!(header, "<12>1 2026-11-22T05:00:00.000137Z h1 web machine1");
     let message: Value = serde_json::from_str(message).unwrap();
     assert_eq!(message["fly"]["region"], "ord");
+}
+
+/// What is not Fly's has no app that an object or a stream could be named after, and goes there all the same.
+#[tokio::test]
+async fn an_event_that_is_not_flys_gets_its_place_too() {
+    for (name, pairs, place) in [
+        ("aws_s3", vec![("AWS_BUCKET", "bucket")], "/bucket/unknown/2026-11-22/"),
+        (
+            "aws_cloudwatch",
+            vec![("AWS_REGION", "eu-west-1"), ("CLOUDWATCH_LOG_GROUP_NAME", "g")],
+            "unknown/unknown",
+        ),
+    ] {
+        let event = OneEvent(format!(r#"{{"message":"m","timestamp":"{TIME}"}}"#));
+        let request = request_for(find(name).unwrap(), &pairs, event).await;
+        let found = format!("{} {}", request.path_and_query, request.text());
+        assert!(found.contains(place), "{name}: {found}");
+    }
 }
 
 /// Two keys are one too many for New Relic: the licence key wins.
@@ -314,6 +332,11 @@ const NANOS: i64 = 1_795_323_600_000_137_000;
 
 /// The one request for one event, in an environment with these variables.
 async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
+    request_for(provider, pairs, OneEvent::of_fly()).await
+}
+
+/// The same for an event of this text.
+async fn request_for(provider: &Provider, pairs: &[(&str, &str)], event: OneEvent) -> Request {
     let server = HttpServer::start().await;
     let env = Env::from_pairs(pairs.iter().copied().chain(AWS_KEY).chain([("ACCESS_TOKEN", "token")]));
     let mut table: toml::Table = generate(&from_environment(&env).unwrap()).unwrap().parse().unwrap();
@@ -322,7 +345,7 @@ async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
     sink.insert(option.into(), value.into());
     sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
-    let config = Config { sources: vec![("nats".into(), Box::new(OneEvent))], ..config };
+    let config = Config { sources: vec![("nats".into(), Box::new(event))], ..config };
     let options = TopologyOptions { env, ..TopologyOptions::default() };
     let mut running = Topology::start(config, &options).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
@@ -330,9 +353,18 @@ async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
     server.requests().remove(0)
 }
 
-/// One Fly event.
+/// One event of this text.
 #[derive(Debug)]
-struct OneEvent;
+struct OneEvent(String);
+
+impl OneEvent {
+    /// A Fly event.
+    fn of_fly() -> OneEvent {
+        OneEvent(format!(
+            r#"{{"event":{{"provider":"app"}},"fly":{{"app":{{"instance":"machine1","name":"web"}},"region":"ord"}},"host":"h1","log":{{"level":"warn"}},"message":"m","timestamp":"{TIME}"}}"#
+        ))
+    }
+}
 
 #[async_trait::async_trait]
 impl log_shipper::config::SourceConfig for OneEvent {
@@ -340,10 +372,7 @@ impl log_shipper::config::SourceConfig for OneEvent {
         &self,
         cx: log_shipper::config::SourceContext,
     ) -> log_shipper::config::Result<log_shipper::config::Source> {
-        let text = format!(
-            r#"{{"event":{{"provider":"app"}},"fly":{{"app":{{"instance":"machine1","name":"web"}},"region":"ord"}},"host":"h1","log":{{"level":"warn"}},"message":"m","timestamp":"{TIME}"}}"#
-        );
-        let event = log_shipper::event::LogEvent::from_json(text.into()).unwrap();
+        let event = log_shipper::event::LogEvent::from_json(self.0.clone().into()).unwrap();
         Ok(Box::pin(async move {
             cx.output.send(vec![event]).await;
             Ok(())

@@ -61,6 +61,8 @@ const AWS_SECRET_ACCESS_KEY: Variable =
 
 /// A copy of the level, for destinations that look for it at the top.
 const LEVEL: Remap = always("if exists(.log.level) { .level = .log.level }");
+/// An event without an app, where the name of one decides where it goes.
+const APP: Remap = always(r#"if is_null(.fly.app.name) { .fly.app.name = "unknown" }"#);
 /// An event without a time of its own.
 const TIMESTAMP: Remap = always("if is_null(.timestamp) { .timestamp = now() }");
 
@@ -105,8 +107,12 @@ pub const PROVIDERS: &[Provider] = &[
             JSON,
             UNCONFINED,
         ],
-        // What is no JSON has no host, and its stream needs a name all the same.
-        remap: &[always("if is_null(.host) { .host = .fly.app.instance }")],
+        // What is not Fly's has no app, and what is no JSON no host; their stream needs a name all the same.
+        remap: &[
+            APP,
+            always("if is_null(.host) { .host = .fly.app.instance }"),
+            always(r#"if is_null(.host) { .host = "unknown" }"#),
+        ],
         places: Places {
             time: "timestamp",
             time_form: TimeForm::Millis,
@@ -139,7 +145,8 @@ pub const PROVIDERS: &[Provider] = &[
             GZIP,
             UNCONFINED,
         ],
-        remap: &[],
+        // What is not Fly's has no app, and its key needs a beginning all the same.
+        remap: &[APP],
         places: EVENT,
     },
     Provider {

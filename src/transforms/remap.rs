@@ -12,7 +12,7 @@ use vrl::value::Value;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemapConfig {
-    /// The program: lines of the form `.a = .b`, `.a = del(.b)`, `.a = now()` or `.a =
+    /// The program: lines of the form `.a = .b`, `.a = del(.b)`, `.a = "text"`, `.a = now()` or `.a =
     /// to_unix_timestamp(parse_timestamp(.b, "%+") ?? now(), unit: "milliseconds")`, each by itself or in `if
     /// exists(.c) { ... }` or `if is_null(.c) { ... }`.
     source: String,
@@ -38,7 +38,7 @@ impl TransformConfig for RemapConfig {
             match Statement::parse(line) {
                 Some(statement) => statements.push(statement),
                 None => problems.push(format!(
-                    "source, line {}: `{line}` is not understood; expected `.a = .b`, `.a = del(.b)` or `.a = now()`, by itself or in `if exists(.c) {{ ... }}` or `if is_null(.c) {{ ... }}`, the part of VRL that this version has",
+                    "source, line {}: `{line}` is not understood; expected `.a = .b`, `.a = del(.b)`, `.a = \"text\"` or `.a = now()`, by itself or in `if exists(.c) {{ ... }}` or `if is_null(.c) {{ ... }}`, the part of VRL that this version has",
                     index + 1
                 )),
             }
@@ -67,6 +67,8 @@ enum Expression {
     Copy(Path),
     /// `del(.b)`
     Move(Path),
+    /// `"text"`, without escapes.
+    Text(String),
     /// `now()`: when the event was received.
     Now,
     /// `to_unix_timestamp(parse_timestamp(.b, "%+") ?? now(), unit: "...")`, with nanoseconds divided by this.
@@ -104,6 +106,7 @@ impl Statement {
             return;
         }
         let value = match &self.value {
+            Expression::Text(text) => json_string(text),
             Expression::Now => json_string(&event.received().to_rfc3339()),
             Expression::UnixTime(from, divisor) => {
                 let field = event.get(from).and_then(|field| match field {
@@ -132,6 +135,9 @@ impl Expression {
     fn parse(text: &str) -> Option<Expression> {
         if text == "now()" {
             return Some(Expression::Now);
+        }
+        if let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            return (!inner.contains(['"', '\\'])).then(|| Expression::Text(inner.to_owned()));
         }
         if let Some(path) = text.strip_prefix("del(").and_then(|rest| rest.strip_suffix(')')) {
             return parse_path(path).map(Expression::Move);
@@ -236,6 +242,9 @@ mod tests {
             r#"{"log":{"level":"x"},"level":1}"#,
             r#"{"log":{"level":"x"},"level":"x"}"#,
         );
+        let missing = "if is_null(.fly.app.name) { .fly.app.name = \"no app\" }";
+        check(missing, r#"{"a":1}"#, r#"{"a":1,"fly":{"app":{"name":"no app"}}}"#);
+        check(missing, r#"{"fly":{"app":{"name":"x"}}}"#, r#"{"fly":{"app":{"name":"x"}}}"#);
         check(".a = .b", r#"{"a":1}"#, r#"{"a":null}"#);
         check(r#".a = ."user -  id""#, r#"{"user -  id":1}"#, r#"{"a":1,"user -  id":1}"#);
         check(".a.b = del(.c)\n.d = .a", r#"{"c":1}"#, r#"{"a":{"b":1},"d":{"b":1}}"#);
