@@ -76,3 +76,4 @@ pub mod template;
 pub mod tls;
 pub mod topology;
 pub mod transforms;
+mod uuid;

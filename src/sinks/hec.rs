@@ -12,6 +12,7 @@ use crate::event::{Field, LogEvent, Lookup, Path, PathError, Segment, Timestamp,
 use crate::healthcheck::Unhealthy;
 use crate::secret::SensitiveString;
 use crate::template::{Template, UNRESERVED};
+use crate::uuid::uuid_v4;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
@@ -146,7 +147,7 @@ impl Hec {
         }
         let keys = self.host_key.0.iter().chain(&self.timestamp_key.0).cloned();
         self.prepared = Prepared {
-            channel: random_uuid(),
+            channel: uuid_v4(rand::random()),
             lookup: Lookup::new(keys.chain(self.indexed_fields.iter().map(|field| field.0.clone()))),
             indexed: self.indexed_fields.iter().map(|field| escaped(&flat_name(&field.0))).collect(),
             nanos_key: self.timestamp_nanos_key.as_deref().map(escaped),
@@ -419,12 +420,4 @@ fn escaped(name: &str) -> String {
     let mut out = Vec::with_capacity(name.len());
     json::write_escaped(name, &mut out);
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// A random UUID (RFC 9562, version 4).
-fn random_uuid() -> String {
-    let random: u128 = rand::random();
-    let bits = random & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

@@ -17,11 +17,12 @@ use crate::event::LogEvent;
 use crate::healthcheck::Unhealthy;
 use crate::http::HttpClient;
 use crate::template::Template;
+use crate::uuid::uuid_v4;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response};
 use percent_encoding::utf8_percent_encode;
-use place::{Place, UNRESERVED, check_key, check_prefix, push_uuid};
+use place::{Place, UNRESERVED, check_key, check_prefix};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -371,7 +372,7 @@ impl AwsS3 {
         // Two parts of a batch that was too large are two objects.
         if self.filename_append_uuid || batch.is_part() {
             key.push('-');
-            push_uuid(batch.id(), &mut key);
+            key.push_str(&uuid_v4(batch.id()));
         }
         if let Some(extension) = self.filename_extension.as_deref().filter(|extension| !extension.is_empty())
         {

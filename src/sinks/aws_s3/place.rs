@@ -86,13 +86,3 @@ pub(super) fn check_key(key: &str) -> Result<(), String> {
 pub(super) fn check_prefix(prefix: &str) -> Result<(), String> {
     prefix.rsplit_once('/').map_or(Ok(()), |(folders, _)| check_key(folders))
 }
-
-/// The number as a UUID of random bits (version 4).
-pub(super) fn push_uuid(number: u128, out: &mut String) {
-    let number = number & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let digits = format!("{number:032x}");
-    for (index, part) in [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().enumerate() {
-        out.push_str(if index == 0 { "" } else { "-" });
-        out.push_str(&digits[part]);
-    }
-}
