@@ -1,7 +1,7 @@
 //! `log-shipper check`
 
-use super::{Failure, load, print_table, run};
-use crate::config::{Config, Registry, from_environment, generate};
+use super::{Failure, load, print_table, print_warnings, run};
+use crate::config::Registry;
 use crate::env::Env;
 use crate::healthcheck::Unhealthy;
 use crate::topology::{Check, Topology, TopologyOptions};
@@ -40,15 +40,7 @@ struct Finding {
 
 /// Asks NATS and every destination, side by side, whether they are well and know us.
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
-    let config = match args.config.as_slice() {
-        [] => {
-            let environment = from_environment(env).map_err(Failure::config)?;
-            environment.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-            let text = generate(&environment).map_err(Failure::failed)?;
-            Config::from_toml(&text, "environment", registry, env).map_err(Failure::config)?
-        }
-        files => load(files, registry, env)?,
-    };
+    let config = load(&args.config, registry, env, print_warnings)?;
     let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
     let findings = run::block_on(NonZero::<usize>::MIN, async {
         let topology = Topology::build(config, &options).await.map_err(Failure::config)?;

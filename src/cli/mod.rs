@@ -13,7 +13,7 @@ mod providers;
 mod run;
 mod validate;
 
-use crate::config::{Config, Registry};
+use crate::config::{Config, Environment, Registry, from_environment, generate};
 use crate::env::Env;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::IsTerminal;
@@ -149,8 +149,28 @@ fn start_log(format: Option<LogFormat>, env: &Env) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The configuration in these files.
-fn load(files: &[PathBuf], registry: &Registry, env: &Env) -> Result<Config, Failure> {
+/// The configuration in these files; without one, that of the environment, which `announce` gets to see.
+fn load(
+    files: &[PathBuf],
+    registry: &Registry,
+    env: &Env,
+    announce: fn(&Environment),
+) -> Result<Config, Failure> {
+    if !files.is_empty() {
+        return load_files(files, registry, env);
+    }
+    let environment = from_environment(env).map_err(Failure::config)?;
+    announce(&environment);
+    let text = generate(&environment).map_err(Failure::failed)?;
+    Config::from_toml(&text, "environment", registry, env).map_err(Failure::config)
+}
+
+/// An environment's warnings, for a command without a log.
+fn print_warnings(environment: &Environment) {
+    environment.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+}
+
+fn load_files(files: &[PathBuf], registry: &Registry, env: &Env) -> Result<Config, Failure> {
     let mut texts = Vec::new();
     let mut problems = Vec::new();
     for path in files {

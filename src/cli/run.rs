@@ -1,7 +1,7 @@
 //! `log-shipper run`
 
 use super::{Failure, load};
-use crate::config::{Config, Environment, Registry, Seconds, from_environment, generate};
+use crate::config::{Environment, Registry, Seconds};
 use crate::env::Env;
 use crate::providers::Need;
 use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
@@ -40,8 +40,7 @@ const CONFIG_SHUTDOWN: Duration = Duration::from_secs(60);
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
     let is_environment = args.config.is_empty();
-    let config =
-        if is_environment { environment(registry, env)? } else { load(&args.config, registry, env)? };
+    let config = load(&args.config, registry, env, announce)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -84,13 +83,6 @@ pub(super) fn block_on<T>(
     // Standard input may be waiting for a line in a thread of its own; nobody waits for that.
     runtime.shutdown_background();
     result
-}
-
-fn environment(registry: &Registry, env: &Env) -> Result<Config, Failure> {
-    let environment = from_environment(env).map_err(Failure::config)?;
-    announce(&environment);
-    let text = generate(&environment).map_err(Failure::failed)?;
-    Config::from_toml(&text, "environment", registry, env).map_err(Failure::config)
 }
 
 /// Says which destinations are on, and what looks like a mistake.

@@ -1,7 +1,7 @@
 //! `log-shipper validate`
 
-use super::{Failure, load};
-use crate::config::{Config, Registry, from_environment, generate};
+use super::{Failure, load, print_warnings};
+use crate::config::Registry;
 use crate::env::Env;
 use crate::topology::{Topology, TopologyOptions};
 use std::path::PathBuf;
@@ -22,15 +22,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     // What stands for a variable that is not here fits wherever a URL or a word does.
     let env =
         if args.no_environment { env.with_placeholder("https://placeholder.invalid") } else { env.clone() };
-    let config = match args.config.as_slice() {
-        [] => {
-            let environment = from_environment(&env).map_err(Failure::config)?;
-            environment.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-            let text = generate(&environment).map_err(Failure::failed)?;
-            Config::from_toml(&text, "environment", registry, &env).map_err(Failure::config)?
-        }
-        files => load(files, registry, &env)?,
-    };
+    let config = load(&args.config, registry, &env, print_warnings)?;
     config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
     if !args.no_environment {
