@@ -24,7 +24,9 @@ use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
 use crate::secret::SensitiveString;
-use crate::topology::{BufferReceiver, BufferSettings, Capacity, SourceSender, WhenFull};
+use crate::topology::{
+    BufferReceiver, BufferSettings, Capacity, OutputNames, Outputs, SourceSender, WhenFull,
+};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde::Deserialize;
@@ -86,20 +88,69 @@ pub trait TransformConfig: Debug + Send + Sync {
     /// # Errors
     /// If the configuration cannot work.
     fn build(&self, cx: &TransformContext) -> Result<Box<dyn Transform>>;
+
+    /// What other components may name as their inputs. Default: the transform's id.
+    fn outputs(&self) -> OutputNames {
+        OutputNames::default()
+    }
 }
 
 /// What a transform is given.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TransformContext {
     /// The component's id.
     pub id: String,
+    /// The time zone of dates that name none, as in Vector's `timezone`: `local` or a name of the IANA
+    /// database. `None`: local.
+    pub timezone: Option<String>,
+    /// Which fields have a meaning for transforms.
+    pub log_schema: LogSchema,
 }
 
-/// Changes events on their way.
+/// Changes events on their way. Runs where its events come from, under a lock.
 pub trait Transform: Send {
-    /// Takes an event and puts what becomes of it into `output`: nothing, one event or several. An
-    /// event that is left out answers its finalizers.
-    fn transform(&mut self, event: LogEvent, output: &mut Vec<LogEvent>);
+    /// Takes an event and puts what becomes of it into `outputs`: nothing, one event or several.
+    fn transform(&mut self, event: LogEvent, outputs: &mut Outputs);
+
+    /// How often [`Transform::flush`] is to be called, for a transform that holds events back.
+    fn flush_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Puts out what has waited long enough.
+    fn flush(&mut self, _outputs: &mut Outputs) {}
+
+    /// Puts out all that it holds: no more events come.
+    fn finish(&mut self, _outputs: &mut Outputs) {}
+}
+
+/// The global `log_schema` table: which fields have a meaning, for transforms. Sinks know them by
+/// [`Semantics`](crate::event::Semantics).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSchema {
+    /// The host. Default: `host`.
+    pub host_key: String,
+    /// The message. Default: `message`.
+    pub message_key: String,
+    /// Where the reason stands for which an event was rerouted. Default: `metadata`.
+    pub metadata_key: String,
+    /// The type of the source. Default: `source_type`.
+    pub source_type_key: String,
+    /// The time. Default: `timestamp`.
+    pub timestamp_key: String,
+}
+
+impl Default for LogSchema {
+    fn default() -> LogSchema {
+        LogSchema {
+            host_key: "host".to_owned(),
+            message_key: "message".to_owned(),
+            metadata_key: "metadata".to_owned(),
+            source_type_key: "source_type".to_owned(),
+            timestamp_key: "timestamp".to_owned(),
+        }
+    }
 }
 
 /// The configuration of a sink.
@@ -213,6 +264,11 @@ pub struct GlobalOptions {
     pub acknowledgements: AcknowledgementsConfig,
     /// Where Vector keeps disk buffers; read so that its configurations load.
     pub data_dir: Option<std::path::PathBuf>,
+    /// The time zone of dates that name none, in transforms: `local` or a name of the IANA database.
+    /// Default: `local`.
+    pub timezone: Option<String>,
+    /// Which fields have a meaning, for transforms.
+    pub log_schema: LogSchema,
 }
 
 /// The global `healthchecks` table.

@@ -81,6 +81,31 @@ pub struct SourceCounts {
     disconnects: AtomicU64,
 }
 
+/// The running books of one transform.
+#[derive(Debug, Default)]
+pub struct TransformCounts {
+    received: AtomicU64,
+    sent: AtomicU64,
+    discarded: AtomicU64,
+    failed: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// The books of a transform at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransformSnapshot {
+    /// Events that came in.
+    pub received: u64,
+    /// Events that were passed on, through any output.
+    pub sent: u64,
+    /// Events left out on purpose.
+    pub discarded: u64,
+    /// Events left out because they could not be processed.
+    pub failed: u64,
+    /// How often an event could not be processed, whatever became of it.
+    pub errors: u64,
+}
+
 /// The books of a sink at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SinkSnapshot {
@@ -192,6 +217,48 @@ impl fmt::Display for SinkSnapshot {
             write!(f, ", truncated {}", self.truncated)?;
         }
         write!(f, ", buffered {}", self.buffered)
+    }
+}
+
+impl TransformCounts {
+    pub(crate) fn add_received(&self, events: usize) {
+        self.received.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_sent(&self, events: usize) {
+        self.sent.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_discarded(&self, events: usize) {
+        self.discarded.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_failed(&self, events: usize) {
+        self.failed.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    /// Counts events that could not be processed, whatever becomes of them.
+    pub fn add_errors(&self, events: usize) {
+        self.errors.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    /// The books now.
+    pub fn snapshot(&self) -> TransformSnapshot {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TransformSnapshot {
+            received: read(&self.received),
+            sent: read(&self.sent),
+            discarded: read(&self.discarded),
+            failed: read(&self.failed),
+            errors: read(&self.errors),
+        }
+    }
+}
+
+impl fmt::Display for TransformSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "received {}, sent {}, discarded {}", self.received, self.sent, self.discarded)?;
+        write!(f, ", failed {}, errors {}", self.failed, self.errors)
     }
 }
 

@@ -6,9 +6,14 @@
 
 mod buffer;
 mod counts;
+mod outputs;
 
 pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer};
-pub use counts::{DropReason, Outcome, Receipts, SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot};
+pub use counts::{
+    DropReason, Outcome, Receipts, SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts,
+    TransformSnapshot,
+};
+pub use outputs::{OutputNames, Outputs};
 
 use crate::config::{
     Config, HealthcheckConfig, Problem, Problems, SinkContext, Source, SourceContext, StreamSink, Transform,
@@ -228,12 +233,12 @@ impl Consumer {
         match self {
             Consumer::Sink(buffer) => Box::pin(buffer.send(events)),
             Consumer::Transform(transform, fanout) => {
-                let mut output = Vec::with_capacity(events.len());
+                let mut outputs = Outputs::new(0, Arc::default());
                 {
                     let mut transform = transform.0.lock().unwrap_or_else(PoisonError::into_inner);
-                    events.into_iter().for_each(|event| transform.transform(event, &mut output));
+                    events.into_iter().for_each(|event| transform.transform(event, &mut outputs));
                 }
-                Box::pin(fanout.send(output))
+                Box::pin(fanout.send(outputs.take().0))
             }
         }
     }
@@ -291,7 +296,10 @@ impl Topology {
 
         let mut transforms = Vec::new();
         for entry in config.transforms {
-            match entry.config.build(&TransformContext { id: entry.id.clone() }) {
+            match entry
+                .config
+                .build(&TransformContext { id: entry.id.clone(), ..TransformContext::default() })
+            {
                 Err(error) => fail(format!("transforms.{}", entry.id), &error),
                 Ok(transform) => {
                     let shared = SharedTransform(Arc::new(Mutex::new(transform)));

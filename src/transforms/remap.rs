@@ -5,6 +5,7 @@
 
 use crate::config::{ComponentInfo, Result, Transform, TransformConfig, TransformContext};
 use crate::event::{Field, LogEvent, Path, Timestamp, json};
+use crate::topology::Outputs;
 use serde::Deserialize;
 use vrl::value::Value;
 
@@ -197,9 +198,9 @@ struct Remap {
 }
 
 impl Transform for Remap {
-    fn transform(&mut self, mut event: LogEvent, output: &mut Vec<LogEvent>) {
+    fn transform(&mut self, mut event: LogEvent, outputs: &mut Outputs) {
         self.statements.iter().for_each(|statement| statement.run(&mut event));
-        output.push(event);
+        outputs.push(event);
     }
 }
 
@@ -210,16 +211,16 @@ mod tests {
     #[track_caller]
     fn check(source: &str, text: &str, expected: &str) {
         let config = RemapConfig { source: source.to_owned() };
-        let mut remap = config.build(&TransformContext { id: "test".into() }).unwrap();
+        let mut remap = config.build(&TransformContext::default()).unwrap();
         for is_tree in [false, true] {
             let received = Timestamp::from_nanos(1_795_323_600_000_137_000);
             let mut event = LogEvent::from_json_at(text.to_owned().into(), received).unwrap();
             if is_tree {
                 event.value_mut();
             }
-            let mut output = Vec::new();
-            remap.transform(event, &mut output);
-            let seen: serde_json::Value = serde_json::from_str(&output[0].json()).unwrap();
+            let mut outputs = Outputs::new(0, Default::default());
+            remap.transform(event, &mut outputs);
+            let seen: serde_json::Value = serde_json::from_str(&outputs.take().0[0].json()).unwrap();
             assert_eq!(seen, serde_json::from_str::<serde_json::Value>(expected).unwrap(), "{source}");
         }
     }
@@ -279,7 +280,7 @@ mod tests {
     #[test]
     fn refuses_what_it_does_not_understand() {
         let config = RemapConfig { source: ".a = .b\n. = parse_json!(.message)\n.x = 1\nif starts_with(.a) { .b = .a }\n.a = to_unix_timestamp(.b)\n.a b = .c\n.a = .log .level".to_owned() };
-        let error = config.build(&TransformContext { id: "test".into() }).err().unwrap().to_string();
+        let error = config.build(&TransformContext::default()).err().unwrap().to_string();
         for line in ["line 2", "line 3", "line 4", "line 5", "line 6", "line 7"] {
             assert!(error.contains(line), "{error}");
         }
