@@ -193,7 +193,7 @@ pub trait StreamSink: Send {
 #[derive(Debug, Default)]
 pub struct Config {
     /// The sources, by id.
-    pub sources: Vec<(String, Box<dyn SourceConfig>)>,
+    pub sources: Vec<SourceEntry>,
     /// The transforms.
     pub transforms: Vec<TransformEntry>,
     /// The sinks.
@@ -202,6 +202,25 @@ pub struct Config {
     pub global: GlobalOptions,
     /// What works, but should be written otherwise.
     pub warnings: Vec<Problem>,
+}
+
+/// A source in a configuration.
+#[derive(Debug)]
+pub struct SourceEntry {
+    /// Its id.
+    pub id: String,
+    /// Its own options.
+    pub config: Box<dyn SourceConfig>,
+    /// What stands for all that it was made from: another number after a reload means that it has to be
+    /// made anew. `None` for a component that was built in code.
+    pub fingerprint: Option<u64>,
+}
+
+impl SourceEntry {
+    /// A source that is built in code.
+    pub fn new(id: &str, config: impl SourceConfig + 'static) -> SourceEntry {
+        SourceEntry { id: id.to_owned(), config: Box::new(config), fingerprint: None }
+    }
 }
 
 /// A transform in a configuration.
@@ -213,6 +232,8 @@ pub struct TransformEntry {
     pub inputs: Vec<String>,
     /// Its own options.
     pub config: Box<dyn TransformConfig>,
+    /// As [`SourceEntry::fingerprint`]; its inputs have no part in it.
+    pub fingerprint: Option<u64>,
 }
 
 /// A sink in a configuration.
@@ -224,13 +245,15 @@ pub struct SinkEntry {
     pub options: SinkOptions,
     /// Its own options.
     pub config: Box<dyn SinkConfig>,
+    /// As [`SourceEntry::fingerprint`]; its inputs have no part in it.
+    pub fingerprint: Option<u64>,
 }
 
 impl Config {
     /// Adds a source.
     #[must_use]
     pub fn source(mut self, id: &str, config: impl SourceConfig + 'static) -> Config {
-        self.sources.push((id.to_owned(), Box::new(config)));
+        self.sources.push(SourceEntry::new(id, config));
         self
     }
 
@@ -238,7 +261,12 @@ impl Config {
     #[must_use]
     pub fn transform(mut self, id: &str, inputs: &[&str], config: impl TransformConfig + 'static) -> Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
-        self.transforms.push(TransformEntry { id: id.to_owned(), inputs, config: Box::new(config) });
+        self.transforms.push(TransformEntry {
+            id: id.to_owned(),
+            inputs,
+            config: Box::new(config),
+            fingerprint: None,
+        });
         self
     }
 
@@ -247,7 +275,12 @@ impl Config {
     pub fn sink(mut self, id: &str, inputs: &[&str], config: impl SinkConfig + 'static) -> Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
         let options = SinkOptions { inputs, ..SinkOptions::default() };
-        self.sinks.push(SinkEntry { id: id.to_owned(), options, config: Box::new(config) });
+        self.sinks.push(SinkEntry {
+            id: id.to_owned(),
+            options,
+            config: Box::new(config),
+            fingerprint: None,
+        });
         self
     }
 }

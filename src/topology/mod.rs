@@ -16,8 +16,8 @@ pub use counts::{
 pub use outputs::{OutputNames, Outputs};
 
 use crate::config::{
-    Config, HealthcheckConfig, Problem, Problems, SinkContext, Source, SourceContext, StreamSink, Transform,
-    TransformContext,
+    Config, HealthcheckConfig, Problem, Problems, SinkContext, Source, SourceContext, SourceEntry,
+    StreamSink, Transform, TransformContext,
 };
 use crate::env::Env;
 use crate::event::LogEvent;
@@ -322,7 +322,7 @@ impl Topology {
             consumers.add(&inputs, || Consumer::Transform(transform.clone(), fanout.clone()));
         }
 
-        for (id, source) in config.sources {
+        for SourceEntry { id, config: source, .. } in config.sources {
             let counts = Arc::new(SourceCounts::default());
             topology.books.sources.push((id.clone(), Arc::clone(&counts)));
             let cx = SourceContext {
