@@ -348,7 +348,8 @@ impl Topology {
         if problems.is_empty() {
             Ok(topology)
         } else {
-            Err(StartError::Build { problems: Problems(problems) })
+            let placed = problems.into_iter().map(|problem| config.places.place(problem));
+            Err(StartError::Build { problems: Problems(placed.collect()) })
         }
     }
 
