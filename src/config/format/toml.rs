@@ -1,7 +1,7 @@
 //! TOML, by a parser that goes on after a mistake.
 
 use super::references::{Quoted, Syntax, quote};
-use super::{Key, Kind, Node, SyntaxError};
+use super::{Key, Kind, MAX_ERRORS, Node, SyntaxError};
 use std::ops::Range;
 use toml::Spanned;
 use toml::Value;
@@ -12,6 +12,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<SyntaxError>> {
     let (root, errors) = DeTable::parse_recoverable(&quoted.text);
     let mut errors: Vec<_> = errors
         .iter()
+        .take(MAX_ERRORS)
         .map(|error| SyntaxError::new(error.message().trim_end(), error.span().unwrap_or(0..0)))
         .collect();
     if !errors.is_empty() {
