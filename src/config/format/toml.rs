@@ -9,6 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 pub(super) fn parse(text: &str) -> Result<Node, Vec<SyntaxError>> {
     let quoted = quote(text, Syntax::Toml);
+    if let Some(at) = quoted.too_deep {
+        return Err(vec![SyntaxError::new("nested too deeply", at..at + 1)]);
+    }
     let (root, errors) = DeTable::parse_recoverable(&quoted.text);
     let mut errors: Vec<_> = errors
         .iter()

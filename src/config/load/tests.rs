@@ -50,6 +50,7 @@ fn reports_every_mistake_with_its_line() {
     check(
         &text,
         &[
+            "test.toml:7:11: sinks.a.inputs[0]: no component is called `nowhere`, expected one of `in`",
             "test.toml:9:1: sinks.a.encodin: unknown field `encodin`; did you mean `encoding`?",
             "test.toml:10:1: sinks.a.compresion: unknown field `compresion`; did you mean `compression`?",
             "test.toml:13:8: sinks.b.type: unknown type `blackhol`; did you mean `blackhole`?",
@@ -103,8 +104,8 @@ fn reports_syntax_and_interpolation() {
     check(
         &format!("{SOURCE}[sink.a]\ntype='blackhole'\n"),
         &[
-            "sinks: none: its events would go nowhere",
             "test.toml:4:2: sink: unknown field `sink`; did you mean `sinks`?",
+            "sinks: none: its events would go nowhere",
         ],
     );
 }
@@ -267,7 +268,7 @@ fn secrets_come_from_their_backends() {
              batch.max_events = 'SECRET[dir.token]'\ncompression = 'SECRET[vault.x]'\n"
         ),
         &[
-            "test.toml:13:39: sinks.out.auth.token: SECRET[dir.none]: cannot read ",
+            "test.toml:13:38: sinks.out.auth.token: SECRET[dir.none]: cannot read ",
             "test.toml:15:15: sinks.out.compression: SECRET[vault.x]: there is no [secret.vault]",
         ],
     );
