@@ -3,7 +3,7 @@
 use super::config_args::ConfigArgs;
 use super::{Failure, print_config_warnings, print_problems, print_warnings, start_failure};
 use crate::config::{Config, Error, Problems, Registry, TransformContext};
-use crate::env::Env;
+use crate::env::{Env, PLACEHOLDER};
 use crate::topology::{Topology, TopologyOptions};
 
 /// `validate`'s arguments.
@@ -18,9 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
-    // What stands for a variable that is not here fits wherever a URL or a word does.
-    let env =
-        if args.no_environment { env.with_placeholder("https://placeholder.invalid") } else { env.clone() };
+    let env = if args.no_environment { env.with_placeholder(PLACEHOLDER) } else { env.clone() };
     let config = args.config.load(registry, &env, print_warnings)?;
     print_config_warnings(&config, &env);
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
