@@ -67,10 +67,15 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
+    /// Backends that cannot be asked, because their own options are wrong.
+    pub(super) fn unusable(table: &Table) -> Secrets {
+        Secrets { backends: table.keys().cloned().collect(), ..Secrets::default() }
+    }
+
     /// Asks the backends of the `secret` table for these secrets. With a placeholder for what the
     /// environment does not have, nothing is read and nothing is run.
     pub(super) fn load(table: &Table, names: BTreeSet<SecretName>, env: &Env) -> (Secrets, Vec<Problem>) {
-        let mut secrets = Secrets { backends: table.keys().cloned().collect(), ..Secrets::default() };
+        let mut secrets = Secrets::unusable(table);
         let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for name in names {
             wanted.entry(name.backend).or_default().push(name.key);
