@@ -39,7 +39,7 @@ impl Problem {
     }
 
     /// The same mistake, its path below `parent`.
-    pub(super) fn below(mut self, parent: &str) -> Problem {
+    pub(crate) fn below(mut self, parent: &str) -> Problem {
         self.path = match (parent, self.path.as_str()) {
             (parent, "") => parent.to_owned(),
             ("", path) => path.to_owned(),

@@ -30,7 +30,9 @@ use crate::topology::{
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde::Deserialize;
+use std::any::Any;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -77,8 +79,26 @@ pub struct SourceContext {
     pub output: SourceSender,
     /// Tells the source to stop: to take what has already been sent to it, and end.
     pub shutdown: CancellationToken,
+    /// To be told when events can come: a source whose place this one takes goes on until then.
+    pub ready: Ready,
     /// The environment, for secrets that are read anew.
     pub env: Env,
+}
+
+/// Whether a source is ready for events: connected, subscribed.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(CancellationToken);
+
+impl Ready {
+    /// It is.
+    pub fn set(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until it is.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
 }
 
 /// The configuration of a transform.
@@ -185,6 +205,16 @@ pub trait StreamSink: Send {
     /// # Errors
     /// If the sink cannot go on; what it holds is then lost, and counted.
     async fn run(self: Box<Self>, input: BufferReceiver) -> Result<()>;
+
+    /// What a sink that takes the place of this one needs to finish its work. Default: nothing, and this one
+    /// goes on with what it has taken until that is done.
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// Takes the place of a sink of the same type whose options differ only in how the destination is reached,
+    /// by its [`StreamSink::handle`].
+    fn succeed(&self, _predecessor: Arc<dyn Any + Send + Sync>) {}
 }
 
 // === the configuration ===
