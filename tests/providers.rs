@@ -3,7 +3,7 @@
 mod support;
 
 use base64::Engine;
-use log_shipper::config::{Config, Registry, from_environment, generate};
+use log_shipper::config::{Config, Registry, SourceEntry, from_environment, generate};
 use log_shipper::env::Env;
 use log_shipper::providers::{PROVIDERS, Places, Provider, TimeForm, find};
 use log_shipper::topology::{Topology, TopologyOptions};
