@@ -2,6 +2,8 @@
 //!
 //! - `dedupe`: leaves out events that have been seen before
 //! - `remap`: fields moved and copied by VRL assignments
+//! - `sample`: lets a part of the events through
+//! - `throttle`: lets so many events through in a time
 //!
 //! What they share:
 //!
@@ -10,15 +12,21 @@
 mod dedupe;
 mod key;
 mod remap;
+mod sample;
 #[cfg(test)]
 mod testing;
+mod throttle;
 
 pub use dedupe::DedupeConfig;
 pub use remap::RemapConfig;
+pub use sample::SampleConfig;
+pub use throttle::ThrottleConfig;
 
 use crate::config::Registry;
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.transform::<DedupeConfig>(DedupeConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
+    registry.transform::<SampleConfig>(SampleConfig::INFO);
+    registry.transform::<ThrottleConfig>(ThrottleConfig::INFO);
 }
