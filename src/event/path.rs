@@ -60,6 +60,13 @@ impl Path {
         Path { segments: vec![Segment::Field(name.into())] }
     }
 
+    /// The path of a field below this one.
+    #[must_use]
+    pub fn field(mut self, name: &str) -> Path {
+        self.segments.push(Segment::Field(name.into()));
+        self
+    }
+
     /// The steps from the root.
     pub fn segments(&self) -> &[Segment] {
         &self.segments

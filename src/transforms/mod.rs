@@ -7,16 +7,21 @@
 //!
 //! What they share:
 //!
+//! - `condition`: [`AnyCondition`], what is asked of an event
 //! - `key`: values as bytes, to tell events from each other
+//! - `program`: VRL compiled and run
 
+mod condition;
 mod dedupe;
 mod key;
+mod program;
 mod remap;
 mod sample;
 #[cfg(test)]
 mod testing;
 mod throttle;
 
+pub use condition::{AnyCondition, Condition, Runtime};
 pub use dedupe::DedupeConfig;
 pub use remap::RemapConfig;
 pub use sample::SampleConfig;

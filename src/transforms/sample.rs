@@ -226,7 +226,7 @@ impl Transform for Sample {
             return outputs.discard(event);
         }
         if let Some(path) = &self.rate_key {
-            event.set(path, &format!("\"{}\"", own.unwrap_or(self.share)));
+            event.insert(path, own.unwrap_or(self.share).to_string().into());
         }
         outputs.push(event);
     }
