@@ -27,11 +27,27 @@ pub use remap::RemapConfig;
 pub use sample::SampleConfig;
 pub use throttle::ThrottleConfig;
 
-use crate::config::Registry;
+use crate::config::{Problem, Problems, Registry, TransformContext};
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.transform::<DedupeConfig>(DedupeConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
     registry.transform::<SampleConfig>(SampleConfig::INFO);
     registry.transform::<ThrottleConfig>(ThrottleConfig::INFO);
+}
+
+/// The condition of an option that may be missing; its mistakes join the others of the component.
+fn optional_condition(
+    condition: Option<&AnyCondition>,
+    option: &str,
+    cx: &TransformContext,
+    problems: &mut Vec<Problem>,
+) -> Option<Condition> {
+    let built = condition?.build(option, cx);
+    built
+        .map_err(|error| match error.downcast::<Problems>() {
+            Ok(more) => problems.extend(more.0),
+            Err(error) => problems.push(Problem::at(option, error.to_string())),
+        })
+        .ok()
 }

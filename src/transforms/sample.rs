@@ -1,5 +1,6 @@
 //! `sample`: lets a part of the events through.
 
+use super::{AnyCondition, Condition, optional_condition};
 use crate::config::{ComponentInfo, Problem, Problems, Result, Transform, TransformConfig, TransformContext};
 use crate::event::{Field, LogEvent, Path};
 use crate::template::Template;
@@ -35,6 +36,8 @@ pub struct SampleConfig {
     /// `sample_rate`.
     #[serde(default = "default_rate_key")]
     sample_rate_key: String,
+    /// Events for which this holds are let through as they are, and not counted.
+    exclude: Option<AnyCondition>,
 }
 
 fn default_rate_key() -> String {
@@ -52,8 +55,9 @@ impl SampleConfig {
         "rate = 10\ngroup_by = \"{{ fly.app.name }}\"",
     );
 
-    fn build_sample(&self) -> Result<Sample, Problems> {
+    fn build_sample(&self, cx: &TransformContext) -> Result<Sample, Problems> {
         let mut problems = Vec::new();
+        let exclude = optional_condition(self.exclude.as_ref(), "exclude", cx, &mut problems);
         let mut fail = |option: &str, message: String| problems.push(Problem::at(option, message));
         let share = match (self.rate, self.ratio) {
             (Some(rate), None) => {
@@ -97,6 +101,7 @@ impl SampleConfig {
                 group_by: self.group_by.clone(),
                 groups: LruCache::sparse(GROUPS),
                 rate_key,
+                exclude,
             }),
             _ => Err(Problems(problems)),
         }
@@ -104,8 +109,8 @@ impl SampleConfig {
 }
 
 impl TransformConfig for SampleConfig {
-    fn build(&self, _cx: &TransformContext) -> Result<Box<dyn Transform>> {
-        Ok(Box::new(self.build_sample()?))
+    fn build(&self, cx: &TransformContext) -> Result<Box<dyn Transform>> {
+        Ok(Box::new(self.build_sample(cx)?))
     }
 }
 
@@ -190,6 +195,7 @@ struct Sample {
     /// By the group's text; `None` for events that have none.
     groups: LruCache<Option<String>, Group>,
     rate_key: Option<Path>,
+    exclude: Option<Condition>,
 }
 
 impl Sample {
@@ -221,6 +227,9 @@ impl Sample {
 
 impl Transform for Sample {
     fn transform(&mut self, mut event: LogEvent, outputs: &mut Outputs) {
+        if self.exclude.as_mut().is_some_and(|condition| condition.check(&event)) {
+            return outputs.push(event);
+        }
         let own = self.own_share.as_ref().and_then(|field| field.of(&event));
         if !self.takes(&event, own) {
             return outputs.discard(event);
@@ -241,7 +250,7 @@ mod tests {
 
     fn sample(config: &str) -> Run<Sample> {
         let config: SampleConfig = toml::from_str(config).unwrap();
-        Run::new(config.build_sample().unwrap())
+        Run::new(config.build_sample(&TransformContext::default()).unwrap())
     }
 
     /// Which of the events are let through.
@@ -351,7 +360,7 @@ mod tests {
         for (config, event, expected) in [
             ("rate = 10", r#"{"a":1}"#, r#"{"a":1,"sample_rate":"10"}"#),
             ("ratio = 0.25", r#"{"a":1}"#, r#"{"a":1,"sample_rate":"0.25"}"#),
-            ("ratio = 1.0", r#"{"sample_rate":3,"a":1}"#, r#"{"a":1,"sample_rate":"1"}"#),
+            ("ratio = 1.0", r#"{"sample_rate":3,"a":1}"#, r#"{"sample_rate":"1","a":1}"#),
             ("rate = 10\nsample_rate_key = ''", r#"{"a":1}"#, r#"{"a":1}"#),
             ("rate = 10\nsample_rate_key = 'meta.rate'", r#"{"a":1}"#, r#"{"a":1,"meta":{"rate":"10"}}"#),
             ("rate = 10\nratio_field = 'r'", r#"{"r":1}"#, r#"{"r":1,"sample_rate":"1"}"#),
@@ -359,6 +368,26 @@ mod tests {
         ] {
             assert_eq!(texts(&sample(config).give(event)), [expected], "{config}");
         }
+    }
+
+    #[test]
+    fn what_is_excluded_passes_as_it_is_and_is_not_counted() {
+        let mut run = sample("rate = 2\nexclude = '.level == \"error\"'");
+        let error = r#"{"level":"error"}"#;
+        assert_eq!(
+            passed(&mut run, [error, "{}", error, "{}", error, "{}"]),
+            [true, true, true, false, true, true]
+        );
+        assert_eq!(texts(&run.give(error)), [error]);
+    }
+
+    #[test]
+    fn works_on_text() {
+        let mut run = sample(
+            "ratio = 1\nkey_field = 'k'\ngroup_by = '{{ g }}'\nsample_rate_key = 'm.rate'\nexclude = '.x == 1'",
+        );
+        let passed = run.give(r#"{"m":{"n":1.50}, "k":1}"#);
+        assert!(matches!(passed[0].root(), Field::Json(_)), "a tree was made");
     }
 
     #[test]
@@ -387,11 +416,15 @@ mod tests {
             ("rate = 2\nsample_rate_key = 'a b'", "sample_rate_key: `a b` is not a field path"),
         ] {
             let config: SampleConfig = toml::from_str(config).unwrap();
-            let error = config.build_sample().err().unwrap().to_string();
+            let error = config.build_sample(&TransformContext::default()).err().unwrap().to_string();
             assert!(error.contains(words), "{error}");
         }
-        let both: SampleConfig = toml::from_str("rate = 0\nsample_rate_key = ' '").unwrap();
-        assert_eq!(both.build_sample().err().unwrap().0.len(), 2, "all mistakes at once");
+        let both: SampleConfig = toml::from_str("rate = 0\nsample_rate_key = ' '\nexclude = '.a'").unwrap();
+        assert_eq!(
+            both.build_sample(&TransformContext::default()).err().unwrap().0.len(),
+            3,
+            "all mistakes at once"
+        );
         for (config, words) in [
             ("rate = -1", "u64"),
             ("rate = 2\nkey_field = 'a b'", "not a field path"),

@@ -1,5 +1,6 @@
 //! `throttle`: lets so many events through in a time.
 
+use super::{AnyCondition, Condition, optional_condition};
 use crate::config::{
     ComponentInfo, Problem, Problems, Result, Seconds, Transform, TransformConfig, TransformContext,
 };
@@ -29,6 +30,8 @@ pub struct ThrottleConfig {
     /// Events whose text for this template is the same have a threshold of their own; those that lack one of its
     /// fields share one, and are not errors. Default: all share one.
     key_field: Option<Template>,
+    /// Events for which this holds are let through, and take no place.
+    exclude: Option<AnyCondition>,
     /// What is measured.
     #[serde(default)]
     #[serde(rename = "internal_metrics")]
@@ -51,27 +54,34 @@ impl ThrottleConfig {
         "threshold = 100\nwindow_secs = 1\nkey_field = \"{{ fly.app.name }}\"",
     );
 
-    fn build_with<C: Clock>(&self, clock: C) -> Result<Throttle<C>, Problems> {
+    fn build_with<C: Clock>(&self, cx: &TransformContext, clock: C) -> Result<Throttle<C>, Problems> {
         let window = self.window_secs.0;
-        let quota = Quota::with_period(window / self.threshold.get()).ok_or_else(|| {
+        let mut problems = Vec::new();
+        let exclude = optional_condition(self.exclude.as_ref(), "exclude", cx, &mut problems);
+        let quota = Quota::with_period(window / self.threshold.get());
+        if quota.is_none() {
             let message = format!(
                 "{} events in {window:?} are more than one a nanosecond; expected fewer, or a longer `window_secs`",
                 self.threshold
             );
-            Problems(vec![Problem::at("threshold", message)])
-        })?;
-        Ok(Throttle {
-            limiter: RateLimiter::hashmap_with_clock(quota.allow_burst(self.threshold), clock),
-            key_field: self.key_field.clone(),
-            // Not all the time, and also within a long window: places are given back before its end.
-            forget_every: window.clamp(Duration::from_secs(1), Duration::from_secs(60)),
-        })
+            problems.push(Problem::at("threshold", message));
+        }
+        match quota {
+            Some(quota) if problems.is_empty() => Ok(Throttle {
+                limiter: RateLimiter::hashmap_with_clock(quota.allow_burst(self.threshold), clock),
+                key_field: self.key_field.clone(),
+                // Not all the time, and also within a long window: places are given back before its end.
+                forget_every: window.clamp(Duration::from_secs(1), Duration::from_secs(60)),
+                exclude,
+            }),
+            _ => Err(Problems(problems)),
+        }
     }
 }
 
 impl TransformConfig for ThrottleConfig {
-    fn build(&self, _cx: &TransformContext) -> Result<Box<dyn Transform>> {
-        Ok(Box::new(self.build_with(MonotonicClock)?))
+    fn build(&self, cx: &TransformContext) -> Result<Box<dyn Transform>> {
+        Ok(Box::new(self.build_with(cx, MonotonicClock)?))
     }
 }
 
@@ -83,10 +93,14 @@ struct Throttle<C: Clock> {
     limiter: Limiter<C>,
     key_field: Option<Template>,
     forget_every: Duration,
+    exclude: Option<Condition>,
 }
 
 impl<C: Clock + Send> Transform for Throttle<C> {
     fn transform(&mut self, event: LogEvent, outputs: &mut Outputs) {
+        if self.exclude.as_mut().is_some_and(|condition| condition.check(&event)) {
+            return outputs.push(event);
+        }
         let key = self.key_field.as_ref().and_then(|template| template.render(&event).ok());
         match self.limiter.check_key(&key) {
             Ok(_) => outputs.push(event),
@@ -110,6 +124,7 @@ impl<C: Clock + Send> Transform for Throttle<C> {
 mod tests {
     use super::super::testing::{Run, deliver, texts};
     use super::*;
+    use crate::event::Field;
     use crate::finalizer::EventStatus;
     use governor::clock::FakeRelativeClock;
     use proptest::prelude::*;
@@ -117,7 +132,7 @@ mod tests {
     fn throttle(config: &str) -> (Run<Throttle<FakeRelativeClock>>, FakeRelativeClock) {
         let config: ThrottleConfig = toml::from_str(config).unwrap();
         let clock = FakeRelativeClock::default();
-        (Run::new(config.build_with(clock.clone()).unwrap()), clock)
+        (Run::new(config.build_with(&TransformContext::default(), clock.clone()).unwrap()), clock)
     }
 
     /// How many of so many events pass at each time, in milliseconds from the one before.
@@ -159,6 +174,22 @@ mod tests {
             assert_eq!(run.give(event).len(), expected, "{event}");
         }
         assert_eq!(run.counts().errors, 0);
+    }
+
+    #[test]
+    fn what_is_excluded_passes_and_takes_no_place() {
+        let (mut run, _) = throttle("threshold = 1\nwindow_secs = 5\nexclude = 'exists(.special)'");
+        let special = r#"{"special":null}"#;
+        for (event, expected) in [(special, 1), ("{}", 1), ("{}", 0), (special, 1)] {
+            assert_eq!(run.give(event).len(), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn works_on_text() {
+        let (mut run, _) =
+            throttle("threshold = 1\nwindow_secs = 5\nkey_field = '{{ a.b }}'\nexclude = '.x == 1'");
+        assert!(matches!(run.give(r#"{"a":{"b":1}}"#)[0].root(), Field::Json(_)), "a tree was made");
     }
 
     #[test]
@@ -216,11 +247,11 @@ mod tests {
             let error = toml::from_str::<ThrottleConfig>(config).unwrap_err().to_string();
             assert!(error.contains(words), "{config}: {error}");
         }
-        let config =
-            "threshold = 4294967295\nwindow_secs = 1\ninternal_metrics.emit_events_discarded_per_key = true";
+        let config = "threshold = 4294967295\nwindow_secs = 1\nexclude = '.a'\ninternal_metrics.emit_events_discarded_per_key = true";
         let config: ThrottleConfig = toml::from_str(config).unwrap();
-        let error = config.build_with(MonotonicClock).err().unwrap().to_string();
-        assert!(error.contains("more than one a nanosecond"), "{error}");
+        let error = config.build_with(&TransformContext::default(), MonotonicClock).err().unwrap();
+        assert_eq!(error.0.len(), 2, "all mistakes at once");
+        assert!(error.to_string().contains("more than one a nanosecond"), "{error}");
     }
 
     proptest! {
