@@ -24,6 +24,7 @@ use crate::tls::TlsConfig;
 use bytes::Bytes;
 use http::Response;
 use http::header::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -221,7 +222,7 @@ pub(crate) const HTTP_OPTIONS: &[&str] = &[
 ];
 
 /// The options that every HTTP sink has.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpOptions {
     /// When a batch is sent.
@@ -243,7 +244,7 @@ pub struct HttpOptions {
 }
 
 /// Which answers are tried again: Vector's `retry_strategy`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RetryStrategy {
     /// As the destination's rules say.

@@ -6,11 +6,12 @@
 use crate::config::{ComponentInfo, Result, Transform, TransformConfig, TransformContext};
 use crate::event::{Field, LogEvent, Path, Timestamp, json};
 use crate::topology::Outputs;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use vrl::value::Value;
 
 /// The configuration of the `remap` transform.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemapConfig {
     /// The program: lines of the form `.a = .b`, `.a = del(.b)`, `.a = "text"`, `.a = now()` or `.a =
