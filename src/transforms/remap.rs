@@ -5,7 +5,7 @@
 //! its events come from and holds them up, and these functions need a runtime of several threads.
 
 use super::condition::Runtime;
-use super::program::{Access, Done, Failure, Program, time_zone};
+use super::program::{Access, Failure, Program, time_zone};
 use crate::config::{ComponentInfo, Problem, Problems, Result, Transform, TransformConfig, TransformContext};
 use crate::event::{Field, LogEvent, Path};
 use crate::log_limit::LogLimit;
@@ -172,8 +172,8 @@ impl Transform for Remap {
         let original =
             (is_tree && keeps_original && self.program.can_fail()).then(|| event.without_receipts());
         match self.program.run(&mut event) {
-            Ok(Done { root: None, .. }) => outputs.push(event),
-            Ok(Done { root: Some(root), .. }) => split(event, root, &self.message, outputs),
+            Ok(None) => outputs.push(event),
+            Ok(Some(root)) => split(event, root, &self.message, outputs),
             Err(failure) => {
                 if let Some(mut original) = original {
                     original = original.with_finalizers(event.take_finalizers());
@@ -245,3 +245,6 @@ fn split(mut event: LogEvent, root: Value, message: &Path, outputs: &mut Outputs
     event = become_event(event, last);
     outputs.push(event);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,14 @@
 //! Programs of VRL, the Vector Remap Language: compiled once, run on one event after the other.
 //!
 //! - this file: [`Program`]
+//! - `parse_json`: the most usual first statement, without a tree
 //! - `target`: an event as VRL sees it: its text, of which only what the program names becomes a tree
 
+mod parse_json;
 mod target;
 
 use crate::event::{Field, LogEvent, Path, json};
+use parse_json::ParseJson;
 use std::fmt;
 use target::{Changes, TextTarget, TreeTarget};
 use vrl::compiler::state::RuntimeState;
@@ -23,6 +26,15 @@ pub struct Program {
     fields: json::Lookup,
     timezone: TimeZone,
     state: RuntimeState,
+    /// Its first statement, if there is a shorter way for that one.
+    first: Option<First>,
+}
+
+/// A first statement with a way of its own, and the program that follows it.
+#[derive(Debug)]
+struct First {
+    statement: ParseJson,
+    rest: Option<Box<Program>>,
 }
 
 /// Whether a program may change the event.
@@ -76,7 +88,11 @@ impl Program {
         let compiled = compile(source, access, &TypeState::default())?;
         let warnings = (!compiled.warnings.is_empty())
             .then(|| Formatter::new(source, compiled.warnings).to_string().trim().to_owned());
-        Ok((Program::new(compiled.program, timezone), warnings))
+        let mut program = Program::new(compiled.program, timezone);
+        if access == Access::ReadWrite {
+            program.first = First::find(source, timezone);
+        }
+        Ok((program, warnings))
     }
 
     fn new(program: vrl::compiler::Program, timezone: TimeZone) -> Program {
@@ -86,7 +102,7 @@ impl Program {
         names.sort_unstable();
         names.dedup();
         let fields = json::Lookup::new(names.into_iter().map(Path::root_field));
-        Program { fields, timezone, state: RuntimeState::default(), program }
+        Program { fields, timezone, state: RuntimeState::default(), program, first: None }
     }
 
     /// Whether its last expression is a boolean, whatever the event.
@@ -117,11 +133,30 @@ impl Program {
         }
     }
 
-    /// Runs the program on the event. Text stays text, but for the fields that the program changes.
+    /// Runs the program on the event. Text stays text, but for the fields that the program changes. What the event
+    /// has become is given back if that is no object any more; the event itself is then of no use.
     ///
     /// # Errors
     /// If it fails, or aborts: text is then as it was, and a tree is what the program has made of it so far.
-    pub fn run(&mut self, event: &mut LogEvent) -> Result<Done, Failure> {
+    pub fn run(&mut self, event: &mut LogEvent) -> Result<Option<Value>, Failure> {
+        if let Some(first) = &mut self.first
+            && let Some(mut parsed) = first.statement.apply(event)
+        {
+            let root = match &mut first.rest {
+                Some(rest) => rest.run(&mut parsed)?,
+                None => None,
+            };
+            *event = parsed.with_finalizers(event.take_finalizers());
+            return Ok(root);
+        }
+        self.run_for_result(event).map(|done| done.root)
+    }
+
+    /// The same, with the value of the last expression.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_for_result(&mut self, event: &mut LogEvent) -> Result<Done, Failure> {
         let (result, changes) = match event.root() {
             Field::Json(text) => {
                 let mut target = TextTarget::new(text, &self.fields);
@@ -153,6 +188,29 @@ impl Program {
             Changes::Root(other) => Some(other),
         };
         Ok(Done { result, root })
+    }
+}
+
+impl First {
+    /// The first statement of a program that compiles.
+    fn find(source: &str, timezone: TimeZone) -> Option<First> {
+        let statement = ParseJson::recognise(&vrl::parser::parse(source).ok()?)?;
+        if !statement.has_more {
+            return Some(First { statement, rest: None });
+        }
+        // The rest is compiled with all that the compiler knows after the first statement, and where it stands, so
+        // that its messages are the same.
+        let (before, rest) = source.split_at_checked(statement.end)?;
+        let alone = compile(before, Access::ReadWrite, &TypeState::default()).ok()?;
+        let blank = before.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' });
+        let rest = match rest.trim_start_matches([' ', '\t']).strip_prefix(';') {
+            Some(after) => format!("{}{after}", " ".repeat(rest.len() - after.len())),
+            None => rest.to_owned(),
+        };
+        let rest = blank.collect::<String>() + &rest;
+        let state = alone.program.final_type_info().state;
+        let rest = compile(&rest, Access::ReadWrite, &state).ok()?;
+        Some(First { statement, rest: Some(Box::new(Program::new(rest.program, timezone))) })
     }
 }
 
@@ -248,3 +306,6 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests;
