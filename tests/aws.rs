@@ -7,7 +7,9 @@ use base64::Engine;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use log_shipper::aws::{AwsAuth, AwsError, AwsSigner};
-use log_shipper::config::{ComponentInfo, Config, Registry, Source, SourceConfig, SourceContext};
+use log_shipper::config::{
+    ComponentInfo, Config, Registry, Source, SourceConfig, SourceContext, SourceEntry,
+};
 use log_shipper::env::Env;
 use log_shipper::event::{LogEvent, Timestamp};
 use log_shipper::http::{HttpClient, ProxyConfig};
@@ -395,7 +397,7 @@ fn load(kind: &str, options: &str) -> Result<Config, String> {
 }
 
 async fn start(mut config: Config, chunks: Vec<Vec<String>>, variables: &[Variable<'_>]) -> RunningTopology {
-    config.sources = vec![("in".to_owned(), Box::new(Scripted { chunks }))];
+    config.sources = vec![SourceEntry::new("in", Scripted { chunks })];
     let env = Env::from_pairs(variables.iter().copied());
     let options = TopologyOptions { env, ..TopologyOptions::default() };
     Topology::start(config, &options).await.expect("a start")
@@ -1237,7 +1239,7 @@ async fn a_healthcheck_looks_for_the_right_group() {
         server.push(answer);
         let mut config = load("aws_cloudwatch_logs", &cloudwatch(&server.url(""), more)).unwrap();
         config.global.healthchecks.enabled = true;
-        config.sources = vec![("in".to_owned(), Box::new(Scripted::default()))];
+        config.sources = vec![SourceEntry::new("in", Scripted::default())];
         let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
         let started = Topology::start(config, &options).await.map(drop).map_err(|error| error.to_string());
         match (started, problem) {
@@ -1288,7 +1290,7 @@ async fn healthchecks_of_real_answers_say_what_is_wrong() {
         let options = options.replace("'auto'", "'eu-west-1'").replace("AKIAX", &user.id);
         let mut config = load(kind, &options.replace(SECRET, secret)).unwrap();
         config.global.healthchecks.enabled = true;
-        config.sources = vec![("in".to_owned(), Box::new(Scripted::default()))];
+        config.sources = vec![SourceEntry::new("in", Scripted::default())];
         let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
         let started = Topology::start(config, &options).await.map(drop).map_err(|error| error.to_string());
         match (started, problem) {

@@ -30,7 +30,9 @@ use crate::topology::{
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde::Deserialize;
+use std::any::Any;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -77,8 +79,26 @@ pub struct SourceContext {
     pub output: SourceSender,
     /// Tells the source to stop: to take what has already been sent to it, and end.
     pub shutdown: CancellationToken,
+    /// To be told when events can come: a source whose place this one takes goes on until then.
+    pub ready: Ready,
     /// The environment, for secrets that are read anew.
     pub env: Env,
+}
+
+/// Whether a source is ready for events: connected, subscribed.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(CancellationToken);
+
+impl Ready {
+    /// It is.
+    pub fn set(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until it is.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
 }
 
 /// The configuration of a transform.
@@ -185,6 +205,16 @@ pub trait StreamSink: Send {
     /// # Errors
     /// If the sink cannot go on; what it holds is then lost, and counted.
     async fn run(self: Box<Self>, input: BufferReceiver) -> Result<()>;
+
+    /// What a sink that takes the place of this one needs to finish its work. Default: nothing, and this one
+    /// goes on with what it has taken until that is done.
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// Takes the place of a sink of the same type whose options differ only in how the destination is reached,
+    /// by its [`StreamSink::handle`].
+    fn succeed(&self, _predecessor: Arc<dyn Any + Send + Sync>) {}
 }
 
 // === the configuration ===
@@ -193,7 +223,7 @@ pub trait StreamSink: Send {
 #[derive(Debug, Default)]
 pub struct Config {
     /// The sources, by id.
-    pub sources: Vec<(String, Box<dyn SourceConfig>)>,
+    pub sources: Vec<SourceEntry>,
     /// The transforms.
     pub transforms: Vec<TransformEntry>,
     /// The sinks.
@@ -202,6 +232,25 @@ pub struct Config {
     pub global: GlobalOptions,
     /// What works, but should be written otherwise.
     pub warnings: Vec<Problem>,
+}
+
+/// A source in a configuration.
+#[derive(Debug)]
+pub struct SourceEntry {
+    /// Its id.
+    pub id: String,
+    /// Its own options.
+    pub config: Box<dyn SourceConfig>,
+    /// What stands for all that it was made from: another number after a reload means that it has to be
+    /// made anew. `None` for a component that was built in code.
+    pub fingerprint: Option<u64>,
+}
+
+impl SourceEntry {
+    /// A source that is built in code.
+    pub fn new(id: &str, config: impl SourceConfig + 'static) -> SourceEntry {
+        SourceEntry { id: id.to_owned(), config: Box::new(config), fingerprint: None }
+    }
 }
 
 /// A transform in a configuration.
@@ -213,6 +262,8 @@ pub struct TransformEntry {
     pub inputs: Vec<String>,
     /// Its own options.
     pub config: Box<dyn TransformConfig>,
+    /// As [`SourceEntry::fingerprint`]; its inputs have no part in it.
+    pub fingerprint: Option<u64>,
 }
 
 /// A sink in a configuration.
@@ -224,13 +275,15 @@ pub struct SinkEntry {
     pub options: SinkOptions,
     /// Its own options.
     pub config: Box<dyn SinkConfig>,
+    /// As [`SourceEntry::fingerprint`]; its inputs have no part in it.
+    pub fingerprint: Option<u64>,
 }
 
 impl Config {
     /// Adds a source.
     #[must_use]
     pub fn source(mut self, id: &str, config: impl SourceConfig + 'static) -> Config {
-        self.sources.push((id.to_owned(), Box::new(config)));
+        self.sources.push(SourceEntry::new(id, config));
         self
     }
 
@@ -238,7 +291,12 @@ impl Config {
     #[must_use]
     pub fn transform(mut self, id: &str, inputs: &[&str], config: impl TransformConfig + 'static) -> Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
-        self.transforms.push(TransformEntry { id: id.to_owned(), inputs, config: Box::new(config) });
+        self.transforms.push(TransformEntry {
+            id: id.to_owned(),
+            inputs,
+            config: Box::new(config),
+            fingerprint: None,
+        });
         self
     }
 
@@ -247,7 +305,12 @@ impl Config {
     pub fn sink(mut self, id: &str, inputs: &[&str], config: impl SinkConfig + 'static) -> Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
         let options = SinkOptions { inputs, ..SinkOptions::default() };
-        self.sinks.push(SinkEntry { id: id.to_owned(), options, config: Box::new(config) });
+        self.sinks.push(SinkEntry {
+            id: id.to_owned(),
+            options,
+            config: Box::new(config),
+            fingerprint: None,
+        });
         self
     }
 }

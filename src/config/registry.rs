@@ -4,10 +4,11 @@ use super::deserialize::{deserialize, take_keys};
 use super::renamed::rename;
 use super::{Problem, SinkConfig, SourceConfig, TransformConfig};
 use crate::sinks::HttpSink;
-use crate::sinks::http_sink::{HTTP_OPTIONS, HttpSinkConfig};
+use crate::sinks::http_sink::{HTTP_ACCESS, HTTP_OPTIONS, HttpSinkConfig};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use toml::Table;
 
 type Parse<T> = Box<dyn Fn(Table) -> Parsed<T> + Send + Sync>;
@@ -110,11 +111,13 @@ impl Registry {
     pub fn http_sink<S: HttpSink>(&mut self) {
         let info = ComponentInfo { name: S::NAME, summary: S::SUMMARY, example: S::EXAMPLE };
         let parse = |mut table: Table| {
+            let wire = hash_without(&table, S::ACCESS.iter().chain(HTTP_ACCESS));
             let options = take_keys(&mut table, HTTP_OPTIONS);
             match (deserialize(options), deserialize::<S>(table)) {
                 (Ok(options), Ok(sink)) => {
                     let mut config = HttpSinkConfig::new(sink, options)
-                        .map_err(|error| vec![Problem::new(error.to_string())])?;
+                        .map_err(|error| vec![Problem::new(error.to_string())])?
+                        .with_wire(wire);
                     let warnings = config.take_warnings();
                     Ok((Box::new(config) as Box<dyn SinkConfig>, warnings))
                 }
@@ -147,6 +150,15 @@ impl Registry {
         warnings.push(Problem::at("type", format!("`{name}` is the old name of `{new}`; use that")));
         Ok((sink, warnings))
     }
+}
+
+/// A number that stands for a table without some of its keys.
+fn hash_without<'a>(table: &Table, mut keys: impl Iterator<Item = &'a &'static str>) -> u64 {
+    let mut table = table.clone();
+    keys.by_ref().for_each(|key| drop(table.remove(*key)));
+    let mut hasher = DefaultHasher::new();
+    table.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 fn parse<T: ?Sized>(entries: &BTreeMap<&'static str, Entry<T>>, name: &str, mut table: Table) -> Parsed<T> {

@@ -1,11 +1,13 @@
 //! Where a field is: `fly.app.name`, `tags[0]`, `"a key with.dots".b`.
 
+use serde::Deserialize;
 use snafu::Snafu;
 use std::fmt;
 use vrl::path::{OwnedSegment, parse_value_path};
 
 /// The path of a field, in VRL's syntax; a leading dot is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Path {
     segments: Vec<Segment>,
 }
@@ -85,6 +87,14 @@ impl Path {
             Segment::Index(position) => OwnedSegment::Index(*position),
         });
         vrl::path::OwnedValuePath::from(segments.collect::<Vec<_>>())
+    }
+}
+
+impl TryFrom<String> for Path {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Path, PathError> {
+        Path::parse(&text)
     }
 }
 

@@ -162,6 +162,10 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(10);
 async fn run(cx: SourceContext, mut connection: Connection, decoder: Decoder) -> Result<()> {
     let counts = cx.output.counts();
     let mut is_draining = false;
+    tokio::select! {
+        () = connection.connect() => cx.ready.set(),
+        () = cx.shutdown.cancelled() => {}
+    }
     loop {
         let chunk = tokio::select! {
             chunk = connection.next_chunk() => chunk,
