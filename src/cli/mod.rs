@@ -2,7 +2,7 @@
 //! failed while running, 64 bad usage, 78 bad configuration.
 //!
 //! - this file: the arguments, the log, the exit code
-//! - `completion`, `demo`, `generate`, `list`, `providers`, `run`, `validate`: a file a command
+//! - `completion`, `demo`, `generate`, `list`, `providers`, `run`, `validate`, `vrl`: a file a command
 
 mod check;
 mod completion;
@@ -13,6 +13,7 @@ mod providers;
 mod reload;
 mod run;
 mod validate;
+mod vrl;
 
 use crate::config::{Config, Environment, Registry, from_environment, generate};
 use crate::env::Env;
@@ -61,6 +62,8 @@ enum Command {
     Providers(providers::Args),
     /// List the components of configurations, with their options.
     List(list::Args),
+    /// Try a program of VRL on events.
+    Vrl(vrl::Args),
     /// Print the completions of a shell.
     Completion(completion::Args),
 }
@@ -98,6 +101,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Check(args) => check::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
+            Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),
         });
     match result {

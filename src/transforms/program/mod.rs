@@ -14,7 +14,7 @@ use target::{Changes, TextTarget, TreeTarget};
 use vrl::compiler::state::RuntimeState;
 use vrl::compiler::{CompilationResult, CompileConfig, Context, ExpressionError, Target, TargetValueRef};
 use vrl::compiler::{TimeZone, TypeState, compile_with_state};
-use vrl::diagnostic::{DiagnosticMessage, Formatter, Note};
+use vrl::diagnostic::{Diagnostic, DiagnosticMessage, Formatter, Note};
 use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
 use vrl::value::{Secrets, Value};
 
@@ -48,12 +48,7 @@ pub enum Access {
 
 /// How a program ended before its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Whether it did so itself, by `abort`.
-    pub is_abort: bool,
-    /// Why: of an error that the program's author worded, the author's words.
-    pub message: String,
-}
+pub struct Failure(ExpressionError);
 
 /// What a program came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,6 +209,27 @@ impl First {
     }
 }
 
+/// The events that one has become which is no object any more: an array is one for each of its elements, and what is
+/// no object there is the message of one, at this path. Each owes the receipts of the event.
+pub fn split(event: LogEvent, root: Value, message: &Path) -> Vec<LogEvent> {
+    let mut elements = match root {
+        Value::Array(elements) => elements,
+        other => vec![other],
+    };
+    let become_event = |mut event: LogEvent, element| {
+        event.set_value(match element {
+            object @ Value::Object(_) => object,
+            other => other.at_path(&message.to_vrl()),
+        });
+        event
+    };
+    let last = elements.pop();
+    let mut events: Vec<_> =
+        elements.into_iter().map(|element| become_event(event.clone(), element)).collect();
+    events.extend(last.map(|last| become_event(event, last)));
+    events
+}
+
 /// The first step of a path, if it is into the event.
 fn root_field(path: &OwnedTargetPath) -> Option<&str> {
     match (path.prefix, path.path.segments.first()) {
@@ -242,7 +258,7 @@ fn resolve(
     state.clear();
     match result {
         Ok(value) | Err(ExpressionError::Return { value, .. }) => Ok(value),
-        Err(error) => Err(Failure::new(&error)),
+        Err(error) => Err(Failure(error)),
     }
 }
 
@@ -282,26 +298,35 @@ fn is_json(value: &Value) -> bool {
 }
 
 impl Failure {
-    fn new(error: &ExpressionError) -> Failure {
-        let mut worded = error.notes().into_iter().filter_map(|note| match note {
-            Note::UserErrorMessage(words) => Some(words),
-            _ => None,
-        });
-        Failure {
-            is_abort: !matches!(error, ExpressionError::Error { .. } | ExpressionError::Break { .. }),
-            message: worded.next_back().unwrap_or_else(|| error.to_string()),
-        }
+    /// Whether the program ended itself, by `abort`.
+    pub fn is_abort(&self) -> bool {
+        !matches!(self.0, ExpressionError::Error { .. } | ExpressionError::Break { .. })
     }
 
     /// `abort` or `error`.
     pub fn reason(&self) -> &'static str {
-        if self.is_abort { "abort" } else { "error" }
+        if self.is_abort() { "abort" } else { "error" }
+    }
+
+    /// Why: of an error that the program's author worded, the author's words.
+    pub fn message(&self) -> String {
+        let mut worded = self.0.notes().into_iter().filter_map(|note| match note {
+            Note::UserErrorMessage(words) => Some(words),
+            _ => None,
+        });
+        worded.next_back().unwrap_or_else(|| self.0.to_string())
+    }
+
+    /// The same with the place in the program, as VRL shows it.
+    pub fn show(&self, source: &str) -> String {
+        let shown = Formatter::new(source, vec![Diagnostic::from(self.0.clone())]);
+        shown.to_string().trim().to_owned()
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message())
     }
 }
 

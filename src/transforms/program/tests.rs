@@ -38,7 +38,7 @@ fn by_us(program: &mut Program, mut event: LogEvent) -> Result<Value, String> {
             if is_text(&before) {
                 assert_eq!(event.json(), before.json(), "a program that failed has changed the text");
             }
-            Err(failure.message)
+            Err(failure.0.to_string())
         }
     }
 }
@@ -298,7 +298,7 @@ fn errors_of_what_follows_the_first_statement_name_the_same_place() {
     assert!(compiled(source).first.unwrap().rest.is_some());
     check_same(source, &mut compiled(source), text);
     let failure = compiled(source).run(&mut event(text)).unwrap_err();
-    assert!(failure.message.contains("to_int"), "{failure}");
+    assert!(failure.message().contains("to_int"), "{failure}");
 }
 
 #[test]
