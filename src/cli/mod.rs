@@ -10,6 +10,7 @@ mod demo;
 mod generate;
 mod list;
 mod providers;
+mod reload;
 mod run;
 mod schema;
 mod validate;
