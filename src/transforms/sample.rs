@@ -6,6 +6,7 @@ use crate::event::{Field, LogEvent, Path};
 use crate::template::Template;
 use crate::topology::Outputs;
 use lru::LruCache;
+use schemars::JsonSchema;
 use seahash::SeaHasher;
 use serde::Deserialize;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::num::{NonZeroU64, NonZeroUsize};
 
 /// The configuration of the `sample` transform: Vector's. One of `rate` and `ratio` is needed.
-#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SampleConfig {
     /// One event of so many is let through, the first one first.
