@@ -1,6 +1,7 @@
 //! Transforms: what changes events on their way.
 //!
 //! - `dedupe`: leaves out events that have been seen before
+//! - `reduce`: makes one event of several
 //! - `remap`: fields moved and copied by VRL assignments
 //! - `sample`: lets a part of the events through
 //! - `throttle`: lets so many events through in a time
@@ -15,6 +16,7 @@ mod condition;
 mod dedupe;
 mod key;
 mod program;
+mod reduce;
 mod remap;
 mod sample;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod throttle;
 
 pub use condition::{AnyCondition, Condition, Runtime};
 pub use dedupe::DedupeConfig;
+pub use reduce::ReduceConfig;
 pub use remap::RemapConfig;
 pub use sample::SampleConfig;
 pub use throttle::ThrottleConfig;
@@ -31,6 +34,7 @@ use crate::config::{Problem, Problems, Registry, TransformContext};
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.transform::<DedupeConfig>(DedupeConfig::INFO);
+    registry.transform::<ReduceConfig>(ReduceConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
     registry.transform::<SampleConfig>(SampleConfig::INFO);
     registry.transform::<ThrottleConfig>(ThrottleConfig::INFO);
