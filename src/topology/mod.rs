@@ -22,7 +22,7 @@ pub use counts::{
 };
 pub use graph::SourceSender;
 pub use outputs::{OutputNames, Outputs};
-pub use running::RunningTopology;
+pub use running::{Changes, RunningTopology};
 
 use crate::config::{
     Config, HealthcheckConfig, Problem, Problems, Ready, SinkContext, SinkEntry, Source, SourceContext,

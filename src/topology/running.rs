@@ -8,6 +8,7 @@ use crate::config::{Config, Problem, Problems};
 use crate::healthcheck::Healthcheck;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -65,6 +66,41 @@ struct SinkNode {
     handle: Option<Arc<dyn Any + Send + Sync>>,
 }
 
+/// What a reload has changed: components as they stand in the configuration, `sinks.loki`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that were not there.
+    pub added: Vec<String>,
+    /// Those that have other options than before. Other inputs alone are no restart.
+    pub changed: Vec<String>,
+    /// Those that are no longer there.
+    pub removed: Vec<String>,
+}
+
+impl Changes {
+    fn note<T, U>(&mut self, kind: &str, old: &HashMap<String, T>, new: &[Planned<U>]) {
+        for planned in new.iter().filter(|planned| planned.built.is_some()) {
+            let list = if old.contains_key(&planned.id) { &mut self.changed } else { &mut self.added };
+            list.push(format!("{kind}.{}", planned.id));
+        }
+        let is_gone = |id: &&String| !new.iter().any(|planned| planned.id == **id);
+        self.removed.extend(old.keys().filter(is_gone).map(|id| format!("{kind}.{id}")));
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [("added", &self.added), ("changed", &self.changed), ("removed", &self.removed)];
+        let parts: Vec<_> = parts
+            .into_iter()
+            .filter(|(_, ids)| !ids.is_empty())
+            .map(|(what, ids)| format!("{what} {}", ids.join(", ")))
+            .collect();
+        f.write_str(if parts.is_empty() { "no component is different" } else { "" })?;
+        f.write_str(&parts.join("; "))
+    }
+}
+
 /// How long a source that takes the place of another may take until it is ready, before the other one is
 /// stopped all the same.
 const CHANGE_OVER: Duration = Duration::from_millis(500);
@@ -84,6 +120,15 @@ impl Running for Graph {
 }
 
 impl Graph {
+    /// What is different in this topology.
+    fn changes(&self, topology: &Topology) -> Changes {
+        let mut changes = Changes::default();
+        changes.note("sources", &self.sources, &topology.sources);
+        changes.note("transforms", &self.transforms, &topology.transforms);
+        changes.note("sinks", &self.sinks, &topology.sinks);
+        changes
+    }
+
     /// Who takes the events of each output, by its name.
     fn consumers(&self) -> HashMap<String, Vec<Consumer>> {
         let mut consumers: HashMap<String, Vec<Consumer>> = HashMap::new();
@@ -155,7 +200,7 @@ impl RunningTopology {
     ///
     /// # Errors
     /// As [`Topology::start`]; everything then goes on as it was.
-    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+    pub async fn reload(&mut self, config: Config) -> Result<Changes, StartError> {
         let options = self.options.clone();
         let builder = Builder::new(&config, &options, self.books.clone(), self.shutdown.clone());
         let topology = builder.build(config, &self.graph).await?;
@@ -163,8 +208,9 @@ impl RunningTopology {
     }
 
     /// Asks the new sinks how they are, if that decides, and puts the topology in place of what runs.
-    async fn take(&mut self, mut topology: Topology) -> Result<(), StartError> {
+    async fn take(&mut self, mut topology: Topology) -> Result<Changes, StartError> {
         self.check(&mut topology.sinks, topology.require_healthy).await?;
+        let changes = self.graph.changes(&topology);
         let Topology { sources, transforms, sinks, .. } = topology;
         let mut old = std::mem::take(&mut self.graph);
         for planned in sinks {
@@ -240,7 +286,7 @@ impl RunningTopology {
                 None
             });
         }
-        Ok(())
+        Ok(changes)
     }
 
     /// Starts a sink that has been built, in front of it the buffer of the one whose place it takes.
