@@ -44,7 +44,7 @@ fn check(output: &Output, code: i32, out: &str, err: &str) {
 #[tokio::test]
 async fn help_and_version_are_data_and_bad_usage_is_64() {
     check(&run(&["--version"], &[]).await, 0, env!("CARGO_PKG_VERSION"), "");
-    for name in ["run", "demo", "generate", "validate", "check", "providers", "list", "completion"] {
+    for name in ["run", "demo", "generate", "validate", "check", "providers", "list", "completion", "vrl"] {
         let output = run(&[name, "--help"], &[]).await;
         check(&output, 0, "Usage:", "");
         assert!(stdout(&output).contains("Example"), "{name}");
@@ -356,6 +356,39 @@ async fn standard_input_goes_through_a_configuration_to_standard_output() {
     check(&output, 64, "", "--threads");
 }
 
+#[tokio::test]
+async fn vrl_runs_a_program_on_each_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, program) = (dir.path().join("events.jsonl"), dir.path().join("program.vrl"));
+    std::fs::write(&events, "{\"a\":1,\"n\":1.50}\n\n{\"a\":\"x\"}\nplain\n").unwrap();
+    std::fs::write(&program, ". = [.a, {\"b\": .message}]").unwrap();
+    let (events, program) = (events.to_str().unwrap(), program.to_str().unwrap());
+
+    let output = run(&["vrl", ".b = del(.a)\ndel(.timestamp)", "--input", events], &[]).await;
+    check(&output, 0, "{\"n\":1.50,\"b\":1}\n{\"b\":\"x\"}\n{\"message\":\"plain\",\"b\":null}\n", "");
+    let output = run(&["vrl", "--file", program, "--input", events], &[]).await;
+    check(
+        &output,
+        0,
+        "{\"message\":1}\n{\"b\":null}\n{\"message\":\"x\"}\n{\"b\":null}\n{\"message\":null}\n{\"b\":\"plain\"}\n",
+        "",
+    );
+    let output = run(&["vrl", "-r", "to_int!(.a) + 1", "-i", events], &[]).await;
+    check(&output, 1, "2\n1\n", "line 3: error[E000]: function call error for \"to_int\" at (0:11)");
+    check(&output, 1, "", "the program failed on an event");
+    // Standard input is empty here.
+    check(&run(&["vrl", ".b = 1"], &[]).await, 0, "", "");
+    check(&run(&["vrl", "-n", ".b = 1"], &[]).await, 0, "{\"b\":1}\n", "");
+    let date = "to_unix_timestamp(parse_timestamp!(\"2026-11-22 05:00\", \"%F %H:%M\"))";
+    let output = run(&["vrl", "-n", "-r", date, "--timezone", "Asia/Tokyo"], &[]).await;
+    check(&output, 0, "1795291200\n", "");
+    check(&run(&["vrl", ".a ="], &[]).await, 78, "", "error[E204]: syntax error");
+    check(&run(&["vrl", ".", "--timezone", "Mars"], &[]).await, 78, "", "--timezone: `Mars` is no time zone");
+    check(&run(&["vrl", "--file", "/no/such.vrl"], &[]).await, 78, "", "/no/such.vrl: cannot be read");
+    check(&run(&["vrl", ".", "-i", "/no/such"], &[]).await, 1, "", "/no/such: cannot be read");
+    check(&run(&["vrl"], &[]).await, 64, "", "error: ");
+}
+
 /// Starts `run` with these arguments and variables, and waits until its log has these words.
 async fn start(
     args: &[&str],
@@ -548,4 +581,85 @@ async fn a_closed_pipe_ends_the_program() {
     let output =
         tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("it does not stop").unwrap();
     check(&output, 1, "", "sink out: cannot write to Stdout");
+}
+
+/// Reads the log until it has these words.
+async fn wait_for_log(log: &mut BufReader<tokio::process::ChildStderr>, words: &str) {
+    let mut line = String::new();
+    while !line.contains(words) {
+        line.clear();
+        let read = tokio::time::timeout(LIMIT, log.read_line(&mut line)).await;
+        assert_ne!(read.unwrap_or_else(|_| panic!("not in the log: {words}")).unwrap(), 0, "it has ended");
+    }
+}
+
+async fn hang_up(child: &tokio::process::Child) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+}
+
+/// A token in a file is replaced while the destination refuses the old one.
+#[tokio::test]
+async fn a_new_token_in_its_file_is_taken_by_itself() {
+    let nats = NatsServer::start().await;
+    let http = HttpServer::start().await;
+    http.respond_with(|request| match request.header("authorization") {
+        Some("Bearer new") => Reply::status(200),
+        _ => Reply::status(401),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "old\n").unwrap();
+    let (nats_url, url) = (nats.url(), http.url("/"));
+    let env =
+        [("NATS_URL", nats_url.as_str()), ("HTTP_URL", &url), ("HTTP_TOKEN_FILE", token.to_str().unwrap())];
+    let (child, mut log) = start(&["run", "--watch-config"], &env, "connected to NATS").await;
+    nats.wait_for_subscription("logs.>").await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    publisher.publish_events(0..100).await;
+    publisher.flush().await;
+    http.wait_for(1).await;
+    // As Kubernetes and editors do it: another file of the same name.
+    std::fs::write(dir.path().join("other"), "new\n").unwrap();
+    std::fs::rename(dir.path().join("other"), &token).unwrap();
+    wait_for_log(&mut log, "reloaded: changed sinks.http").await;
+    http.wait_until(|requests| requests.iter().any(|r| r.header("authorization") == Some("Bearer new")))
+        .await;
+    let (code, log) = end(child, log, "-TERM").await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("sink http: received 100, delivered 100"), "{log}");
+}
+
+#[tokio::test]
+async fn a_signal_reloads_and_a_bad_configuration_is_refused() {
+    let nats = NatsServer::start().await;
+    let http = HttpServer::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = format!(
+        "sources.nats = {{type = 'nats', url = '{}', connection_name = 'x', subject = 'logs.>', decoding.codec = 'json'}}\n\
+         sinks.out = {{type = 'http', inputs = ['nats'], uri = '{}', encoding.codec = 'json', healthcheck = false}}\n",
+        nats.url(),
+        http.url("/out")
+    );
+    std::fs::write(&path, &text).unwrap();
+    let (child, mut log) = start(&["run", "-c", path.to_str().unwrap()], &[], "connected to NATS").await;
+    nats.wait_for_subscription("logs.>").await;
+    std::fs::write(&path, format!("{text}sinks.bad = {{type = 'nope', inputs = ['nats']}}\n")).unwrap();
+    hang_up(&child).await;
+    wait_for_log(&mut log, "the new configuration is refused, and the old one goes on").await;
+    std::fs::write(&path, format!("{text}sinks.more = {{type = 'blackhole', inputs = ['nats']}}\n")).unwrap();
+    hang_up(&child).await;
+    wait_for_log(&mut log, "reloaded: added sinks.more").await;
+    hang_up(&child).await;
+    wait_for_log(&mut log, "reloaded: no component is different").await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    publisher.publish_events(0..100).await;
+    publisher.flush().await;
+    http.wait_for(1).await;
+    let (code, log) = end(child, log, "-TERM").await;
+    assert_eq!(code, Some(0), "{log}");
+    for sink in ["out", "more"] {
+        assert!(log.contains(&format!("sink {sink}: received 100, delivered 100")), "{log}");
+    }
 }

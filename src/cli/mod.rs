@@ -3,17 +3,22 @@
 //!
 //! - this file: the arguments, the log, the exit code
 //! - `config_args`: `-c` and `-C`
-//! - `check`, `completion`, `demo`, `generate`, `list`, `providers`, `run`, `validate`: a file a command
+//! - a file for each command, and `reload`, for `run`
 
 mod check;
 mod completion;
 mod config_args;
 mod demo;
 mod generate;
+mod graph;
 mod list;
 mod providers;
+mod reload;
 mod run;
+mod schema;
+mod test;
 mod validate;
+mod vrl;
 
 use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
@@ -56,12 +61,20 @@ enum Command {
     Generate(generate::Args),
     /// Report every mistake in a configuration.
     Validate(validate::Args),
+    /// Run the tests of a configuration's transforms.
+    Test(test::Args),
+    /// Draw what feeds what.
+    Graph(graph::Args),
     /// Ask NATS and every destination whether they are well and know us.
     Check(check::Args),
     /// List the destinations that secrets of the environment switch on.
     Providers(providers::Args),
     /// List the components of configurations, with their options.
     List(list::Args),
+    /// Print the JSON Schema of configurations, for editors and checks.
+    Schema(schema::Args),
+    /// Try a program of VRL on events.
+    Vrl(vrl::Args),
     /// Print the completions of a shell.
     Completion(completion::Args),
 }
@@ -96,9 +109,13 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Demo(args) => demo::run(&args, &registry, &env),
             Command::Generate(args) => generate::run(&args, &env),
             Command::Validate(args) => validate::run(&args, &registry, &env),
+            Command::Test(args) => test::run(&args, &registry, &env),
+            Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
+            Command::Schema(args) => schema::run(&args, &registry),
+            Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),
         });
     match result {

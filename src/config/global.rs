@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 /// The `api` table. Read so that Vector's configurations load; nothing listens yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiOptions {
     /// Whether Vector's API listens. Default: false.
@@ -22,7 +22,7 @@ pub struct ApiOptions {
 }
 
 /// The `schema` table. Without effect: what it switches on is Vector's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SchemaOptions {
     /// Whether Vector checks the types of events.
@@ -34,7 +34,7 @@ pub struct SchemaOptions {
 }
 
 /// The `telemetry` table. Without effect.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryOptions {
     /// Which tags Vector's metrics have.
@@ -42,7 +42,7 @@ pub struct TelemetryOptions {
 }
 
 /// The `telemetry.tags` table.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryTags {
     /// Whether metrics have the tag `service`.
@@ -52,7 +52,7 @@ pub struct TelemetryTags {
 }
 
 /// Whether an input with a `*` may fit no component at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WildcardMatching {
     /// It may not. The default.

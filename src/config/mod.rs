@@ -9,6 +9,8 @@
 //! - `interpolate`: `${NAME}` in the values; `secrets`: `SECRET[backend.key]`
 //! - `problem`: a mistake, its place, and how it is shown; `suggest`: what was meant
 //! - `fingerprint`: by which a reload can tell what has changed
+//! - `schema`: the JSON Schema of all of this
+//! - `unit_test`: `[[tests]]`
 //! - `environment`: the environment's variables to TOML text, by the table of providers
 
 mod connect;
@@ -23,8 +25,10 @@ mod load;
 mod problem;
 mod registry;
 mod renamed;
+pub(crate) mod schema;
 mod secrets;
 mod suggest;
+mod unit_test;
 
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
 pub(crate) use environment::{destinations, subscription};
@@ -34,6 +38,7 @@ pub use global::{ApiOptions, SchemaOptions, TelemetryOptions, TelemetryTags, Wil
 pub use interpolate::interpolate;
 pub use problem::{Places, Problem, Problems, Severity};
 pub use registry::{ComponentInfo, ComponentKind, Registry};
+pub use unit_test::{InputKind, OneOrMany, TestInput, TestOutput, UnitTest};
 
 use crate::env::Env;
 use crate::event::LogEvent;
@@ -45,8 +50,12 @@ use crate::topology::{
 };
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
+use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -93,8 +102,26 @@ pub struct SourceContext {
     pub output: SourceSender,
     /// Tells the source to stop: to take what has already been sent to it, and end.
     pub shutdown: CancellationToken,
+    /// To be told when events can come: a source whose place this one takes goes on until then.
+    pub ready: Ready,
     /// The environment, for secrets that are read anew.
     pub env: Env,
+}
+
+/// Whether a source is ready for events: connected, subscribed.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(CancellationToken);
+
+impl Ready {
+    /// It is.
+    pub fn set(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until it is.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
 }
 
 /// The configuration of a transform.
@@ -142,7 +169,7 @@ pub trait Transform: Send {
 
 /// The global `log_schema` table: which fields have a meaning, for transforms. Sinks know them by
 /// [`Semantics`](crate::event::Semantics).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSchema {
     /// The host. Default: `host`.
@@ -176,6 +203,11 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// # Errors
     /// If the configuration cannot work.
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)>;
+
+    /// What works, but should be written otherwise. Default: nothing.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
 }
 
 /// What a sink is given.
@@ -201,6 +233,16 @@ pub trait StreamSink: Send {
     /// # Errors
     /// If the sink cannot go on; what it holds is then lost, and counted.
     async fn run(self: Box<Self>, input: BufferReceiver) -> Result<()>;
+
+    /// What a sink that takes the place of this one needs to finish its work. Default: nothing, and this one
+    /// goes on with what it has taken until that is done.
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// Takes the place of a sink of the same type whose options differ only in how the destination is reached,
+    /// by its [`StreamSink::handle`].
+    fn succeed(&self, _predecessor: Arc<dyn Any + Send + Sync>) {}
 }
 
 // === the configuration ===
@@ -218,8 +260,8 @@ pub struct Config {
     pub global: GlobalOptions,
     /// What works, but should be written otherwise.
     pub warnings: Vec<Problem>,
-    /// The `tests` of transforms, as they are written, references resolved.
-    pub tests: Vec<toml::Table>,
+    /// The tests of its transforms.
+    pub tests: Vec<UnitTest>,
     /// Where everything stands that was loaded from a text: for mistakes that are found later.
     pub places: Places,
 }
@@ -229,6 +271,8 @@ pub struct Config {
 pub struct SourceEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// Its own options.
     pub config: Box<dyn SourceConfig>,
     /// What stands for all that it was made from: another number after a reload means that it has to be
@@ -236,10 +280,18 @@ pub struct SourceEntry {
     pub fingerprint: Option<u64>,
 }
 
+/// The type of a component that no registry has made.
+const CUSTOM: &str = "custom";
+
 impl SourceEntry {
     /// A source that is built in code.
     pub fn new(id: &str, config: impl SourceConfig + 'static) -> SourceEntry {
-        SourceEntry { id: id.to_owned(), config: Box::new(config), fingerprint: None }
+        SourceEntry {
+            id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
+            config: Box::new(config),
+            fingerprint: None,
+        }
     }
 }
 
@@ -248,6 +300,8 @@ impl SourceEntry {
 pub struct TransformEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// The ids of the components that feed it.
     pub inputs: Vec<String>,
     /// Its own options.
@@ -261,6 +315,8 @@ pub struct TransformEntry {
 pub struct SinkEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// The options that every sink has.
     pub options: SinkOptions,
     /// Its own options.
@@ -283,6 +339,7 @@ impl Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
         self.transforms.push(TransformEntry {
             id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
             inputs,
             config: Box::new(config),
             fingerprint: None,
@@ -297,6 +354,7 @@ impl Config {
         let options = SinkOptions { inputs, ..SinkOptions::default() };
         self.sinks.push(SinkEntry {
             id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
             options,
             config: Box::new(config),
             fingerprint: None,
@@ -306,7 +364,7 @@ impl Config {
 }
 
 /// Options for all components.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GlobalOptions {
     /// Proxies, where a sink names none.
@@ -333,6 +391,7 @@ pub struct GlobalOptions {
     /// Seconds after which Vector forgets a metric that nothing has changed; without effect.
     pub expire_metrics_secs: Option<f64>,
     /// The same for some metrics; without effect.
+    #[schemars(with = "Option<Vec<serde_json::Map<String, serde_json::Value>>>")]
     pub expire_metrics_per_metric_set: Option<Vec<toml::Table>>,
     /// How Vector smooths the fill of its buffers; without effect.
     pub buffer_utilization_ewma_alpha: Option<f64>,
@@ -343,7 +402,7 @@ pub struct GlobalOptions {
 }
 
 /// The global `healthchecks` table.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthchecksOptions {
     /// Whether healthchecks run. Default: true.
@@ -359,21 +418,23 @@ impl Default for HealthchecksOptions {
 }
 
 /// `acknowledgements`: a boolean or `{ enabled }`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(from = "BoolOr<AcknowledgementsTable>")]
+#[schemars(with = "BoolOr<AcknowledgementsTable>")]
 pub struct AcknowledgementsConfig {
     /// Whether sources that can wait for this sink's deliveries do so.
     pub enabled: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AcknowledgementsTable {
+    /// Whether sources that can wait for this sink's deliveries do so.
     enabled: Option<bool>,
 }
 
 /// A switch that may be a table.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected true, false or a table with known fields")]
 pub(crate) enum BoolOr<T> {
     Bool(bool),
@@ -390,7 +451,7 @@ impl From<BoolOr<AcknowledgementsTable>> for AcknowledgementsConfig {
 }
 
 /// The options that every sink has.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SinkOptions {
     /// The ids of the components that feed the sink; `*` stands for any characters.
@@ -410,8 +471,9 @@ pub struct SinkOptions {
 }
 
 /// `healthcheck`: a boolean or a table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(from = "BoolOr<HealthcheckTable>")]
+#[schemars(with = "BoolOr<HealthcheckTable>")]
 pub struct HealthcheckConfig {
     /// Whether it runs. Default: true.
     pub enabled: bool,
@@ -421,11 +483,14 @@ pub struct HealthcheckConfig {
     pub uri: Option<SensitiveString>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct HealthcheckTable {
+    /// Whether it runs. Default: true.
     enabled: Option<bool>,
+    /// How many seconds it may take. Default: 10.
     timeout: Option<Seconds>,
+    /// What to ask instead of the sink's own endpoint, for sinks that say so (`http`, `axiom`).
     uri: Option<SensitiveString>,
 }
 
@@ -454,6 +519,32 @@ impl From<BoolOr<HealthcheckTable>> for HealthcheckConfig {
 #[serde(try_from = "f64")]
 pub struct Seconds(pub Duration);
 
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let seconds = self.0.as_secs_f64();
+        // A whole number of seconds is shown as one.
+        if seconds.fract() == 0.0 {
+            serializer.serialize_u64(self.0.as_secs())
+        } else {
+            serializer.serialize_f64(seconds)
+        }
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn schema_name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "exclusiveMinimum": 0})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
 impl TryFrom<f64> for Seconds {
     type Error = String;
 
@@ -469,19 +560,29 @@ impl TryFrom<f64> for Seconds {
 }
 
 /// The `buffer` table of a sink.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(try_from = "BufferTable")]
+#[schemars(with = "BufferTable")]
 pub struct BufferConfig {
     capacity: Option<Capacity>,
     when_full: Option<WhenFull>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BufferTable {
+    /// Only `memory`, which is the default.
+    #[schemars(extend("enum" = ["memory"]))]
     r#type: Option<String>,
+    /// How many events it holds; either this or `max_size`.
+    #[schemars(range(min = 1))]
     max_events: Option<usize>,
+    /// How many bytes it holds. Default: 16 MiB.
+    #[schemars(range(min = 1))]
     max_size: Option<usize>,
+    /// What becomes of an event that does not fit. Default: `drop_newest`, and `block` behind a source that can
+    /// wait.
+    #[schemars(extend("enum" = ["block", "drop_newest", "drop_oldest"]))]
     when_full: Option<String>,
 }
 

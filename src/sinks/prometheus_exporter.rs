@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 
 /// A sink that discards, for now. Its options are Vector's, and without effect.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrometheusExporterConfig {
     /// Where the page would be.
@@ -27,8 +27,10 @@ pub struct PrometheusExporterConfig {
     /// Whether samples have no times.
     pub suppress_timestamp: Option<bool>,
     /// Who may see the page.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub auth: Option<toml::Table>,
     /// The page's certificates.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub tls: Option<toml::Table>,
 }
 

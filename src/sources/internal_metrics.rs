@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 /// A source of nothing, for now.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InternalMetricsConfig {
     /// Seconds between two readings. Without effect.
@@ -19,7 +19,7 @@ pub struct InternalMetricsConfig {
 }
 
 /// The `tags` table.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InternalMetricsTags {
     /// The tag with the host's name.

@@ -1,13 +1,63 @@
 //! Transforms: what changes events on their way.
 //!
-//! - `remap`: fields moved and copied by VRL assignments
+//! - `dedupe`: leaves out events that have been seen before
+//! - `exclusive_route`: to the first output whose condition holds
+//! - `filter`: only what a condition holds for
+//! - `reduce`: makes one event of several
+//! - `remap`: events changed by programs of VRL
+//! - `route`: to every output whose condition holds
+//! - `sample`: lets a part of the events through
+//! - `throttle`: lets so many events through in a time
+//!
+//! What they share:
+//!
+//! - `condition`: [`AnyCondition`], what is asked of an event
+//! - `key`: values as bytes, to tell events from each other
+//! - `program`: VRL compiled and run
 
+mod condition;
+mod dedupe;
+mod exclusive_route;
+mod filter;
+mod key;
+pub(crate) mod program;
+mod reduce;
 mod remap;
+mod route;
+mod sample;
+#[cfg(test)]
+mod testing;
+mod throttle;
 
+pub use condition::{AnyCondition, Condition, Runtime};
+pub use dedupe::DedupeConfig;
+pub use exclusive_route::ExclusiveRouteConfig;
+pub use filter::FilterConfig;
+pub use reduce::ReduceConfig;
 pub use remap::RemapConfig;
+pub use route::RouteConfig;
+pub use sample::SampleConfig;
+pub use throttle::ThrottleConfig;
 
-use crate::config::Registry;
+use crate::config::{Problem, Registry, TransformContext};
 
 pub(crate) fn register(registry: &mut Registry) {
+    registry.transform::<DedupeConfig>(DedupeConfig::INFO);
+    registry.transform::<ExclusiveRouteConfig>(ExclusiveRouteConfig::INFO);
+    registry.transform::<FilterConfig>(FilterConfig::INFO);
+    registry.transform::<ReduceConfig>(ReduceConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
+    registry.transform::<RouteConfig>(RouteConfig::INFO);
+    registry.transform::<SampleConfig>(SampleConfig::INFO);
+    registry.transform::<ThrottleConfig>(ThrottleConfig::INFO);
+}
+
+/// The condition of an option that may be missing; its mistakes join the others of the component.
+fn optional_condition(
+    condition: Option<&AnyCondition>,
+    option: &str,
+    cx: &TransformContext,
+    problems: &mut Vec<Problem>,
+) -> Option<Condition> {
+    condition?.compile(option, cx).map_err(|problem| problems.push(problem)).ok()
 }

@@ -132,6 +132,52 @@ fn old_names_are_read_with_a_warning_that_has_the_new_one() {
     );
 }
 
+/// An older configuration knows no switch for templates that an event begins: it loads, and is told of it.
+#[test]
+fn templates_that_an_event_begins_are_told_of() {
+    const SWITCH: &str = "dangerously_allow_unconfined_template_resolution = true\n";
+    let told = |options: &str| {
+        let text = format!("{SOURCE}[sinks.out]\ninputs = ['in']\n{options}");
+        let config = load(&text).unwrap_or_else(|problems| panic!("{text}: {problems:#?}"));
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let json = "encoding.codec = 'json'";
+    for (option, options) in [
+        ("key_prefix", format!("type = 'aws_s3'\nbucket = 'logs'\nkey_prefix = '{{{{fly.app.name}}}}/%F/'\n{json}")),
+        ("stream_name", format!("type = 'aws_cloudwatch_logs'\ngroup_name = 'g'\nstream_name = '{{{{ host }}}}'\n{json}")),
+        ("bulk.index", "type = 'elasticsearch'\nendpoints = ['http://h']\nbulk.index = '{{ index }}'".to_owned()),
+        ("data_stream.dataset", "type = 'elasticsearch'\nendpoints = ['http://h']\nmode = 'data_stream'\ndata_stream.dataset = '{{ d }}'".to_owned()),
+        ("index", format!("type = 'splunk_hec_logs'\ndefault_token = 't'\nendpoint = 'http://h'\nindex = '{{{{ i }}}}'\n{json}")),
+        ("source", format!("type = 'humio_logs'\ntoken = 't'\nsource = '{{{{ s }}}}'\n{json}")),
+        ("tenant_id", format!("type = 'loki'\nendpoint = 'http://h'\ntenant_id = '{{{{ t }}}}'\nlabels.a = '{{{{ a }}}}'\n{json}")),
+        ("labels.{{ a }}", format!("type = 'loki'\nendpoint = 'http://h'\nlabels.'{{{{ a }}}}' = 'b'\n{json}")),
+        ("uri", format!("type = 'http'\nuri = 'http://h/?x={{{{ x }}}}'\n{json}")),
+        ("request.headers.X-App", format!("type = 'http'\nuri = 'http://h/'\nrequest.headers.X-App = '{{{{ x }}}}'\n{json}")),
+        ("path", format!("type = 'file'\npath = '{{{{ app }}}}.log'\n{json}")),
+        ("subject", format!("type = 'nats'\nurl = 'nats://h'\nsubject = '{{{{ app }}}}'\n{json}")),
+    ] {
+        let warnings = told(&options);
+        assert_eq!(warnings.len(), 1, "{options}: {warnings:?}");
+        let place = format!("sinks.out.{option}: ");
+        assert!(warnings[0].contains(&place) && warnings[0].contains(SWITCH.trim_end()), "{warnings:?}");
+        assert_eq!(told(&format!("{SWITCH}{options}")), [""; 0], "{options}");
+        // What is fixed needs no switch.
+        let fixed = options.replace("{{", "a").replace("}}", "z").replace(' ', "").replace("%F", "d");
+        assert_eq!(told(&fixed), [""; 0], "{fixed}");
+    }
+    let text =
+        format!("{SOURCE}[sinks.out]\ninputs = ['in']\ntype = 'http'\nuri = 'http://{{{{ h }}}}/'\n{json}");
+    check(
+        &text,
+        &[
+            "an event could choose the host; put a `/` between the host and the first field, or set dangerously",
+        ],
+    );
+    assert_eq!(
+        told("type = 'file'\npath = '{{ app }}.log'\nbase_dir = '/logs'\nencoding.codec = 'json'"),
+        [""; 0]
+    );
+}
 fn load_files(files: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let env = Env::from_pairs([("PORT", "8080"), ("TOKEN", "12345"), ("YES", "true")]);
     let files: Vec<_> = files
@@ -169,7 +215,7 @@ fn files_of_all_formats_are_one_configuration() {
     assert_eq!(config.global.data_dir.as_deref(), Some(std::path::Path::new("/d")));
     assert!(config.global.api.enabled && config.global.api.address.is_some());
     assert_eq!(config.sinks[0].options.inputs, ["in", "other"]);
-    let names: Vec<_> = config.tests.iter().map(|test| test["name"].as_str().unwrap()).collect();
+    let names: Vec<_> = config.tests.iter().map(|test| test.name.as_str()).collect();
     assert_eq!(names, ["one", "two", "three"]);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
@@ -329,7 +375,7 @@ fn ids_have_no_dots_and_what_nobody_takes_is_told() {
 }
 
 /// A transform with outputs of its own.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 struct Forked {
     only_named: bool,
 }
