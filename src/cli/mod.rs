@@ -2,7 +2,7 @@
 //! failed while running, 64 bad usage, 78 bad configuration.
 //!
 //! - this file: the arguments, the log, the exit code
-//! - `completion`, `demo`, `generate`, `list`, `providers`, `run`, `validate`, `vrl`: a file a command
+//! - a file for each command, and `reload`, for `run`
 
 mod check;
 mod completion;
@@ -12,6 +12,7 @@ mod list;
 mod providers;
 mod reload;
 mod run;
+mod schema;
 mod validate;
 mod vrl;
 
@@ -62,6 +63,8 @@ enum Command {
     Providers(providers::Args),
     /// List the components of configurations, with their options.
     List(list::Args),
+    /// Print the JSON Schema of configurations, for editors and checks.
+    Schema(schema::Args),
     /// Try a program of VRL on events.
     Vrl(vrl::Args),
     /// Print the completions of a shell.
@@ -101,6 +104,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Check(args) => check::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
+            Command::Schema(args) => schema::run(&args, &registry),
             Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),
         });

@@ -3,21 +3,24 @@
 //! Source: docs.splunk.com (format events for HTTP Event Collector, HTTP Event Collector REST API
 //! endpoints, troubleshoot HTTP Event Collector); library.humio.com (ingesting with HEC).
 
-use super::codec::{Codec, EncodingConfig, FieldPath, Framing, Splice, write_integer, write_seconds};
-use super::http_sink::{HealthcheckRequest, check_endpoint};
+use super::codec::{
+    Codec, EncodeError, EncodingConfig, FieldPath, Framing, Splice, write_integer, write_seconds,
+};
+use super::http_sink::{HealthcheckRequest, HttpOptions, check_endpoint};
 use super::verdict::{EntryVerdict, SideRequest, Verdict, describe};
 use super::{Batch, BatchLimits, Partition, judge_2xx};
 use crate::config::{Result, Seconds};
 use crate::event::{Field, LogEvent, Lookup, Path, PathError, Segment, Timestamp, json};
 use crate::healthcheck::Unhealthy;
 use crate::secret::SensitiveString;
-use crate::template::{Template, UNRESERVED};
+use crate::template::{RenderError, Template, UNRESERVED};
 use crate::uuid::uuid_v4;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
 use percent_encoding::utf8_percent_encode;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -43,7 +46,7 @@ pub(super) struct Hec {
 }
 
 /// Splunk's own part of the `acknowledgements` table: whether and how to ask if what was taken is indexed.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Acknowledgements {
     /// Whether to ask at all, where the collector gives a number to ask with. Default: true.
@@ -100,7 +103,7 @@ pub(super) struct Prepared {
 }
 
 /// Where events go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum EndpointTarget {
     /// Each with its time and place.
@@ -111,8 +114,9 @@ pub(super) enum EndpointTarget {
 }
 
 /// The path of a field; empty for none.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(inline, with = "String")]
 pub(super) struct OptionalPath(Option<Path>);
 
 impl OptionalPath {
@@ -122,6 +126,12 @@ impl OptionalPath {
 
     pub(super) fn timestamp() -> OptionalPath {
         OptionalPath(Some(Path::root_field("timestamp")))
+    }
+}
+
+impl Serialize for OptionalPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.as_ref().map(Path::to_string).unwrap_or_default())
     }
 }
 
@@ -139,7 +149,12 @@ const CLOUD_BODY: usize = 5 << 20;
 
 impl Hec {
     /// Checks the options and works out what follows from them.
-    pub(super) fn prepare(&mut self) -> Result<()> {
+    pub(super) fn prepare(&mut self, options: &mut HttpOptions) -> Result<()> {
+        for (option, template) in
+            [("index", &mut self.index), ("source", &mut self.source), ("sourcetype", &mut self.sourcetype)]
+        {
+            template.iter_mut().for_each(|template| options.confine(option, template));
+        }
         check_endpoint("endpoint", &self.endpoint)?;
         self.token.to_header("Splunk ")?;
         if self.auto_extract_timestamp && self.target == EndpointTarget::Raw {
@@ -170,8 +185,16 @@ impl Hec {
 
     /// Of raw events the query, since they have their place in it. Otherwise the index, if it is an event's
     /// to choose: one that Splunk refuses then harms no event of another.
-    pub(super) fn partition(&self, event: &LogEvent) -> Partition {
-        match (self.target, &self.index) {
+    ///
+    /// # Errors
+    /// If the event would lead out of where a template says.
+    pub(super) fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
+        for (option, template) in self.templates() {
+            if let Err(error @ RenderError::Escapes { .. }) = template.render(event) {
+                return Err(EncodeError { reason: format!("{option}: {error}") });
+            }
+        }
+        Ok(match (self.target, &self.index) {
             (EndpointTarget::Event, Some(index)) if index.as_static().is_none() => {
                 vec![index.render(event).unwrap_or_default()]
             }
@@ -187,7 +210,15 @@ impl Hec {
                 }
                 vec![query]
             }
-        }
+        })
+    }
+
+    /// Those of the templates that are not the same for every event.
+    fn templates(&self) -> impl Iterator<Item = (&'static str, &Template)> {
+        let all = [("index", &self.index), ("source", &self.source), ("sourcetype", &self.sourcetype)];
+        all.into_iter()
+            .filter_map(|(option, template)| Some((option, template.as_ref()?)))
+            .filter(|(_, template)| template.as_static().is_none())
     }
 
     /// Where an event belongs; a template whose field it lacks is left out. `found` is the field of

@@ -11,6 +11,7 @@ use vrl::value::Value;
 /// A condition in a configuration, as in Vector: an expression of VRL, or a table with a `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "TextOrTable")]
+#[schemars(with = "TextOrTable")]
 pub enum AnyCondition {
     /// An expression of VRL that is true or false: `.log.level == "error"`.
     Vrl(String),
@@ -35,7 +36,10 @@ enum TextOrTable {
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ConditionTable {
+    /// `vrl` for an expression; `is_log` holds for every event, `is_metric` and `is_trace` for none.
+    #[schemars(extend("enum" = ["vrl", "remap", "is_log", "is_metric", "is_trace"]))]
     r#type: String,
+    /// An expression of VRL that is true or false.
     source: Option<String>,
     /// Vector's choice of a runtime: there is one.
     #[expect(dead_code, reason = "it is read so that any other runtime is refused")]

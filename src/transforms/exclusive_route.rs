@@ -8,7 +8,7 @@ use crate::topology::{OutputNames, Outputs};
 use serde::Deserialize;
 
 /// The configuration of the `exclusive_route` transform.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExclusiveRouteConfig {
     /// The outputs, in the order in which they are asked.
@@ -16,7 +16,7 @@ pub struct ExclusiveRouteConfig {
 }
 
 /// One output of an `exclusive_route`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NamedRoute {
     /// Its name: the one named `x` of the transform `route` is the input `route.x`.

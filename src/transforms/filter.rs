@@ -7,7 +7,7 @@ use crate::topology::Outputs;
 use serde::Deserialize;
 
 /// The configuration of the `filter` transform.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilterConfig {
     /// What must hold for an event to go on.

@@ -3,6 +3,7 @@
 //! - `dedupe`: leaves out events that have been seen before
 //! - `exclusive_route`: to the first output whose condition holds
 //! - `filter`: only what a condition holds for
+//! - `reduce`: makes one event of several
 //! - `remap`: events changed by programs of VRL
 //! - `route`: to every output whose condition holds
 //! - `sample`: lets a part of the events through
@@ -20,6 +21,7 @@ mod exclusive_route;
 mod filter;
 mod key;
 pub(crate) mod program;
+mod reduce;
 mod remap;
 mod route;
 mod sample;
@@ -31,6 +33,7 @@ pub use condition::{AnyCondition, Condition, Runtime};
 pub use dedupe::DedupeConfig;
 pub use exclusive_route::ExclusiveRouteConfig;
 pub use filter::FilterConfig;
+pub use reduce::ReduceConfig;
 pub use remap::RemapConfig;
 pub use route::RouteConfig;
 pub use sample::SampleConfig;
@@ -42,6 +45,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.transform::<DedupeConfig>(DedupeConfig::INFO);
     registry.transform::<ExclusiveRouteConfig>(ExclusiveRouteConfig::INFO);
     registry.transform::<FilterConfig>(FilterConfig::INFO);
+    registry.transform::<ReduceConfig>(ReduceConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
     registry.transform::<RouteConfig>(RouteConfig::INFO);
     registry.transform::<SampleConfig>(SampleConfig::INFO);

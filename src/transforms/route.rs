@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(super) const UNMATCHED: &str = "_unmatched";
 
 /// The configuration of the `route` transform.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// The outputs, and what must hold for an event to go there: the one named `x` of the transform `route` is the

@@ -20,12 +20,13 @@ use crate::template::Template;
 use api::{Rejected, call, judge, judge_made};
 use bytes::Bytes;
 use http::Response;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Delivers events to log streams.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AwsCloudwatchLogs {
     /// The group. What an event brings in that a name can't have becomes `_`.
@@ -63,10 +64,12 @@ pub struct AwsCloudwatchLogs {
 }
 
 /// The `retention` table.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Retention {
+    /// Whether we say so at all. Default: false, and events are kept for ever.
     enabled: bool,
+    /// The days: one of the numbers that AWS lets one choose, such as 7, 30 or 365.
     days: u32,
 }
 
@@ -88,7 +91,7 @@ const SECONDS_A_DAY: i64 = 86_400;
 impl HttpSink for AwsCloudwatchLogs {
     const NAME: &'static str = "aws_cloudwatch_logs";
     const SUMMARY: &'static str = "Deliver events to Amazon CloudWatch Logs.";
-    const EXAMPLE: &'static str = "group_name = \"fly\"\nstream_name = \"{{ fly.app.name }}/{{ host }}\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nencoding.codec = \"json\"";
+    const EXAMPLE: &'static str = "group_name = \"fly\"\nstream_name = \"fly/{{ fly.app.name }}/{{ host }}\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nencoding.codec = \"json\"";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("assume_role", "auth.assume_role")];
 
@@ -100,6 +103,8 @@ impl HttpSink for AwsCloudwatchLogs {
                     .into(),
             );
         }
+        options.confine("group_name", &mut self.group_name);
+        options.confine("stream_name", &mut self.stream_name);
         for (option, template, is_allowed) in [
             ("group_name", &self.group_name, is_in_group as fn(char) -> bool),
             ("stream_name", &self.stream_name, is_in_stream),

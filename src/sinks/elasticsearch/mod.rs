@@ -13,7 +13,7 @@ use crate::config::{Problem, Result, SinkContext};
 use crate::event::{Field, LogEvent, Path, Segment};
 use crate::http::HttpClient;
 use crate::secret::SensitiveString;
-use crate::template::Template;
+use crate::template::{RenderError, Template};
 use bulk::{Action, write_action};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -22,6 +22,7 @@ use options::{
     ApiVersion, AwsOptions, BulkOptions, DataStreamOptions, EsAuth, Mode, OpenSearchService, Strings,
     VersionType, default_doc_type,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Delivers events to Elasticsearch.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Elasticsearch {
     /// The servers' addresses; each attempt goes to the next one. A user and password in one become Basic
@@ -72,6 +73,7 @@ pub struct Elasticsearch {
     #[serde(default, rename = "request_retry_partial")]
     _request_retry_partial: bool,
     /// Vector's weighing of endpoints; here they take turns.
+    #[schemars(with = "Option<serde_json::Value>")]
     distribution: Option<toml::Value>,
     /// What of an event is sent.
     #[serde(default)]
@@ -119,6 +121,11 @@ impl HttpSink for Elasticsearch {
 
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;
+        self.bulk.index.iter_mut().for_each(|index| options.confine("bulk.index", index));
+        let DataStreamOptions { r#type, dataset, namespace, .. } = &mut self.data_stream;
+        for (option, template) in [("type", r#type), ("dataset", dataset), ("namespace", namespace)] {
+            options.confine(&format!("data_stream.{option}"), template);
+        }
         let is_serverless = self.opensearch_service_type == OpenSearchService::Serverless;
         if let Some(EsAuth(Auth::Aws { auth, service, region })) = &mut self.auth {
             *service = if is_serverless { "aoss" } else { "es" }.to_owned();
@@ -410,8 +417,8 @@ impl Elasticsearch {
                 }
                 let index = match (self.prepared.index.render(event), &self.bulk.template_fallback_index) {
                     (Ok(index), _) => index,
-                    (Err(_), Some(fallback)) => fallback.clone(),
-                    (Err(error), None) => return Err(failed(format!("bulk.index: {error}"))),
+                    (Err(RenderError::Missing { .. }), Some(fallback)) => fallback.clone(),
+                    (Err(error), _) => return Err(failed(format!("bulk.index: {error}"))),
                 };
                 (action, index)
             }

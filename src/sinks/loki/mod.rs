@@ -21,7 +21,8 @@ use foldhash::fast::RandomState;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use labels::{Label, Pairs, write_object, write_selector};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const MAX_LINE: usize = 256 << 10;
 
 /// Delivers events to Loki.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Loki {
     /// Loki's address, without the path.
@@ -81,7 +82,7 @@ struct Prepared {
     last: Mutex<HashMap<Vec<u8>, Timestamp>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum OutOfOrderAction {
     #[default]
@@ -126,6 +127,15 @@ impl HttpSink for Loki {
         }
         if let Some(auth) = &self.auth {
             auth.check()?;
+        }
+        self.tenant_id.iter_mut().for_each(|tenant| options.confine("tenant_id", tenant));
+        for (option, pairs) in [("labels", &self.labels), ("structured_metadata", &self.structured_metadata)]
+        {
+            // Only the names are places; a value is what it is, as in Vector since 0.58.
+            for name in pairs.keys() {
+                let mut template = Template::parse(name.trim_end_matches('*'))?;
+                options.confine(&format!("{option}.{name}"), &mut template);
+            }
         }
         let labels = Pairs::new("labels", &self.labels)?;
         let metadata = Pairs::new("structured_metadata", &self.structured_metadata)?;

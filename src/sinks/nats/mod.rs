@@ -22,7 +22,7 @@ mod delivery;
 
 use super::codec::EncodingConfig;
 use super::request::{Backoff, JitterMode, RequestConfig};
-use crate::config::{BoolOr, ComponentInfo, Result, Seconds, SinkConfig, SinkContext, StreamSink};
+use crate::config::{BoolOr, ComponentInfo, Problem, Result, Seconds, SinkConfig, SinkContext, StreamSink};
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::nats::subject::is_valid_subject;
@@ -31,13 +31,15 @@ use crate::secret::SensitiveString;
 use crate::template::Template;
 use crate::tls::TlsConfig;
 use delivery::NatsSink;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// A sink that publishes events to NATS.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = crate::config::schema::alias("name", "connection_name"))]
 pub struct NatsSinkConfig {
     /// The servers, comma-separated: `nats://host:4222`, `tls://host:4222`. A user and password in a
     /// URL are used, if `auth` says nothing.
@@ -47,6 +49,9 @@ pub struct NatsSinkConfig {
     /// more than 1,024 bytes), or brings in a `$` or `_INBOX.` at its start, is rejected. It must not be one
     /// that a source of the same topology reads: the events would go round for ever.
     subject: Template,
+    /// Whether an event may decide how the subject begins, even with `$` or `_INBOX.`. Default: false.
+    #[serde(default)]
+    dangerously_allow_unconfined_template_resolution: bool,
     /// The name that the server sees. Default: `log-shipper` (Vector's is `vector`).
     #[serde(alias = "name", default = "default_name")]
     connection_name: String,
@@ -69,8 +74,9 @@ pub struct NatsSinkConfig {
 }
 
 /// The `jetstream` option.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(try_from = "BoolOr<JetStreamTable>")]
+#[schemars(with = "BoolOr<JetStreamTable>")]
 pub struct JetStreamConfig {
     /// Whether a stream has to confirm each message.
     pub enabled: bool,
@@ -83,18 +89,22 @@ pub struct JetStreamConfig {
     pub message_id: Option<Template>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct JetStreamTable {
+    /// Whether a stream has to confirm each message. Default: false.
     #[serde(default)]
     enabled: bool,
+    /// Headers that JetStream heeds.
     #[serde(default)]
     headers: JetStreamHeaders,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct JetStreamHeaders {
+    /// The id of a message, a template. A stream that has seen it within its `duplicate_window` drops the copy.
+    /// Default: none.
     message_id: Option<Template>,
 }
 
@@ -116,7 +126,7 @@ impl TryFrom<BoolOr<JetStreamTable>> for JetStreamConfig {
 }
 
 /// The `request` table of the sink: those of Vector's options that mean something here.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NatsRequestConfig {
     /// Seconds without any answer, while one is due, after which the connection counts as dead, or the
@@ -134,6 +144,7 @@ pub struct NatsRequestConfig {
     pub retry_jitter_mode: JitterMode,
     /// Vector's, one by default. Here as much is under way as the server answers.
     #[serde(rename = "concurrency")]
+    #[schemars(with = "Option<serde_json::Value>")]
     _concurrency: Option<toml::Value>,
 }
 
@@ -185,8 +196,10 @@ impl NatsSinkConfig {
         }
         let subject = self.subject.render(event).map_err(|error| error.to_string())?;
         let reserved = ["$", "_INBOX."];
-        let is_reserved =
-            |prefix: &&str| subject.starts_with(*prefix) && !self.subject.as_str().starts_with(*prefix);
+        let may_begin = |prefix: &str| {
+            self.dangerously_allow_unconfined_template_resolution || self.subject.as_str().starts_with(prefix)
+        };
+        let is_reserved = |prefix: &&str| subject.starts_with(*prefix) && !may_begin(prefix);
         if subject.len() > MAX_SUBJECT {
             return Err(format!("its subject has {} bytes, more than {MAX_SUBJECT}", subject.len()));
         }
@@ -235,5 +248,11 @@ impl SinkConfig for NatsSinkConfig {
         let check = Healthcheck::new(options.servers.shown(), check);
         let sink = NatsSink::new(cx.id.clone(), self.clone(), publisher());
         Ok((Box::new(sink), Some(check)))
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        let is_meant = self.dangerously_allow_unconfined_template_resolution;
+        let said = self.subject.clone().confine().filter(|_| !is_meant);
+        said.map(|message| Problem::at("subject", message)).into_iter().collect()
     }
 }
