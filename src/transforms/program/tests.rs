@@ -274,6 +274,20 @@ fn a_value_without_a_json_form_makes_a_tree() {
 }
 
 #[test]
+fn what_is_nested_too_deeply_for_text_makes_a_tree() {
+    let mut program = compiled(".a.b = parse_json!(.message)");
+    for (depth, stays_text) in [(125, true), (126, false), (127, false)] {
+        let message = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let text = format!("{{\"message\":\"{message}\"}}");
+        check_same(".a.b = parse_json!(.message)", &mut program, &text);
+        let mut event = event(&text);
+        assert_eq!(program.run(&mut event), Ok(None));
+        assert_eq!(is_text(&event), stays_text, "{depth}");
+        assert!(!stays_text || json::is_object(&event.json()), "{depth}");
+    }
+}
+
+#[test]
 fn the_first_statement_is_recognised_if_it_parses_the_message() {
     for (source, expected) in [
         (". = parse_json!(.message)", true),
