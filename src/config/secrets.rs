@@ -10,7 +10,8 @@ use super::format::join;
 use super::suggest::nearest;
 use crate::env::Env;
 use crate::secret::SensitiveString;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -125,36 +126,43 @@ impl Secrets {
 }
 
 /// A backend's options.
-enum Backend {
+#[derive(JsonSchema)]
+#[schemars(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Backend {
     File(FileBackend),
     Directory(DirectoryBackend),
     Exec(ExecBackend),
 }
 
 /// A file with a JSON object of strings.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct FileBackend {
+pub(super) struct FileBackend {
+    /// Where it is.
     path: PathBuf,
 }
 
 /// A directory with a file for each key.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct DirectoryBackend {
+pub(super) struct DirectoryBackend {
+    /// Where it is.
     path: PathBuf,
+    /// Whether white space at the end of a file is left out. Default: false.
     #[serde(default)]
     remove_trailing_whitespace: bool,
 }
 
 /// A command that is given the keys as JSON and answers with JSON.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ExecBackend {
+pub(super) struct ExecBackend {
+    /// The program and its arguments.
     command: Vec<String>,
-    /// Seconds.
+    /// How many seconds it may take. Default: 5.
     #[serde(default = "default_timeout")]
     timeout: u64,
+    /// How it is asked.
     #[serde(default)]
     protocol: Protocol,
 }
@@ -163,16 +171,18 @@ fn default_timeout() -> u64 {
     5
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Protocol {
+    /// The version of the protocol. Only `v1`, which is the default.
     #[serde(default)]
     version: Version,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Version {
+    /// Keys as JSON to the program's input, and an object of values from its output.
     #[default]
     V1,
 }
