@@ -6,6 +6,7 @@ use crate::event::{Field, LogEvent, Path};
 use crate::template::Template;
 use crate::topology::Outputs;
 use lru::LruCache;
+use schemars::JsonSchema;
 use seahash::SeaHasher;
 use serde::Deserialize;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::num::{NonZeroU64, NonZeroUsize};
 
 /// The configuration of the `sample` transform: Vector's. One of `rate` and `ratio` is needed.
-#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SampleConfig {
     /// One event of so many is let through, the first one first.
@@ -172,6 +173,14 @@ impl fmt::Display for Share {
     }
 }
 
+/// The hash of a key: of the text that Vector makes of it, which for numbers is not always that of their JSON.
+fn hash_of(field: Field<'_>) -> u64 {
+    match field.as_str() {
+        Some(text) => seahash::hash(text.as_bytes()),
+        None => seahash::hash(field.to_value().to_string_lossy().as_bytes()),
+    }
+}
+
 /// The field with an event's own share.
 enum OwnShare {
     Rate(Path),
@@ -212,9 +221,7 @@ impl Sample {
     /// Whether an event is let through that has this share, if it has one of its own.
     fn takes(&mut self, event: &LogEvent, own: Option<Share>) -> bool {
         if let Some(field) = self.key_field.as_ref().and_then(|path| event.get(path)) {
-            // Vector writes null so; both have to hash the same.
-            let value = if field.is_null() { "<null>".into() } else { field.to_text() };
-            return self.share.takes_hash(seahash::hash(value.as_bytes()));
+            return self.share.takes_hash(hash_of(field));
         }
         let group = self.group_by.as_ref().and_then(|template| template.render(event).ok());
         let count = self.groups.get_or_insert_mut_ref(&group, Group::default);
@@ -321,8 +328,16 @@ mod tests {
             assert!((200..300).contains(&taken), "{config}: {taken}");
         }
         // A number and its text are the same key.
-        let mut run = sample("rate = 2\nkey_field = 'k'");
-        assert_eq!(run.give("{\"k\":7}").len(), run.give("{\"k\":\"7\"}").len());
+        for (value, text) in [
+            ("7", "7"),
+            ("1.50", "1.5"),
+            ("2.0", "2"),
+            ("null", "<null>"),
+            ("true", "true"),
+            ("[1, \"a\"]", "[1,\"a\"]"),
+        ] {
+            assert_eq!(hash_of(Field::Json(value)), seahash::hash(text.as_bytes()), "{value}");
+        }
     }
 
     /// These are SeaHash's published values: what Vector takes is taken here.

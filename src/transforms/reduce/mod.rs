@@ -17,6 +17,7 @@ use crate::topology::Outputs;
 use governor::clock::{Clock, MonotonicClock, Reference};
 use lru::LruCache;
 use merge::{MergeStrategy, Merged, Strategies};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -33,7 +34,7 @@ use vrl::value::Value;
 /// also those of `group_by`; of times (which are text until `remap` makes times of them) the first stays, and the
 /// last is added as `<field>_end`; objects are merged member by member; of all else the first value stays. A value
 /// of a type that cannot be merged is left out, and its event is counted among the errors.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReduceConfig {
     /// The fields that tell the groups: events belong together if each of these has the same value of the same
