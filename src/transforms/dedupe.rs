@@ -42,7 +42,9 @@ enum Fields {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FieldsTable {
+    /// The fields that are compared. A missing one is equal to a missing one.
     r#match: Option<Vec<Path>>,
+    /// The fields that are not: all others are, and what is in these is not either.
     ignore: Option<Vec<Path>>,
 }
 
