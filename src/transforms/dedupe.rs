@@ -32,6 +32,7 @@ pub struct DedupeConfig {
 /// The fields that are compared.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "FieldsTable")]
+#[schemars(with = "FieldsTable")]
 enum Fields {
     /// These.
     Match(Vec<Path>),
