@@ -96,7 +96,8 @@ impl Number {
         sum.is_finite().then_some(Number::Float(sum))
     }
 
-    /// The other one if it compares so with this one. An integer that takes the place of a fraction becomes one.
+    /// The other one if it compares so with this one. An integer that takes the place of a fraction becomes
+    /// one.
     fn or(self, other: Number, is_so: impl Fn(Ordering) -> bool) -> Number {
         match (self, other) {
             (Number::Integer(one), Number::Integer(two)) if is_so(two.cmp(&one)) => other,
@@ -167,8 +168,8 @@ impl Merger {
         })
     }
 
-    /// For the first value of a field without one: numbers are summed, of times the first and the last are kept,
-    /// and of all else the first.
+    /// For the first value of a field without one: numbers are summed, of times the first and the last are
+    /// kept, and of all else the first.
     fn by_default(value: Value) -> Merger {
         match (Number::of(&value), value) {
             (Some(number), _) => Merger::Sum(number),
