@@ -168,6 +168,11 @@ impl LogEvent {
         event
     }
 
+    /// Adds these finalizers to the event's own.
+    pub fn add_finalizers(&mut self, finalizers: EventFinalizers) {
+        self.finalizers.merge(finalizers);
+    }
+
     /// Takes the finalizers out: who does so answers them.
     pub fn take_finalizers(&mut self) -> EventFinalizers {
         std::mem::take(&mut self.finalizers)
@@ -286,6 +291,18 @@ impl LogEvent {
                 let value = serde_json::from_str(json).unwrap_or_else(|_| Value::from(json));
                 self.value_mut().insert(&path.to_vrl(), value);
             }
+        }
+    }
+
+    /// Puts the JSON object that `edit` makes of the event's text in its place, if it makes one; it must be one
+    /// that [`json::is_object`] takes. An event that was a tree is text from then on.
+    pub(crate) fn edit(&mut self, edit: impl FnOnce(&str) -> Option<String>) {
+        let edited = match &self.body {
+            Body::Raw(text) => edit(text),
+            Body::Value(value) => edit(&value_json(value)),
+        };
+        if let Some(text) = edited {
+            self.body = Body::Raw(text.into());
         }
     }
 
