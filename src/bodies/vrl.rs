@@ -54,15 +54,15 @@ pub(crate) fn program(options: &BodyOptions) -> Option<String> {
 fn lift(mode: LogParse, out: &mut String) {
     out.push_str(
         "# What the message holds becomes fields. What is Fly's stays: a clash comes to stand under `app`.\n\
-         line = string(.message) ?? \"\"\ntext = \"\"\nobject = null\n",
+         line = string(.message) ?? \"\"\ntext = \"\"\nfound = null\n",
     );
     if mode.has_json() {
         push(
             out,
             format_args!(
                 "parts = parse_regex(line, {}) ?? {{}}\n\
-                 object = parse_json(string(parts.json) ?? \"\") ?? null\n\
-                 if is_object(object) {{\n  \
+                 found = parse_json(string(parts.json) ?? \"\") ?? null\n\
+                 if is_object(found) {{\n  \
                    text = strip_whitespace(string(parts.before) ?? \"\") + \" \" + strip_whitespace(string(parts.after) ?? \"\")\n  \
                    text = strip_whitespace(text)\n\
                  }}\n",
@@ -74,14 +74,14 @@ fn lift(mode: LogParse, out: &mut String) {
         push(
             out,
             format_args!(
-                "if !is_object(object) && match(line, {}) {{\n  \
+                "if !is_object(found) && match(line, {}) {{\n  \
                    pairs = {{}}\n  \
                    for_each(parse_regex_all(line, {}) ?? []) -> |_index, pair| {{\n    \
                      value = string(pair.value) ?? \"\"\n    \
                      if starts_with(value, \"\\\"\") {{ value = string(parse_json(value) ?? value) ?? value }}\n    \
                      pairs = set!(pairs, [pair.key], value)\n  \
                    }}\n  \
-                   object = pairs\n\
+                   found = pairs\n\
                  }}\n",
                 literal(parse::LOGFMT),
                 literal(parse::PAIR)
@@ -92,8 +92,8 @@ fn lift(mode: LogParse, out: &mut String) {
     push(
         out,
         format_args!(
-            "fields = object(object) ?? {{}}\n\
-             if is_object(object) {{\n  \
+            "fields = object(found) ?? {{}}\n\
+             if is_object(found) {{\n  \
                own = [{reserved}]\n  \
                if text != \"\" {{ own = push(own, \"message\") }}\n  \
                app = filter(fields) -> |name, _value| {{ includes(own, name) }}\n  \
@@ -122,12 +122,12 @@ fn detect_level(out: &mut String) {
     );
     let names = level::FIELDS.map(|names| names.iter().map(|name| segment(name)).collect::<Vec<_>>().join("."));
     let of_event = names[..4].iter().map(|name| format!(".{name}")).chain([".app.log.level".to_owned()]);
-    let of_line = names.iter().map(|name| format!("object.{name}"));
+    let of_line = names.iter().map(|name| format!("fields.{name}"));
     push(
         out,
         format_args!(
             "  parts = parse_regex(line, {}) ?? {{}}\n  \
-               object = object(parse_json(string(parts.json) ?? \"\") ?? {{}}) ?? {{}}\n  \
+               fields = object(parse_json(string(parts.json) ?? \"\") ?? {{}}) ?? {{}}\n  \
                pair = parse_regex(line, {}) ?? {{}}\n  \
                start = parse_regex(line, {}) ?? {{}}\n  \
                bracket = parse_regex(line, {}) ?? {{}}\n  \
