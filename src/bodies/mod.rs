@@ -69,25 +69,30 @@ impl Bodies {
     /// Takes a chunk of events and gives back what is ready at this moment.
     pub fn pass(&mut self, events: Vec<LogEvent>, now: Instant) -> Passed {
         let mut passed = Passed { events: Vec::with_capacity(events.len()), ..Passed::default() };
-        for mut event in events {
-            if self.options.exclude_app.as_deref().is_some_and(|app| is_of(&event, app)) {
-                passed.excluded += 1;
-                // What nobody wants has not failed.
-                event.take_finalizers().answer(EventStatus::Delivered);
-                continue;
-            }
-            if self.options.strip_ansi {
-                event.edit(ansi::strip);
-            }
-            match &mut self.joiner {
-                None => passed.events.push(event),
-                Some(joiner) => joiner.push(event, now, &mut passed),
+        events.into_iter().for_each(|event| self.push(event, now, &mut passed));
+        passed
+    }
+
+    /// Takes one event, and adds what is ready at this moment.
+    pub fn push(&mut self, mut event: LogEvent, now: Instant, passed: &mut Passed) {
+        if self.options.exclude_app.as_deref().is_some_and(|app| is_of(&event, app)) {
+            passed.excluded += 1;
+            // What nobody wants has not failed.
+            event.take_finalizers().answer(EventStatus::Delivered);
+            return;
+        }
+        if self.options.strip_ansi {
+            event.edit(ansi::strip);
+        }
+        let ready = passed.events.len();
+        match &mut self.joiner {
+            None => passed.events.push(event),
+            Some(joiner) => {
+                joiner.push(event, now, passed);
+                joiner.expire(now, passed);
             }
         }
-        if let Some(joiner) = &mut self.joiner {
-            joiner.expire(now, &mut passed);
-        }
-        self.finished(passed)
+        self.finish(&mut passed.events[ready..]);
     }
 
     /// When [`Bodies::flush`] has something to do, if no more events come.
@@ -97,43 +102,32 @@ impl Bodies {
 
     /// What has waited long enough for lines that belong to it.
     pub fn flush(&mut self, now: Instant) -> Passed {
-        let mut passed = Passed::default();
-        if let Some(joiner) = &mut self.joiner {
-            joiner.expire(now, &mut passed);
-        }
-        self.finished(passed)
+        self.release(|joiner, passed| joiner.expire(now, passed))
     }
 
     /// All that waits: no more events come.
     pub fn flush_all(&mut self) -> Passed {
+        self.release(Joiner::flush_all)
+    }
+
+    fn release(&mut self, release: impl FnOnce(&mut Joiner, &mut Passed)) -> Passed {
         let mut passed = Passed::default();
         if let Some(joiner) = &mut self.joiner {
-            joiner.flush_all(&mut passed);
+            release(joiner, &mut passed);
         }
-        self.finished(passed)
-    }
-
-    fn finished(&self, mut passed: Passed) -> Passed {
-        passed.events.iter_mut().for_each(|event| finish(&self.options, event));
+        self.finish(&mut passed.events);
         passed
     }
-}
 
-/// Whether an event is a line of this app. Its subject says so without a look into it.
-fn is_of(event: &LogEvent, app: &str) -> bool {
-    let of_subject = |subject: &str| {
-        let (first, rest) = subject.strip_prefix("logs.")?.split_once('.')?;
-        rest.contains('.').then(|| first == app)
-    };
-    event.subject().and_then(of_subject).unwrap_or_else(|| event.app().as_deref() == Some(app))
-}
-
-/// The steps behind the joiner.
-fn finish(options: &BodyOptions, event: &mut LogEvent) {
-    if !options.changes_fields() {
-        return;
+    fn finish(&self, events: &mut [LogEvent]) {
+        if self.options.changes_fields() {
+            events.iter_mut().for_each(|event| event.edit(|text| self.fields(text)));
+        }
     }
-    event.edit(|text| {
+
+    /// The steps behind the joiner.
+    fn fields(&self, text: &str) -> Option<String> {
+        let options = &self.options;
         let mut edited: Option<String> = None;
         let mut step = |step: &dyn Fn(&str) -> Option<String>| {
             if let Some(text) = step(edited.as_deref().unwrap_or(text)) {
@@ -153,7 +147,16 @@ fn finish(options: &BodyOptions, event: &mut LogEvent) {
             step(&|text| Some(enrich(text, options)));
         }
         edited
-    });
+    }
+}
+
+/// Whether an event is a line of this app. Its subject says so without a look into it.
+fn is_of(event: &LogEvent, app: &str) -> bool {
+    let of_subject = |subject: &str| {
+        let (first, rest) = subject.strip_prefix("logs.")?.split_once('.')?;
+        rest.contains('.').then(|| first == app)
+    };
+    event.subject().and_then(of_subject).unwrap_or_else(|| event.app().as_deref() == Some(app))
 }
 
 /// The object with the constant fields.
