@@ -7,7 +7,9 @@ use base64::Engine;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use log_shipper::aws::{AwsAuth, AwsError, AwsSigner};
-use log_shipper::config::{ComponentInfo, Config, Registry, Source, SourceConfig, SourceContext};
+use log_shipper::config::{
+    ComponentInfo, Config, Registry, Source, SourceConfig, SourceContext, SourceEntry,
+};
 use log_shipper::env::Env;
 use log_shipper::event::{LogEvent, Timestamp};
 use log_shipper::http::{HttpClient, ProxyConfig};
@@ -15,6 +17,7 @@ use log_shipper::sinks::Signer;
 use log_shipper::tls::TlsConfig;
 use log_shipper::topology::{Report, RunningTopology, Topology, TopologyOptions};
 use md5::{Digest, Md5};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -362,7 +365,7 @@ fn regions_and_endpoints_come_from_the_options_first() {
 const INPUT: &str = include_str!("golden/input.jsonl");
 
 /// A source of these events, chunk by chunk. It then stays until it is told to stop.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Scripted {
     chunks: Vec<Vec<String>>,
@@ -395,7 +398,7 @@ fn load(kind: &str, options: &str) -> Result<Config, String> {
 }
 
 async fn start(mut config: Config, chunks: Vec<Vec<String>>, variables: &[Variable<'_>]) -> RunningTopology {
-    config.sources = vec![("in".to_owned(), Box::new(Scripted { chunks }))];
+    config.sources = vec![SourceEntry::new("in", Scripted { chunks })];
     let env = Env::from_pairs(variables.iter().copied());
     let options = TopologyOptions { env, ..TopologyOptions::default() };
     Topology::start(config, &options).await.expect("a start")
@@ -1237,7 +1240,7 @@ async fn a_healthcheck_looks_for_the_right_group() {
         server.push(answer);
         let mut config = load("aws_cloudwatch_logs", &cloudwatch(&server.url(""), more)).unwrap();
         config.global.healthchecks.enabled = true;
-        config.sources = vec![("in".to_owned(), Box::new(Scripted::default()))];
+        config.sources = vec![SourceEntry::new("in", Scripted::default())];
         let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
         let started = Topology::start(config, &options).await.map(drop).map_err(|error| error.to_string());
         match (started, problem) {
@@ -1288,7 +1291,7 @@ async fn healthchecks_of_real_answers_say_what_is_wrong() {
         let options = options.replace("'auto'", "'eu-west-1'").replace("AKIAX", &user.id);
         let mut config = load(kind, &options.replace(SECRET, secret)).unwrap();
         config.global.healthchecks.enabled = true;
-        config.sources = vec![("in".to_owned(), Box::new(Scripted::default()))];
+        config.sources = vec![SourceEntry::new("in", Scripted::default())];
         let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
         let started = Topology::start(config, &options).await.map(drop).map_err(|error| error.to_string());
         match (started, problem) {

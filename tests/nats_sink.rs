@@ -5,7 +5,7 @@ mod support;
 use async_nats::{Client, Subscriber};
 use async_trait::async_trait;
 use futures::StreamExt;
-use log_shipper::config::{Config, Registry, Result, Source, SourceConfig, SourceContext};
+use log_shipper::config::{Config, Registry, Result, Source, SourceConfig, SourceContext, SourceEntry};
 use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
 use log_shipper::topology::{DropReason, Report, RunningTopology, SinkSnapshot, Topology, TopologyOptions};
@@ -83,7 +83,7 @@ impl Shipper {
         let mut config = config(url, options, &env).unwrap();
         config.global.healthchecks.enabled = false;
         let (feed, chunks) = mpsc::unbounded_channel();
-        config.sources = vec![("in".to_owned(), Box::new(Feed(Mutex::new(Some(chunks)))))];
+        config.sources = vec![SourceEntry::new("in", Feed(Mutex::new(Some(chunks))))];
         let options = TopologyOptions { env, ..TopologyOptions::default() };
         Shipper { feed, running: Topology::start(config, &options).await.unwrap() }
     }
@@ -882,7 +882,7 @@ async fn a_healthcheck_tells_a_wrong_password_from_a_server_that_is_down() {
 
 async fn assert_health(url: &str, options: &str, expected: &str) {
     let mut config = config(url, options, &Env::default()).unwrap();
-    config.sources = vec![("in".to_owned(), Box::new(Feed(Mutex::new(Some(mpsc::unbounded_channel().1)))))];
+    config.sources = vec![SourceEntry::new("in", Feed(Mutex::new(Some(mpsc::unbounded_channel().1))))];
     let topology = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
     let error = match Topology::start(config, &topology).await {
         Ok(_) => String::new(),

@@ -3,7 +3,7 @@
 mod support;
 
 use async_trait::async_trait;
-use log_shipper::config::{Config, Registry, Result, Source, SourceConfig, SourceContext};
+use log_shipper::config::{Config, Registry, Result, Source, SourceConfig, SourceContext, SourceEntry};
 use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
 use log_shipper::topology::{DropReason, Report, RunningTopology, SinkSnapshot, Topology, TopologyOptions};
@@ -65,7 +65,7 @@ impl Shipper {
         let mut config = load(options).unwrap_or_else(|error| panic!("{error}\n{options}"));
         config.global.healthchecks.enabled = false;
         let (feed, chunks) = mpsc::unbounded_channel();
-        config.sources = vec![("in".to_owned(), Box::new(Fed(Mutex::new(Some(chunks)))))];
+        config.sources = vec![SourceEntry::new("in", Fed(Mutex::new(Some(chunks))))];
         let topology = TopologyOptions::default();
         let running = timeout(WITHIN, Topology::start(config, &topology)).await;
         let running = running.expect("a start in time").expect("a start");
@@ -856,8 +856,7 @@ async fn healthchecks_say_what_is_wrong() {
     let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
     for (endpoint, tls, words) in rows {
         let mut config = load(&format!("endpoint = '{endpoint}'\n{tls}\n{TEXT}")).unwrap();
-        config.sources =
-            vec![("in".to_owned(), Box::new(Fed(Mutex::new(Some(mpsc::unbounded_channel().1)))))];
+        config.sources = vec![SourceEntry::new("in", Fed(Mutex::new(Some(mpsc::unbounded_channel().1))))];
         let started = timeout(WITHIN, Topology::start(config, &options)).await.expect("in time");
         match (started, words) {
             (Ok(_), None) => {}

@@ -3,7 +3,7 @@
 mod support;
 
 use base64::Engine;
-use log_shipper::config::{Config, Registry, from_environment, generate};
+use log_shipper::config::{Config, Registry, SourceEntry, from_environment, generate};
 use log_shipper::env::Env;
 use log_shipper::providers::{PROVIDERS, Places, Provider, TimeForm, find};
 use log_shipper::topology::{Topology, TopologyOptions};
@@ -254,7 +254,7 @@ async fn papertrail_gets_an_event_with_its_own_time_level_and_origin() {
     sink.insert("tls".into(), toml::toml! { enabled = false }.into());
     sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
-    let config = Config { sources: vec![("nats".into(), Box::new(OneEvent::of_fly()))], ..config };
+    let config = Config { sources: vec![SourceEntry::new("nats", OneEvent::of_fly())], ..config };
     let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
     let read = async {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -345,7 +345,7 @@ async fn request_for(provider: &Provider, pairs: &[(&str, &str)], event: OneEven
     sink.insert(option.into(), value.into());
     sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
-    let config = Config { sources: vec![("nats".into(), Box::new(event))], ..config };
+    let config = Config { sources: vec![SourceEntry::new("nats", event)], ..config };
     let options = TopologyOptions { env, ..TopologyOptions::default() };
     let mut running = Topology::start(config, &options).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");

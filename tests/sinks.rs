@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use http::Method;
 use log_shipper::config::{
-    ComponentInfo, ComponentKind, Config, Registry, Result, Source, SourceConfig, SourceContext,
+    ComponentInfo, ComponentKind, Config, Registry, Result, Source, SourceConfig, SourceContext, SourceEntry,
 };
 use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
@@ -14,6 +14,7 @@ use log_shipper::topology::{
     DropReason, Report, RunningTopology, SinkSnapshot, Topology, TopologyOptions, WhenFull,
 };
 use prost::Message;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -33,7 +34,7 @@ const INPUT: &str = include_str!("golden/input.jsonl");
 // === feeding sinks ===
 
 /// A source of these events, chunk by chunk. It then stays until it is told to stop.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Scripted {
     chunks: Vec<Vec<String>>,
@@ -75,7 +76,7 @@ fn sink(id: &str, kind: &str, options: &str) -> String {
 fn scripted(sinks: &str, chunks: Vec<Vec<String>>) -> Config {
     let mut config = load(sinks).unwrap_or_else(|error| panic!("{error}\n{sinks}"));
     config.global.healthchecks.enabled = false;
-    config.sources = vec![("in".to_owned(), Box::new(Scripted { chunks }))];
+    config.sources = vec![SourceEntry::new("in", Scripted { chunks })];
     config
 }
 
@@ -1724,7 +1725,7 @@ async fn a_key_in_a_header_is_no_template() {
         let server = HttpServer::start().await;
         let sink = http(&server, "request.headers.X-API-Key = 'K ${KEY}'");
         let mut config = load_with(&sink, &Env::from_pairs([("KEY", key)])).unwrap();
-        config.sources = vec![("in".to_owned(), Box::new(Scripted { chunks: vec![lines(1)] }))];
+        config.sources = vec![SourceEntry::new("in", Scripted { chunks: vec![lines(1)] })];
         start(config).await.stop(WITHIN).await;
         assert_eq!(server.requests()[0].header("x-api-key"), Some(format!("K {key}").as_str()));
     }

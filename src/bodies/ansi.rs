@@ -1,13 +1,14 @@
 //! Colours, and other escape sequences for terminals.
 
-use super::{json_string, raw_message, regex, replace};
+use super::{raw_message, regex};
 use crate::event::json;
 use regex::Regex;
 use std::sync::LazyLock;
 
 /// ECMA-48: control sequences (`ESC [ ... m`), commands with a text of their own (`ESC ] ... BEL`), and short ones.
 /// One that is cut off at the end of a line goes as well.
-pub(super) const ANSI: &str = r"\x1b(?:\[[0-?]*[ -/]*(?:[@-~]|$)|\][^\x07\x1b]*(?:\x07|\x1b\\|$)|[ -/]*[0-Z\\^-~])";
+pub(super) const ANSI: &str =
+    r"\x1b(?:\[[0-?]*[ -/]*(?:[@-~]|$)|\][^\x07\x1b]*(?:\x07|\x1b\\|$)|[ -/]*[0-Z\\^-~])";
 
 static REGEX: LazyLock<Regex> = LazyLock::new(|| regex(ANSI));
 
@@ -19,7 +20,7 @@ pub(super) fn strip(text: &str) -> Option<String> {
     let message = json::unescape(raw);
     memchr::memchr(0x1b, message.as_bytes())?;
     let stripped = REGEX.replace_all(&message, "");
-    Some(replace(text, &[("message", Some(json_string(&stripped)))]))
+    Some(json::replace(text, &[("message", Some(json::string(&stripped)))]))
 }
 
 #[cfg(test)]
@@ -28,9 +29,9 @@ mod tests {
 
     #[track_caller]
     fn check(message: &str, expected: &str) {
-        let text = format!(r#"{{"message":{}}}"#, json_string(message));
+        let text = format!(r#"{{"message":{}}}"#, json::string(message));
         let stripped = strip(&text).unwrap_or(text);
-        assert_eq!(stripped, format!(r#"{{"message":{}}}"#, json_string(expected)));
+        assert_eq!(stripped, format!(r#"{{"message":{}}}"#, json::string(expected)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The level that a line names, where the envelope has only the default.
 
 use super::parse::find_object;
-use super::{json_string, regex, replace};
+use super::regex;
 use crate::event::{Level, Path, Segment, json};
 use regex::Regex;
 use std::sync::LazyLock;
@@ -35,12 +35,8 @@ pub(super) const START: &str = concat!(
 );
 
 /// A word in brackets anywhere in the first line.
-pub(super) const BRACKET: &str = concat!(
-    r"^[^\n]*?\[(?:\x1b\[[0-9;]*m)*[ \t]*(?i:(?P<word>",
-    words!(),
-    r"))[ \t]*(?:\x1b\[[0-9;]*m)*\]"
-);
-
+pub(super) const BRACKET: &str =
+    concat!(r"^[^\n]*?\[(?:\x1b\[[0-9;]*m)*[ \t]*(?i:(?P<word>", words!(), r"))[ \t]*(?:\x1b\[[0-9;]*m)*\]");
 
 static PAIR_REGEX: LazyLock<Regex> = LazyLock::new(|| regex(PAIR));
 static START_REGEX: LazyLock<Regex> = LazyLock::new(|| regex(START));
@@ -81,9 +77,10 @@ pub(super) fn detect(text: &str) -> Option<String> {
     if known.is_some_and(|known| known.trim_matches('"') == level.as_str()) {
         return None;
     }
-    let level = json_string(level.as_str());
-    let log = replace(log.filter(|log| log.starts_with('{')).unwrap_or("{}"), &[("level", Some(level))]);
-    Some(replace(text, &[("log", Some(log))]))
+    let level = json::string(level.as_str());
+    let log =
+        json::replace(log.filter(|log| log.starts_with('{')).unwrap_or("{}"), &[("level", Some(level))]);
+    Some(json::replace(text, &[("log", Some(log))]))
 }
 
 /// The level that a field holds: a word, or one or two digits.
@@ -115,8 +112,7 @@ fn of_line(line: &str) -> Option<Level> {
     };
     let has_pair = memchr::memchr(b'=', bytes).is_some();
     has_pair.then(|| word(&PAIR_REGEX)).flatten().or_else(|| {
-        word(&START_REGEX)
-            .or_else(|| memchr::memchr(b'[', bytes).and_then(|_| word(&BRACKET_REGEX)))
+        word(&START_REGEX).or_else(|| memchr::memchr(b'[', bytes).and_then(|_| word(&BRACKET_REGEX)))
     })
 }
 

@@ -23,11 +23,11 @@ mod redact;
 mod vrl;
 
 pub use multiline::MultilineConfig;
-pub use options::{BodyError, BodyOptions};
 pub(crate) use options::is_own_field;
+pub use options::{BodyError, BodyOptions};
 pub use parse::LogParse;
-pub use redact::{Redaction, RedactionError};
 pub(crate) use redact::split_list;
+pub use redact::{Redaction, RedactionError};
 pub(crate) use vrl::{ansi_program, ends_when, others_condition, program, starts_when};
 
 use crate::event::{LogEvent, Path, json};
@@ -162,23 +162,8 @@ fn is_of(event: &LogEvent, app: &str) -> bool {
 /// The object with the constant fields.
 fn enrich(text: &str, options: &BodyOptions) -> String {
     let fields: Vec<_> =
-        options.enrich.iter().map(|(name, value)| (name.as_str(), Some(json_string(value)))).collect();
-    replace(text, &fields)
-}
-
-/// The object with these root members changed: each gets this JSON as its value, or goes.
-fn replace(text: &str, changes: &[(&str, Option<String>)]) -> String {
-    let is_changed = |key: &str| changes.iter().any(|(name, _)| json::key_is(key, name));
-    let mut out = Object::with_capacity(text.len() + 32);
-    for (key, value) in json::members(text).filter(|(key, _)| !is_changed(key)) {
-        out.push(key, value);
-    }
-    for (name, value) in changes {
-        if let Some(value) = value {
-            out.push_name(name, value);
-        }
-    }
-    out.end()
+        options.enrich.iter().map(|(name, value)| (name.as_str(), Some(json::string(value)))).collect();
+    json::replace(text, &fields)
 }
 
 /// An object as text, member by member.
@@ -204,7 +189,7 @@ impl Object {
 
     /// A member of this name.
     fn push_name(&mut self, name: &str, value: &str) {
-        let quoted = json_string(name);
+        let quoted = json::string(name);
         self.push(&quoted[1..quoted.len() - 1], value);
     }
 
@@ -212,12 +197,6 @@ impl Object {
         self.0.push('}');
         self.0
     }
-}
-
-fn json_string(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    json::write_string(text, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The text of the message that an event's text has, between its quotes and with its escapes; `None` if it is

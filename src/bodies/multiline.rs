@@ -6,11 +6,12 @@
 //! names the exception only after its trace, Rust and Node.js say what happened in the line behind the place.
 //! Vector has no such thing, but two `reduce` transforms, one behind the other, do the same.
 
-use super::{MESSAGE, Passed, json_string, regex};
+use super::{MESSAGE, Passed, regex};
 use crate::config::BoolOr;
-use crate::event::{Field, LogEvent};
+use crate::event::{Field, LogEvent, json};
 use lru::LruCache;
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -47,8 +48,9 @@ static CONTINUES_REGEX: LazyLock<Regex> = LazyLock::new(|| regex(CONTINUES));
 static OPEN_REGEX: LazyLock<Regex> = LazyLock::new(|| regex(OPEN));
 
 /// How lines are joined: a boolean or a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "BoolOr<MultilineTable>")]
+#[schemars(with = "BoolOr<MultilineTable>")]
 pub struct MultilineConfig {
     /// Whether they are. Default: false; true for a table.
     pub enabled: bool,
@@ -60,11 +62,17 @@ pub struct MultilineConfig {
     pub max_bytes: usize,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct MultilineTable {
+    /// How long an event waits for more lines after its last one, 1 to 60,000. Default: 1,000.
+    #[schemars(range(min = 1, max = 60_000))]
     timeout_ms: Option<u64>,
+    /// How many lines an event has at most. Default: 1,000.
+    #[schemars(range(min = 1))]
     max_lines: Option<usize>,
+    /// How many bytes its message has at most, but for a single line that is longer. Default: 262,144.
+    #[schemars(range(min = 1))]
     max_bytes: Option<usize>,
 }
 
@@ -218,7 +226,7 @@ impl Joiner {
         self.bytes -= group.text.len();
         let mut event = group.event;
         if group.lines > 1 {
-            event.set(&MESSAGE, &json_string(&group.text));
+            event.replace_root_fields(&[("message", Some(json::string(&group.text)))]);
         }
         passed.events.push(event);
     }
@@ -238,7 +246,8 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     fn line(instance: &str, message: &str) -> LogEvent {
-        let text = serde_json::json!({"fly": {"app": {"name": "a", "instance": instance}}, "message": message});
+        let text =
+            serde_json::json!({"fly": {"app": {"name": "a", "instance": instance}}, "message": message});
         LogEvent::from_json(text.to_string().into()).unwrap()
     }
 
@@ -281,7 +290,8 @@ pub(super) mod tests {
     #[test]
     fn a_trace_is_one_event() {
         for trace in TRACES {
-            let lines: Vec<_> = ["before", "GET / 200"].into_iter().chain(trace.split('\n')).chain(["after"]).collect();
+            let lines: Vec<_> =
+                ["before", "GET / 200"].into_iter().chain(trace.split('\n')).chain(["after"]).collect();
             assert_eq!(join(&lines), ["before", "GET / 200", trace, "after"]);
             // And right behind another one.
             let lines: Vec<_> = trace.split('\n').chain(trace.split('\n')).collect();
@@ -330,7 +340,8 @@ pub(super) mod tests {
 
     #[test]
     fn an_event_waits_for_the_timeout_after_its_last_line() {
-        let mut joiner = joiner(MultilineConfig { timeout: Duration::from_millis(100), ..MultilineConfig::default() });
+        let mut joiner =
+            joiner(MultilineConfig { timeout: Duration::from_millis(100), ..MultilineConfig::default() });
         let (mut passed, start) = (Passed::default(), Instant::now());
         let after = |millis| start + Duration::from_millis(millis);
         joiner.push(line("1", "a"), start, &mut passed);

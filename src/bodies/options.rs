@@ -1,12 +1,13 @@
 //! [`BodyOptions`]: which steps, as a configuration says it.
 
 use super::{Bodies, LogParse, MultilineConfig, RESERVED, Redaction};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use snafu::{Snafu, ensure};
 use std::collections::BTreeMap;
 
 /// What is done to log lines. Everything is off by default.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BodyOptions {
     /// The app whose lines are left out, and counted as excluded. Default: none.
@@ -56,10 +57,8 @@ impl BodyOptions {
             ensure!(!name.is_empty(), NamelessFieldSnafu);
             ensure!(!is_own_field(name), ReservedFieldSnafu { name });
         }
-        let is_on = self.exclude_app.is_some()
-            || self.strip_ansi
-            || self.multiline.enabled
-            || self.changes_fields();
+        let is_on =
+            self.exclude_app.is_some() || self.strip_ansi || self.multiline.enabled || self.changes_fields();
         Ok(is_on.then(|| Bodies::new(self.clone())))
     }
 

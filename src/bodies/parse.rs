@@ -1,14 +1,15 @@
 //! The application's own structure in the message: JSON and logfmt.
 
-use super::{Object, RESERVED, json_string, raw_message, regex};
+use super::{Object, RESERVED, raw_message, regex};
 use crate::event::json;
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 /// What is looked for in a message, to be lifted into the event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogParse {
     /// Nothing.
@@ -52,8 +53,7 @@ pub(super) const OBJECT: &str = r#"(?s)^(?P<before>.*?)(?P<json>\{[ \t\r\n]*".*\
 pub(super) const LOGFMT: &str = r#"^\s*[A-Za-z_@][A-Za-z0-9_@./-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)(?:\s+[A-Za-z_@][A-Za-z0-9_@./-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*))+\s*$"#;
 
 /// One of its pairs.
-pub(super) const PAIR: &str =
-    r#"(?P<key>[A-Za-z_@][A-Za-z0-9_@./-]*)=(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]*)"#;
+pub(super) const PAIR: &str = r#"(?P<key>[A-Za-z_@][A-Za-z0-9_@./-]*)=(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]*)"#;
 
 static LOGFMT_REGEX: LazyLock<Regex> = LazyLock::new(|| regex(LOGFMT));
 static PAIR_REGEX: LazyLock<Regex> = LazyLock::new(|| regex(PAIR));
@@ -119,7 +119,7 @@ fn logfmt(line: &str) -> Option<String> {
         // Quoted as in JSON; with what JSON does not know, it stays as it is written.
         let inner = value.strip_prefix('"').map(|_| serde_json::from_str::<String>(value));
         let value = inner.and_then(Result::ok).map_or(Cow::Borrowed(value), Cow::Owned);
-        object.push_name(&pair["key"], &json_string(&value));
+        object.push_name(&pair["key"], &json::string(&value));
     }
     Some(object.end())
 }
@@ -127,7 +127,8 @@ fn logfmt(line: &str) -> Option<String> {
 /// The event `text` with the members of `object`, and with `line` as its message, if there is any.
 fn merge(text: &str, object: &str, line: &str) -> Option<String> {
     let is_reserved = |key: &str| {
-        RESERVED.iter().any(|name| json::key_is(key, name)) || !line.is_empty() && json::key_is(key, "message")
+        RESERVED.iter().any(|name| json::key_is(key, name))
+            || !line.is_empty() && json::key_is(key, "message")
     };
     let has_clash = json::members(object).any(|(key, _)| is_reserved(key));
     // The field that takes what clashes must not be overwritten either.
@@ -145,7 +146,7 @@ fn merge(text: &str, object: &str, line: &str) -> Option<String> {
     let mut out = Object::with_capacity(text.len() + object.len());
     json::members(text).filter(|(key, _)| !is_overwritten(key)).for_each(|(key, value)| out.push(key, value));
     if !line.is_empty() {
-        out.push("message", &json_string(line));
+        out.push("message", &json::string(line));
     } else if !is_in_object("message")
         && let Some((_, msg)) = json::members(object).filter(|(key, _)| json::key_is(key, "msg")).last()
         && msg.starts_with('"')
@@ -222,7 +223,9 @@ mod tests {
         check(
             Json,
             r#"{"host":"x","fly":1,"timestamp":2,"log":{"level":"a"},"event":null,"level":"new"}"#,
-            Some(json!({"level": "new", "app": {"host": "x", "fly": 1, "timestamp": 2, "log": {"level": "a"}, "event": null}})),
+            Some(
+                json!({"level": "new", "app": {"host": "x", "fly": 1, "timestamp": 2, "log": {"level": "a"}, "event": null}}),
+            ),
         );
         check(Json, r#"{"app":"x"}"#, Some(json!({"app": "x"})));
         check(Json, r#"{"app":"x","host":"y"}"#, Some(json!({"app": {"app": "x", "host": "y"}})));
@@ -234,9 +237,7 @@ mod tests {
     #[test]
     fn an_object_as_deep_as_one_can_be_is_lifted_unless_it_would_be_deeper() {
         let nested = |key: &str| format!("{{\"{key}\":{}1{}}}", "[".repeat(126), "]".repeat(126));
-        let lifted = |key: &str| {
-            lift(&json!({"message": nested(key)}).to_string(), LogParse::Json).is_some()
-        };
+        let lifted = |key: &str| lift(&json!({"message": nested(key)}).to_string(), LogParse::Json).is_some();
         assert!(lifted("a"));
         assert!(!lifted("host"));
     }
@@ -248,7 +249,9 @@ mod tests {
             check(
                 mode,
                 r#"level=warn msg="a \"b\" c" path=/x?y=z empty= n=5"#,
-                Some(json!({"level": "warn", "message": "a \"b\" c", "msg": "a \"b\" c", "path": "/x?y=z", "empty": "", "n": "5"})),
+                Some(
+                    json!({"level": "warn", "message": "a \"b\" c", "msg": "a \"b\" c", "path": "/x?y=z", "empty": "", "n": "5"}),
+                ),
             );
             check(mode, r#"host=x a="\q""#, Some(json!({"app": {"host": "x"}, "a": "\"\\q\""})));
             for line in ["a=1", "hello a=1 b=2", "a=1 b=2 c", "1=2 3=4", "a=\"b c=d", "a = 1, b = 2"] {

@@ -3,12 +3,14 @@
 use super::{Object, RESERVED, regex};
 use crate::event::json;
 use regex::{Regex, RegexBuilder};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use snafu::Snafu;
 
 /// A pattern, and what takes the place of the text that fits it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(with = "String")]
 pub struct Redaction {
     name: String,
     marker: String,
@@ -39,7 +41,9 @@ pub enum RedactionError {
         reason: String,
     },
     /// A regular expression fits what is not there.
-    #[snafu(display("`{pattern}` fits the empty text, so that a marker would stand everywhere; expected an expression for what is to be replaced"))]
+    #[snafu(display(
+        "`{pattern}` fits the empty text, so that a marker would stand everywhere; expected an expression for what is to be replaced"
+    ))]
     EmptyPattern {
         /// The expression.
         pattern: String,
@@ -278,7 +282,16 @@ mod tests {
             check(name, "fe80::1%eth0", "[ip]%eth0");
             stays(
                 name,
-                &["std::vec", "abc::def", "12:34:56", "aa:bb:cc:dd:ee:ff", "a::b", "fdaa::", "::1", "2026::x"],
+                &[
+                    "std::vec",
+                    "abc::def",
+                    "12:34:56",
+                    "aa:bb:cc:dd:ee:ff",
+                    "a::b",
+                    "fdaa::",
+                    "::1",
+                    "2026::x",
+                ],
             );
         }
         stays("ipv6", &["1.2.3.4"]);
@@ -296,12 +309,26 @@ mod tests {
 
     #[test]
     fn credit_card() {
-        for card in ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "340000000000009", "2223000048400011", "6011000000000004"] {
+        for card in [
+            "4111111111111111",
+            "4111 1111 1111 1111",
+            "5500-0000-0000-0004",
+            "340000000000009",
+            "2223000048400011",
+            "6011000000000004",
+        ] {
             check("credit_card", &format!("card {card}."), "card [credit_card].");
         }
         stays(
             "credit_card",
-            &["1795323600000137", "1795323600000137000", "411111111111111", "41111111111111111", "4111 1111 1111", "x4111111111111111"],
+            &[
+                "1795323600000137",
+                "1795323600000137000",
+                "411111111111111",
+                "41111111111111111",
+                "4111 1111 1111",
+                "x4111111111111111",
+            ],
         );
     }
 
@@ -312,14 +339,28 @@ mod tests {
         stays("jwt", &["eyJhbGciOiJIUzI1NiJ9", "eyJ.eyJ.x", "a.b.c"]);
         check("bearer", &format!("Authorization: Bearer {jwt}"), "Authorization: [bearer]");
         check("bearer", "bearer  0123456789abcdef==, x", "[bearer], x");
-        stays("bearer", &["bearer token", "the bearer of bad news", "Bearer authentication", "bearers 0123456789abcdef"]);
+        stays(
+            "bearer",
+            &["bearer token", "the bearer of bad news", "Bearer authentication", "bearers 0123456789abcdef"],
+        );
     }
 
     #[test]
     fn us_social_security_number() {
         let name = "us_social_security_number";
         check(name, "ssn 078-05-1120.", "ssn [us_social_security_number].");
-        stays(name, &["000-05-1120", "666-05-1120", "900-05-1120", "078-00-1120", "078-05-0000", "1078-05-1120", "078-05-11203"]);
+        stays(
+            name,
+            &[
+                "000-05-1120",
+                "666-05-1120",
+                "900-05-1120",
+                "078-00-1120",
+                "078-05-0000",
+                "1078-05-1120",
+                "078-05-11203",
+            ],
+        );
     }
 
     #[test]

@@ -41,11 +41,8 @@ fn compile(source: &str) -> Program {
 
 /// What it resolves to, and what becomes of the event.
 fn run(program: &Program, event: Value) -> (Value, Value) {
-    let mut target = TargetValue {
-        value: event,
-        metadata: Value::Object(BTreeMap::new()),
-        secrets: Secrets::default(),
-    };
+    let mut target =
+        TargetValue { value: event, metadata: Value::Object(BTreeMap::new()), secrets: Secrets::default() };
     let mut state = state::RuntimeState::default();
     let timezone = TimeZone::default();
     let mut context = Context::new(&mut target, &mut state, &timezone);
@@ -245,7 +242,7 @@ fn lines() -> Vec<String> {
 
 /// Envelopes of every kind around a line.
 fn envelopes(line: &str) -> Vec<LogEvent> {
-    let message = json_string(line);
+    let message = json::string(line);
     let fly = r#""event":{"provider":"app"},"fly":{"app":{"instance":"i1","name":"web"},"region":"ord"},"host":"h1","timestamp":"2026-11-22T05:00:00.000137Z""#;
     let mut events: Vec<_> = [
         format!(r#"{{{fly},"log":{{"level":"info"}},"message":{message}}}"#),
@@ -289,7 +286,10 @@ fn vector_makes_the_same_of_lines_at_random() {
                 0 => line.truncate(at),
                 1 => line.push_str(other),
                 2 => line = format!("{other} {line}"),
-                3 => line.insert_str(at, ["{", "}", "\"", " ", "=", "[", "]", "\x1b[1m", "\\", "error"][random(10)]),
+                3 => line.insert_str(
+                    at,
+                    ["{", "}", "\"", " ", "=", "[", "]", "\x1b[1m", "\\", "error"][random(10)],
+                ),
                 _ => line = format!("{} {line}", ["[WARN]", "level=error", "2026-11-22", "ERROR"][random(4)]),
             }
         }
@@ -303,7 +303,13 @@ fn vector_makes_the_same_of_lines_at_random() {
 #[test]
 fn vector_joins_the_same_lines() {
     let traces: Vec<Vec<_>> = (0..50)
-        .map(|n| TRACES[n % TRACES.len()].split('\n').chain(["[ERROR] a@b.io", "between"]).chain(TRACES[n * 7 % TRACES.len()].split('\n')).collect())
+        .map(|n| {
+            TRACES[n % TRACES.len()]
+                .split('\n')
+                .chain(["[ERROR] a@b.io", "between"])
+                .chain(TRACES[n * 7 % TRACES.len()].split('\n'))
+                .collect()
+        })
         .collect();
     let longest = traces.iter().map(Vec::len).max().unwrap();
     let mut events = Vec::new();
@@ -313,7 +319,7 @@ fn vector_joins_the_same_lines() {
                 let app = if instance == 3 { "shipper" } else { "web" };
                 events.push(event(&format!(
                     r#"{{"fly":{{"app":{{"instance":"{instance}","name":"{app}"}}}},"log":{{"level":"info"}},"message":{}}}"#,
-                    json_string(line)
+                    json::string(line)
                 )));
             }
         }
@@ -324,7 +330,7 @@ fn vector_joins_the_same_lines() {
 /// Every word and number of a level is read alike.
 #[test]
 fn vector_reads_the_same_levels() {
-    let words = crate::event::Level::WORDS.iter().map(|(word, _)| json_string(word));
+    let words = crate::event::Level::WORDS.iter().map(|(word, _)| json::string(word));
     let numbers = (0..=100).flat_map(|number| [number.to_string(), format!("\"{number}\"")]);
     let events: Vec<_> =
         words.chain(numbers).map(|level| event(&format!(r#"{{"level":{level}}}"#))).collect();
@@ -354,12 +360,14 @@ fn the_steps_come_in_their_order() {
     let mut bodies = options.build().unwrap().unwrap();
     let now = Instant::now();
     let lines = ["\x1b[31m{\x1b[0m", "  \"level\": \"warn\",", "  \"to\": \"a@b.io\"", "}"];
-    let lines = lines.map(|line| event(&format!(r#"{{"log":{{"level":"info"}},"message":{}}}"#, json_string(line))));
+    let lines =
+        lines.map(|line| event(&format!(r#"{{"log":{{"level":"info"}},"message":{}}}"#, json::string(line))));
     let passed = bodies.pass(lines.into(), now);
     assert_eq!((passed.events.len(), passed.joined), (0, 3));
     assert_eq!(bodies.deadline(), Some(now + Duration::from_millis(10)));
     let passed = bodies.flush(now + Duration::from_millis(10));
-    let expected = r#"{"level":"warn","to":"[email]","log":{"level":"warn"},"a b":"\"'\\\n","env":"prod {{ x }}"}"#;
+    let expected =
+        r#"{"level":"warn","to":"[email]","log":{"level":"warn"},"a b":"\"'\\\n","env":"prod {{ x }}"}"#;
     assert_eq!(passed.events[0].json(), expected);
 }
 

@@ -120,7 +120,8 @@ fn detect_level(out: &mut String) {
             string(level::DEFAULT)
         ),
     );
-    let names = level::FIELDS.map(|names| names.iter().map(|name| segment(name)).collect::<Vec<_>>().join("."));
+    let names =
+        level::FIELDS.map(|names| names.iter().map(|name| segment(name)).collect::<Vec<_>>().join("."));
     let of_event = names[..4].iter().map(|name| format!(".{name}")).chain([".app.log.level".to_owned()]);
     let of_line = names.iter().map(|name| format!("fields.{name}"));
     push(
@@ -146,14 +147,19 @@ fn detect_level(out: &mut String) {
         ),
     );
     for level in Level::ALL {
-        let words = Level::WORDS.iter().filter(|(_, other)| *other == level).map(|(word, _)| (*word).to_owned());
+        let words =
+            Level::WORDS.iter().filter(|(_, other)| *other == level).map(|(word, _)| (*word).to_owned());
         let numbers = (0..=99).filter(|number| Level::from_number(*number) == Some(level));
         // As `05` and as `5`.
         let numbers = numbers.map(|number| format!("{}{number}", if number < 10 { "0?" } else { "" }));
         let all = words.chain(numbers).collect::<Vec<_>>().join("|");
         push(
             out,
-            format_args!("if match(word, {}) {{ {} }} else ", literal(&format!("^(?:{all})$")), string(level.as_str())),
+            format_args!(
+                "if match(word, {}) {{ {} }} else ",
+                literal(&format!("^(?:{all})$")),
+                string(level.as_str())
+            ),
         );
     }
     out.push_str("{ \"\" }\n    }\n  }\n  if level != \"\" { .log.level = level }\n}\n");

@@ -1,5 +1,6 @@
 //! `log-shipper run`
 
+use super::reload::{Reloader, Watch};
 use super::{Failure, load};
 use crate::config::{Environment, Registry, Seconds};
 use crate::env::Env;
@@ -23,6 +24,10 @@ pub(crate) struct Args {
     /// Do not start unless every healthcheck passes.
     #[arg(short, long)]
     require_healthy: bool,
+    /// Go over to a changed configuration by itself, as at SIGHUP: when one of its files changes, or one that a
+    /// variable NAME_FILE names.
+    #[arg(short, long)]
+    watch_config: bool,
     /// Seconds for delivering what is left after a signal to stop. Default: 60 with a configuration, 4
     /// without, because Fly.io allows 5.
     #[arg(long, value_name = "SECONDS")]
@@ -59,12 +64,14 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     };
     block_on(args.threads, async {
         let mut signals = StopSignals::catch()?;
+        let watch = args.watch_config.then(|| Watch::new(&args.config, env)).transpose()?;
+        let reloader = Reloader::new(watch, || load(&args.config, registry, env, announce))?;
         // Waits only for healthchecks that are required to pass.
         let running = tokio::select! {
             started = Topology::start(config, &options) => started.map_err(Failure::config)?,
             () = signals.next() => return Ok(()),
         };
-        run_to_the_end(running, signals, deadline).await
+        run_to_the_end(running, signals, deadline, Some(reloader)).await
     })
 }
 
@@ -132,11 +139,25 @@ pub(super) async fn run_to_the_end(
     mut running: RunningTopology,
     mut signals: StopSignals,
     deadline: Duration,
+    mut reloader: Option<Reloader<'_>>,
 ) -> Result<(), Failure> {
-    tokio::select! {
-        () = running.ended() => {}
-        () = signals.next() => {
-            tracing::info!("stopping: delivering what is left, for at most {} s", deadline.as_secs_f64());
+    loop {
+        let reload_wanted = async {
+            match &mut reloader {
+                Some(reloader) => reloader.wanted().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = running.ended() => break,
+            () = signals.next() => {
+                tracing::info!("stopping: delivering what is left, for at most {} s", deadline.as_secs_f64());
+                break;
+            }
+            () = reload_wanted => {}
+        }
+        if let Some(reloader) = &reloader {
+            reloader.reload(&mut running).await;
         }
     }
     let stopped = tokio::select! {

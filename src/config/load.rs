@@ -2,7 +2,7 @@
 
 use super::deserialize::{deserialize, take_keys};
 use super::interpolate::interpolate_into;
-use super::{Config, GlobalOptions, Registry, SinkEntry, SinkOptions, TransformEntry};
+use super::{Config, GlobalOptions, Registry, SinkEntry, SinkOptions, SourceEntry, TransformEntry};
 use crate::env::Env;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -39,7 +39,7 @@ impl Problem {
     }
 
     /// The same mistake, its path below `parent`.
-    pub(super) fn below(mut self, parent: &str) -> Problem {
+    pub(crate) fn below(mut self, parent: &str) -> Problem {
         self.path = match (parent, self.path.as_str()) {
             (parent, "") => parent.to_owned(),
             ("", path) => path.to_owned(),
@@ -252,14 +252,19 @@ impl Loader<'_> {
         match kind {
             "sources" => {
                 let (config, warnings) = self.registry.parse_source(name, table)?;
-                self.config.sources.push((id, config));
+                self.config.sources.push(SourceEntry { id, config, fingerprint: None });
                 Ok(warnings)
             }
             "transforms" => {
                 let inputs = deserialize::<Inputs>(take_keys(&mut table, &["inputs"]));
                 let parsed = both(inputs, self.registry.parse_transform(name, table));
                 let (inputs, (config, warnings)) = parsed?;
-                self.config.transforms.push(TransformEntry { id, inputs: inputs.inputs, config });
+                self.config.transforms.push(TransformEntry {
+                    id,
+                    inputs: inputs.inputs,
+                    config,
+                    fingerprint: None,
+                });
                 Ok(warnings)
             }
             _ => {
@@ -275,7 +280,7 @@ impl Loader<'_> {
                 }
                 let options = deserialize::<SinkOptions>(options);
                 let (options, (config, warnings)) = both(options, self.registry.parse_sink(name, table))?;
-                self.config.sinks.push(SinkEntry { id, options, config });
+                self.config.sinks.push(SinkEntry { id, options, config, fingerprint: None });
                 Ok(warnings)
             }
         }

@@ -4,6 +4,7 @@
 //! - `registry`: [`Registry`], every component by name
 //! - `load`: TOML text to a [`Config`]; `deserialize`: every mistake at once; `renamed`: old names
 //! - `interpolate`: `${NAME}` in the values of that text
+//! - `schema`: the JSON Schema of all of this
 //! - `environment`: the environment's variables to TOML text, by the table of providers
 
 mod deserialize;
@@ -12,6 +13,7 @@ mod interpolate;
 mod load;
 mod registry;
 mod renamed;
+pub(crate) mod schema;
 
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
 pub(crate) use environment::{destinations, subscription};
@@ -29,8 +31,12 @@ use crate::topology::{
 };
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
+use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -77,8 +83,26 @@ pub struct SourceContext {
     pub output: SourceSender,
     /// Tells the source to stop: to take what has already been sent to it, and end.
     pub shutdown: CancellationToken,
+    /// To be told when events can come: a source whose place this one takes goes on until then.
+    pub ready: Ready,
     /// The environment, for secrets that are read anew.
     pub env: Env,
+}
+
+/// Whether a source is ready for events: connected, subscribed.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(CancellationToken);
+
+impl Ready {
+    /// It is.
+    pub fn set(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until it is.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
 }
 
 /// The configuration of a transform.
@@ -126,7 +150,7 @@ pub trait Transform: Send {
 
 /// The global `log_schema` table: which fields have a meaning, for transforms. Sinks know them by
 /// [`Semantics`](crate::event::Semantics).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSchema {
     /// The host. Default: `host`.
@@ -185,6 +209,16 @@ pub trait StreamSink: Send {
     /// # Errors
     /// If the sink cannot go on; what it holds is then lost, and counted.
     async fn run(self: Box<Self>, input: BufferReceiver) -> Result<()>;
+
+    /// What a sink that takes the place of this one needs to finish its work. Default: nothing, and this one
+    /// goes on with what it has taken until that is done.
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// Takes the place of a sink of the same type whose options differ only in how the destination is reached,
+    /// by its [`StreamSink::handle`].
+    fn succeed(&self, _predecessor: Arc<dyn Any + Send + Sync>) {}
 }
 
 // === the configuration ===
@@ -193,7 +227,7 @@ pub trait StreamSink: Send {
 #[derive(Debug, Default)]
 pub struct Config {
     /// The sources, by id.
-    pub sources: Vec<(String, Box<dyn SourceConfig>)>,
+    pub sources: Vec<SourceEntry>,
     /// The transforms.
     pub transforms: Vec<TransformEntry>,
     /// The sinks.
@@ -202,6 +236,25 @@ pub struct Config {
     pub global: GlobalOptions,
     /// What works, but should be written otherwise.
     pub warnings: Vec<Problem>,
+}
+
+/// A source in a configuration.
+#[derive(Debug)]
+pub struct SourceEntry {
+    /// Its id.
+    pub id: String,
+    /// Its own options.
+    pub config: Box<dyn SourceConfig>,
+    /// What stands for all that it was made from: another number after a reload means that it has to be
+    /// made anew. `None` for a component that was built in code.
+    pub fingerprint: Option<u64>,
+}
+
+impl SourceEntry {
+    /// A source that is built in code.
+    pub fn new(id: &str, config: impl SourceConfig + 'static) -> SourceEntry {
+        SourceEntry { id: id.to_owned(), config: Box::new(config), fingerprint: None }
+    }
 }
 
 /// A transform in a configuration.
@@ -213,6 +266,8 @@ pub struct TransformEntry {
     pub inputs: Vec<String>,
     /// Its own options.
     pub config: Box<dyn TransformConfig>,
+    /// As [`SourceEntry::fingerprint`]; its inputs have no part in it.
+    pub fingerprint: Option<u64>,
 }
 
 /// A sink in a configuration.
@@ -224,13 +279,15 @@ pub struct SinkEntry {
     pub options: SinkOptions,
     /// Its own options.
     pub config: Box<dyn SinkConfig>,
+    /// As [`SourceEntry::fingerprint`]; its inputs have no part in it.
+    pub fingerprint: Option<u64>,
 }
 
 impl Config {
     /// Adds a source.
     #[must_use]
     pub fn source(mut self, id: &str, config: impl SourceConfig + 'static) -> Config {
-        self.sources.push((id.to_owned(), Box::new(config)));
+        self.sources.push(SourceEntry::new(id, config));
         self
     }
 
@@ -238,7 +295,12 @@ impl Config {
     #[must_use]
     pub fn transform(mut self, id: &str, inputs: &[&str], config: impl TransformConfig + 'static) -> Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
-        self.transforms.push(TransformEntry { id: id.to_owned(), inputs, config: Box::new(config) });
+        self.transforms.push(TransformEntry {
+            id: id.to_owned(),
+            inputs,
+            config: Box::new(config),
+            fingerprint: None,
+        });
         self
     }
 
@@ -247,13 +309,18 @@ impl Config {
     pub fn sink(mut self, id: &str, inputs: &[&str], config: impl SinkConfig + 'static) -> Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
         let options = SinkOptions { inputs, ..SinkOptions::default() };
-        self.sinks.push(SinkEntry { id: id.to_owned(), options, config: Box::new(config) });
+        self.sinks.push(SinkEntry {
+            id: id.to_owned(),
+            options,
+            config: Box::new(config),
+            fingerprint: None,
+        });
         self
     }
 }
 
 /// Options for all components.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GlobalOptions {
     /// Proxies, where a sink names none.
@@ -272,7 +339,7 @@ pub struct GlobalOptions {
 }
 
 /// The global `healthchecks` table.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthchecksOptions {
     /// Whether healthchecks run. Default: true.
@@ -288,21 +355,23 @@ impl Default for HealthchecksOptions {
 }
 
 /// `acknowledgements`: a boolean or `{ enabled }`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(from = "BoolOr<AcknowledgementsTable>")]
+#[schemars(with = "BoolOr<AcknowledgementsTable>")]
 pub struct AcknowledgementsConfig {
     /// Whether sources that can wait for this sink's deliveries do so.
     pub enabled: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AcknowledgementsTable {
+    /// Whether sources that can wait for this sink's deliveries do so.
     enabled: Option<bool>,
 }
 
 /// A switch that may be a table.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected true, false or a table with known fields")]
 pub(crate) enum BoolOr<T> {
     Bool(bool),
@@ -319,7 +388,7 @@ impl From<BoolOr<AcknowledgementsTable>> for AcknowledgementsConfig {
 }
 
 /// The options that every sink has.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SinkOptions {
     /// The ids of the components that feed the sink; `*` stands for any characters.
@@ -339,8 +408,9 @@ pub struct SinkOptions {
 }
 
 /// `healthcheck`: a boolean or a table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(from = "BoolOr<HealthcheckTable>")]
+#[schemars(with = "BoolOr<HealthcheckTable>")]
 pub struct HealthcheckConfig {
     /// Whether it runs. Default: true.
     pub enabled: bool,
@@ -350,11 +420,14 @@ pub struct HealthcheckConfig {
     pub uri: Option<SensitiveString>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct HealthcheckTable {
+    /// Whether it runs. Default: true.
     enabled: Option<bool>,
+    /// How many seconds it may take. Default: 10.
     timeout: Option<Seconds>,
+    /// What to ask instead of the sink's own endpoint, for sinks that say so (`http`, `axiom`).
     uri: Option<SensitiveString>,
 }
 
@@ -383,6 +456,32 @@ impl From<BoolOr<HealthcheckTable>> for HealthcheckConfig {
 #[serde(try_from = "f64")]
 pub struct Seconds(pub Duration);
 
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let seconds = self.0.as_secs_f64();
+        // A whole number of seconds is shown as one.
+        if seconds.fract() == 0.0 {
+            serializer.serialize_u64(self.0.as_secs())
+        } else {
+            serializer.serialize_f64(seconds)
+        }
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn schema_name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "exclusiveMinimum": 0})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
 impl TryFrom<f64> for Seconds {
     type Error = String;
 
@@ -398,19 +497,29 @@ impl TryFrom<f64> for Seconds {
 }
 
 /// The `buffer` table of a sink.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(try_from = "BufferTable")]
+#[schemars(with = "BufferTable")]
 pub struct BufferConfig {
     capacity: Option<Capacity>,
     when_full: Option<WhenFull>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BufferTable {
+    /// Only `memory`, which is the default.
+    #[schemars(extend("enum" = ["memory"]))]
     r#type: Option<String>,
+    /// How many events it holds; either this or `max_size`.
+    #[schemars(range(min = 1))]
     max_events: Option<usize>,
+    /// How many bytes it holds. Default: 16 MiB.
+    #[schemars(range(min = 1))]
     max_size: Option<usize>,
+    /// What becomes of an event that does not fit. Default: `drop_newest`, and `block` behind a source that can
+    /// wait.
+    #[schemars(extend("enum" = ["block", "drop_newest", "drop_oldest"]))]
     when_full: Option<String>,
 }
 

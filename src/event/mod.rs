@@ -112,11 +112,7 @@ impl LogEvent {
 
     /// An event of this object; anything but an object becomes its `message`.
     pub fn from_value(value: Value) -> LogEvent {
-        let value = match value {
-            object @ Value::Object(_) => object,
-            other => Value::Object([(KeyString::from("message"), other)].into_iter().collect()),
-        };
-        LogEvent::new(Body::Value(Box::new(value)), Timestamp::now())
+        LogEvent::new(Body::Value(Box::new(object(value))), Timestamp::now())
     }
 
     fn new(body: Body, received: Timestamp) -> LogEvent {
@@ -207,6 +203,14 @@ impl LogEvent {
         }
     }
 
+    /// The event itself, as text or as a tree.
+    pub fn root(&self) -> Field<'_> {
+        match &self.body {
+            Body::Raw(text) => Field::Json(text),
+            Body::Value(value) => Field::Value(value),
+        }
+    }
+
     /// The fields at the paths of a lookup, and when the event happened, found in one pass.
     pub fn look_up(&self, lookup: &Lookup) -> (Fields<'_>, Timestamp) {
         let mut found = self.find(&lookup.paths);
@@ -277,19 +281,38 @@ impl LogEvent {
         }
     }
 
-    /// Puts this JSON at the path, in place of what is there; at the root, without making a tree of text.
-    pub fn set(&mut self, path: &Path, json: &str) {
-        match (&mut self.body, path.as_root_field()) {
-            (Body::Raw(body), Some(name)) => {
-                let mut key = Vec::new();
-                json::write_escaped(name, &mut key);
-                let key = String::from_utf8_lossy(&key);
-                let others = json::members(body).filter(|(key, _)| !json::key_is(key, name));
-                *body = join_members(others.chain([(&*key, json)])).into();
-            }
-            _ => {
-                let value = serde_json::from_str(json).unwrap_or_else(|_| Value::from(json));
-                self.value_mut().insert(&path.to_vrl(), value);
+    /// Puts this object in place of the event's; anything but an object becomes its `message`.
+    pub fn set_value(&mut self, value: Value) {
+        self.body = Body::Value(Box::new(object(value)));
+    }
+
+    /// Puts a value at the path, in place of what is there. Text stays text.
+    pub fn insert(&mut self, path: &Path, value: Value) {
+        if let (Body::Raw(_), Some((Segment::Field(name), below))) =
+            (&self.body, path.segments().split_first())
+        {
+            let root = Path::root_field(name);
+            let mut field = self.get(&root).map_or(Value::Null, Field::to_value);
+            field.insert(&Path::from_segments(below.to_vec()).to_vrl(), value);
+            self.replace_root_fields(&[(name.as_ref(), Some(value_json(&field)))]);
+            return;
+        }
+        self.value_mut().insert(&path.to_vrl(), value);
+    }
+
+    /// Puts JSON in place of fields of the root, or takes them out. Text stays text, and what is not named here
+    /// stays in it as it is (see [`json::replace`]).
+    pub fn replace_root_fields<V: AsRef<str>>(&mut self, changes: &[(&str, Option<V>)]) {
+        match &mut self.body {
+            Body::Raw(text) => *text = json::replace(text, changes).into(),
+            Body::Value(value) => {
+                for (name, json) in changes {
+                    let path = Path::root_field(name).to_vrl();
+                    match json {
+                        Some(json) => value.insert(&path, parse_value(json.as_ref())),
+                        None => value.remove(&path, false),
+                    };
+                }
             }
         }
     }
@@ -319,32 +342,6 @@ impl LogEvent {
                 let is_unwanted = |key: &str, _: &str| names.clone().any(|name| name == key);
                 json::without(text, is_unwanted, &mut |piece| kept.push_str(piece));
                 *text = kept.into();
-            }
-        }
-    }
-
-    /// Puts the value of one root field under another name, at the same place; a field that has this
-    /// name already goes. Does nothing if there is no such field.
-    pub fn rename_root_field(&mut self, from: &str, to: &str) {
-        match &mut self.body {
-            Body::Value(value) => {
-                if let Value::Object(map) = value.as_mut()
-                    && let Some(field) = map.remove(from)
-                {
-                    map.insert(to.into(), field);
-                }
-            }
-            Body::Raw(text) => {
-                if !json::members(text).any(|(key, _)| json::key_is(key, from)) {
-                    return;
-                }
-                let mut name = Vec::new();
-                json::write_escaped(to, &mut name);
-                let name = String::from_utf8_lossy(&name).into_owned();
-                let kept = json::members(text).filter(|(key, _)| !json::key_is(key, to));
-                let renamed = kept
-                    .map(|(key, value)| (if json::key_is(key, from) { name.as_str() } else { key }, value));
-                *text = join_members(renamed).into();
             }
         }
     }
@@ -439,8 +436,20 @@ fn join_members<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> String
 /// The text has passed [`json::is_object`], which lets nothing through that this would refuse;
 /// should the two ever differ, the text is kept as a message.
 fn parse(text: &str) -> Value {
-    serde_json::from_str(text)
-        .unwrap_or_else(|_| Value::Object([("message".into(), Value::from(text))].into_iter().collect()))
+    object(parse_value(text))
+}
+
+/// This object, or one with this message.
+fn object(value: Value) -> Value {
+    match value {
+        object @ Value::Object(_) => object,
+        other => Value::Object([(KeyString::from("message"), other)].into_iter().collect()),
+    }
+}
+
+/// The same for any JSON value; what is none is a string.
+fn parse_value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
 }
 
 /// VRL's own display puts spaces in; this is the compact form that serde writes.

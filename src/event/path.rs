@@ -1,11 +1,15 @@
 //! Where a field is: `fly.app.name`, `tags[0]`, `"a key with.dots".b`.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use snafu::Snafu;
 use std::fmt;
 use vrl::path::{OwnedSegment, parse_value_path};
 
 /// The path of a field, in VRL's syntax; a leading dot is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[schemars(with = "String")]
+#[serde(try_from = "String")]
 pub struct Path {
     segments: Vec<Segment>,
 }
@@ -58,6 +62,13 @@ impl Path {
         Path { segments: vec![Segment::Field(name.into())] }
     }
 
+    /// The path of a field below this one.
+    #[must_use]
+    pub fn field(mut self, name: &str) -> Path {
+        self.segments.push(Segment::Field(name.into()));
+        self
+    }
+
     /// The steps from the root.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
@@ -78,6 +89,14 @@ impl Path {
             Segment::Index(position) => OwnedSegment::Index(*position),
         });
         vrl::path::OwnedValuePath::from(segments.collect::<Vec<_>>())
+    }
+}
+
+impl TryFrom<String> for Path {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Path, PathError> {
+        Path::parse(&text)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Fields of an event, and those with a meaning, whatever they are called.
 
-use super::{Level, Path, Segment, Timestamp, json, value_json};
+use super::{Level, Path, Segment, Timestamp, json, parse_value, value_json};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -46,6 +46,14 @@ impl<'a> Field<'a> {
         match self {
             Field::Json(text) => Cow::Borrowed(text),
             Field::Value(value) => Cow::Owned(value_json(value)),
+        }
+    }
+
+    /// The field as a tree.
+    pub fn to_value(self) -> Value {
+        match self {
+            Field::Json(text) => parse_value(text),
+            Field::Value(value) => value.clone(),
         }
     }
 

@@ -50,6 +50,13 @@ impl Connection {
         self.subscriptions.push((subject.to_owned(), queue.map(str::to_owned)));
     }
 
+    /// Waits until there is a connection on which the server knows of every subscription. Safe to cancel.
+    pub async fn connect(&mut self) {
+        if self.link.is_none() && self.drain == Drain::No {
+            self.link = Some(self.connector.connect(&self.subscriptions).await);
+        }
+    }
+
     /// Waits for messages, connecting first where there is no connection: everything that one read brings,
     /// at least one message. `None` after [`Connection::drain`], when there are no more. Safe to cancel.
     pub async fn next_chunk(&mut self) -> Option<Vec<Message>> {
@@ -61,7 +68,7 @@ impl Connection {
                 if self.drain != Drain::No {
                     return None;
                 }
-                self.link = Some(self.connector.connect(&self.subscriptions).await);
+                self.connect().await;
             }
             let mut chunk = Vec::new();
             match self.exchange(&mut chunk).await {

@@ -63,21 +63,30 @@ const MAX_UNCONFIRMED: usize = 3;
 impl Shared {
     /// Sends a batch until every event in it has been answered for.
     pub(super) async fn deliver(self: Arc<Self>, batch: Batch) {
+        let mut sender = self;
         let mut waiting = vec![batch];
         while let Some(batch) = waiting.pop() {
-            if let Some((first, second)) = self.deliver_one(batch).await {
+            match sender.deliver_one(batch).await {
+                Left::Nothing => {}
                 // The first half goes first, to keep the order.
-                waiting.extend([second, first]);
+                Left::Halves(first, second) => waiting.extend([second, first]),
+                Left::ForSuccessor(batch, successor) => {
+                    sender = successor;
+                    waiting.push(batch);
+                }
             }
         }
     }
 
-    /// Sends a batch; gives back its halves if it is too large.
-    async fn deliver_one(self: &Arc<Self>, batch: Batch) -> Option<(Batch, Batch)> {
+    /// Sends a batch; gives back what others have to send.
+    async fn deliver_one(self: &Arc<Self>, batch: Batch) -> Left {
         let mut backoff = Backoff::new(&self.options.request);
         let (mut attempts, mut unconfirmed) = (0usize, 0usize);
-        let (mut batch, mut body) = self.make_body(batch).await?;
+        let Some((mut batch, mut body)) = self.make_body(batch).await else { return Left::Nothing };
         loop {
+            if let Some(successor) = self.succession.successor() {
+                return Left::ForSuccessor(batch, Arc::clone(successor));
+            }
             let verdict = match self.attempt(&batch, &body).await {
                 Verdict::Missing { first } => match self.make_missing(first).await {
                     Verdict::Delivered => {
@@ -103,22 +112,25 @@ impl Shared {
             let pause = match verdict {
                 Verdict::Delivered => {
                     batch.settle(Outcome::Delivered);
-                    return None;
+                    return Left::Nothing;
                 }
                 Verdict::Rejected { reason } => {
                     self.reject(batch, &reason);
-                    return None;
+                    return Left::Nothing;
                 }
-                Verdict::TooLarge if batch.len() > 1 => return Some(batch.split()),
+                Verdict::TooLarge if batch.len() > 1 => {
+                    let (first, second) = batch.split();
+                    return Left::Halves(first, second);
+                }
                 Verdict::TooLarge => {
                     self.reject(batch, "the destination answers that this one event is too large");
-                    return None;
+                    return Left::Nothing;
                 }
                 Verdict::Partial(verdicts) => {
                     let before = batch.len();
                     batch = self.settle_partial(batch, &verdicts);
                     if batch.is_empty() {
-                        return None;
+                        return Left::Nothing;
                     }
                     // It goes on: a destination that stops at each bad event has used up no patience by that.
                     if batch.len() < before {
@@ -127,7 +139,8 @@ impl Shared {
                     } else {
                         attempts += 1;
                     }
-                    (batch, body) = self.make_body(batch).await?;
+                    let Some(rest) = self.make_body(batch).await else { return Left::Nothing };
+                    (batch, body) = rest;
                     backoff.pause()
                 }
                 // Held: a person has to mend it, and how often we ask meanwhile has no limit.
@@ -149,9 +162,9 @@ impl Shared {
             };
             if self.options.request.retry_attempts.is_some_and(|most| attempts > most) {
                 self.reject(batch, "request.retry_attempts is used up");
-                return None;
+                return Left::Nothing;
             }
-            tokio::time::sleep(pause).await;
+            self.succession.pause(pause).await;
         }
     }
 
@@ -382,9 +395,19 @@ impl Shared {
         loop {
             let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
             match until.filter(|until| *until > Instant::now()) {
-                Some(until) => tokio::time::sleep_until(until).await,
+                Some(_) if self.succession.successor().is_some() => return,
+                Some(until) => self.succession.pause(until - Instant::now()).await,
                 None => return,
             }
         }
     }
+}
+
+/// What is left of a batch that a sink has tried to send.
+enum Left {
+    Nothing,
+    /// It was too large.
+    Halves(Batch, Batch),
+    /// Another sink has taken the place of the one that had it.
+    ForSuccessor(Batch, Arc<Shared>),
 }

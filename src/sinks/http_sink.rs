@@ -9,7 +9,7 @@ use super::codec::{EncodeError, Framing};
 use super::compression::{Algorithm, Compression};
 use super::delivery::processors;
 use super::healthcheck::healthcheck;
-use super::intake::{Aside, RunningHttpSink, Shared};
+use super::intake::{Aside, RunningHttpSink, Shared, Succession};
 use super::request::{Controller, RateLimit, RequestConfig};
 use super::verdict::Verdict;
 use crate::config::{Problem, Result, SinkConfig, SinkContext, StreamSink};
@@ -24,6 +24,7 @@ use crate::tls::TlsConfig;
 use bytes::Bytes;
 use http::Response;
 use http::header::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -44,6 +45,19 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
 
     /// Old and new dotted names of its options: the old ones are read too, with a warning. Default: none.
     const RENAMED: &'static [(&'static str, &'static str)] = &[];
+    /// The options that say how the destination is reached and who we are, and have no part in how events are
+    /// encoded: when only these change, a reload sends what has been encoded already with the new ones.
+    const ACCESS: &'static [&'static str] = &[
+        "api_key",
+        "auth",
+        "default_api_key",
+        "default_token",
+        "endpoint",
+        "license_key",
+        "push_api_key",
+        "site",
+        "token",
+    ];
 
     /// Looks at the kernel's options before anything starts: to refuse what the destination does not
     /// take, or to set what follows from its own options.
@@ -220,8 +234,11 @@ pub(crate) const HTTP_OPTIONS: &[&str] = &[
     "tls",
 ];
 
+/// Those of them that have no part in how events are encoded.
+pub(crate) const HTTP_ACCESS: &[&str] = &["batch", "retry_strategy", "tls"];
+
 /// The options that every HTTP sink has.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpOptions {
     /// When a batch is sent.
@@ -243,7 +260,7 @@ pub struct HttpOptions {
 }
 
 /// Which answers are tried again: Vector's `retry_strategy`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RetryStrategy {
     /// As the destination's rules say.
@@ -268,6 +285,7 @@ pub struct HttpSinkConfig<S> {
     limits: BatchLimits,
     compression: Compression,
     headers: Vec<(HeaderName, Template)>,
+    wire: Option<u64>,
 }
 
 impl<S: HttpSink> HttpSinkConfig<S> {
@@ -295,7 +313,13 @@ impl<S: HttpSink> HttpSinkConfig<S> {
             }
             headers.push((parsed, value.clone()));
         }
-        Ok(HttpSinkConfig { sink: Arc::new(sink), options, limits, compression, headers })
+        Ok(HttpSinkConfig { sink: Arc::new(sink), options, limits, compression, headers, wire: None })
+    }
+
+    /// The same, with a number that stands for all options but [`HttpSink::ACCESS`] and those of the kernel that
+    /// have no part in how events are encoded.
+    pub(crate) fn with_wire(self, wire: u64) -> HttpSinkConfig<S> {
+        HttpSinkConfig { wire: Some(wire), ..self }
     }
 }
 
@@ -347,6 +371,8 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             truncate_log: LogLimit::every_10_s(),
             limits: self.limits,
             aside: Aside::default(),
+            wire: self.wire,
+            succession: Succession::default(),
         });
         Ok((Box::new(RunningHttpSink { shared }), healthcheck))
     }

@@ -14,12 +14,15 @@ use crate::template::Template;
 use crate::topology::{BufferReceiver, DropReason, Outcome, SinkCounts};
 use async_trait::async_trait;
 use http::header::HeaderName;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub(super) struct RunningHttpSink {
     pub(super) shared: Arc<Shared>,
@@ -44,10 +47,53 @@ pub(super) struct Shared {
     pub(super) reject_log: LogLimit,
     pub(super) truncate_log: LogLimit,
     pub(super) aside: Aside,
+    /// Stands for all options that decide how events are encoded; nothing if they are not known.
+    pub(super) wire: Option<u64>,
+    pub(super) succession: Succession,
+}
+
+/// Whether another sink has taken the place of this one.
+#[derive(Default)]
+pub(super) struct Succession {
+    successor: OnceLock<Arc<Shared>>,
+    has_begun: CancellationToken,
+}
+
+impl Succession {
+    fn begin(&self, successor: Arc<Shared>) {
+        // Of a sink that is replaced twice, the first successor has one of its own.
+        if self.successor.set(successor).is_ok() {
+            self.has_begun.cancel();
+        }
+    }
+
+    /// Who sends what this sink has encoded.
+    pub(super) fn successor(&self) -> Option<&Arc<Shared>> {
+        self.successor.get()
+    }
+
+    /// Waits for so long, or until somebody else is there to send.
+    pub(super) async fn pause(&self, duration: Duration) {
+        let _ = tokio::time::timeout(duration, self.has_begun.cancelled()).await;
+    }
 }
 
 #[async_trait]
 impl StreamSink for RunningHttpSink {
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let shared: Arc<dyn Any + Send + Sync> = self.shared.clone();
+        Some(shared)
+    }
+
+    /// What has been encoded already is sent by this sink, if it would have encoded it in the same way: with its
+    /// key, to its address.
+    fn succeed(&self, predecessor: Arc<dyn Any + Send + Sync>) {
+        let Ok(old) = predecessor.downcast::<Shared>() else { return };
+        if old.wire.is_some() && old.wire == self.shared.wire {
+            old.succession.begin(Arc::clone(&self.shared));
+        }
+    }
+
     /// Events come in, are encoded into batches, and the batches go out, as many at once as the
     /// controller allows. While a full batch has to wait, nothing more is taken from the buffer.
     async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {

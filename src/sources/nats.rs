@@ -12,14 +12,16 @@ use crate::nats::{
 use crate::secret::SensitiveString;
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The configuration of the `nats` source: Vector's options, and `subjects` and `exclude`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = crate::config::schema::alias("name", "connection_name"))]
 pub struct NatsConfig {
     /// The servers, comma-separated: `nats://host:4222`, `tls://host:4222`. A user and password in a
     /// URL are used, if `auth` says nothing.
@@ -85,7 +87,7 @@ pub struct NatsConfig {
 }
 
 /// What a payload is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decoding {
     /// The codec. Default: `bytes`.
@@ -94,7 +96,7 @@ pub struct Decoding {
 }
 
 /// How a payload becomes an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DecodingCodec {
     /// It is the message.
@@ -104,7 +106,7 @@ pub enum DecodingCodec {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "method", rename_all = "snake_case")]
 enum MessageFraming {
     Bytes,
@@ -205,6 +207,10 @@ async fn run(
 ) -> Result<()> {
     let counts = cx.output.counts();
     let mut is_draining = false;
+    tokio::select! {
+        () = connection.connect() => cx.ready.set(),
+        () = cx.shutdown.cancelled() => {}
+    }
     loop {
         let deadline = bodies.as_ref().and_then(Bodies::deadline);
         let chunk = tokio::select! {

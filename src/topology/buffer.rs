@@ -41,15 +41,15 @@ pub struct BufferSettings {
 /// Makes a buffer: the sending side may be cloned, and the receiving one sees its end when every
 /// sender is gone.
 pub fn buffer(settings: BufferSettings, counts: Arc<SinkCounts>) -> (BufferSender, BufferReceiver) {
-    let state = State { chunks: VecDeque::new(), size: 0, senders: 1, is_closed: false };
+    let state =
+        State { settings, chunks: VecDeque::new(), size: 0, senders: 1, receiver: 0, is_closed: false };
     let shared = Arc::new(Shared {
-        settings,
         counts,
         state: Mutex::new(state),
         not_empty: Notify::new(),
         not_full: Notify::new(),
     });
-    (BufferSender(Arc::clone(&shared)), BufferReceiver(shared))
+    (BufferSender(Arc::clone(&shared)), BufferReceiver { shared, number: 0 })
 }
 
 /// The side of a buffer that events go in.
@@ -58,11 +58,14 @@ pub struct BufferSender(Arc<Shared>);
 
 /// The side of a buffer that events come out.
 #[derive(Debug)]
-pub struct BufferReceiver(Arc<Shared>);
+pub struct BufferReceiver {
+    shared: Arc<Shared>,
+    /// The buffer's receivers are numbered, and only the newest gets anything.
+    number: u64,
+}
 
 #[derive(Debug)]
 struct Shared {
-    settings: BufferSettings,
     counts: Arc<SinkCounts>,
     state: Mutex<State>,
     not_empty: Notify,
@@ -71,10 +74,13 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
+    settings: BufferSettings,
     chunks: VecDeque<(usize, Vec<LogEvent>)>,
     /// In the unit of the capacity.
     size: usize,
     senders: usize,
+    /// The number of the receiver whom the chunks are for.
+    receiver: u64,
     /// The receiver is gone: nothing that comes in would ever go out.
     is_closed: bool,
 }
@@ -84,25 +90,31 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn limit(&self) -> usize {
-        match self.settings.capacity {
+    fn drop_events(&self, events: Vec<LogEvent>, reason: DropReason) {
+        self.counts.settle_events(events, Outcome::Dropped(reason));
+    }
+}
+
+impl Capacity {
+    fn limit(self) -> usize {
+        match self {
             Capacity::Bytes(limit) | Capacity::Events(limit) => limit,
         }
     }
 
-    fn weight(&self, event: &LogEvent) -> usize {
-        match self.settings.capacity {
+    fn weight(self, event: &LogEvent) -> usize {
+        match self {
             Capacity::Bytes(_) => event.size(),
             Capacity::Events(_) => 1,
         }
     }
 
-    fn measure(&self, events: &[LogEvent]) -> usize {
+    fn measure(self, events: &[LogEvent]) -> usize {
         events.iter().map(|event| self.weight(event)).sum()
     }
 
     /// How many events from the start of these weigh at least so much: all, if they don't.
-    fn count_of(&self, weight: usize, events: &[LogEvent]) -> usize {
+    fn count_of(self, weight: usize, events: &[LogEvent]) -> usize {
         let mut sum = 0;
         events
             .iter()
@@ -112,10 +124,6 @@ impl Shared {
                 is_short
             })
             .count()
-    }
-
-    fn drop_events(&self, events: Vec<LogEvent>, reason: DropReason) {
-        self.counts.settle_events(events, Outcome::Dropped(reason));
     }
 }
 
@@ -127,12 +135,11 @@ impl BufferSender {
         }
         let shared = &*self.0;
         shared.counts.add_received(events.len());
-        let size = shared.measure(&events);
         let mut waiting = Waiting { shared, events };
         loop {
             // Registered before the look at the state, so that a wake-up in between is not missed.
             let room = shared.not_full.notified();
-            match self.try_send(std::mem::take(&mut waiting.events), size) {
+            match self.try_send(std::mem::take(&mut waiting.events)) {
                 None => return,
                 Some(events) => waiting.events = events,
             }
@@ -141,13 +148,14 @@ impl BufferSender {
     }
 
     /// Gives the chunk back if it has to wait.
-    fn try_send(&self, events: Vec<LogEvent>, size: usize) -> Option<Vec<LogEvent>> {
+    fn try_send(&self, events: Vec<LogEvent>) -> Option<Vec<LogEvent>> {
         let shared = &*self.0;
         let mut events = events;
-        let mut size = size;
         let mut dropped = Vec::new();
         {
             let mut state = shared.state();
+            let BufferSettings { capacity, when_full } = state.settings;
+            let mut size = capacity.measure(&events);
             if state.is_closed {
                 drop(state);
                 shared.counts.settle_events(events, shared.counts.unanswered());
@@ -155,15 +163,15 @@ impl BufferSender {
             }
             // How much is too much. What is larger than the whole buffer may come in when that is empty,
             // if it waits for its turn; otherwise only a single event may.
-            let excess = (state.size + size).saturating_sub(shared.limit());
-            match shared.settings.when_full {
+            let excess = (state.size + size).saturating_sub(capacity.limit());
+            match when_full {
                 _ if excess == 0 => {}
                 WhenFull::Block if state.size > 0 => return Some(events),
                 WhenFull::Block => {}
                 WhenFull::DropNewest => {
                     events.reverse();
                     let keep = usize::from(state.size == 0);
-                    let count = shared.count_of(excess, &events).min(events.len() - keep);
+                    let count = capacity.count_of(excess, &events).min(events.len() - keep);
                     dropped.push(events.drain(..count).collect());
                     events.reverse();
                 }
@@ -172,9 +180,9 @@ impl BufferSender {
                     while excess > 0
                         && let Some((front_size, front)) = state.chunks.front_mut()
                     {
-                        let count = shared.count_of(excess, front);
+                        let count = capacity.count_of(excess, front);
                         let oldest: Vec<_> = front.drain(..count).collect();
-                        let weight = shared.measure(&oldest);
+                        let weight = capacity.measure(&oldest);
                         *front_size -= weight;
                         let is_empty = front.is_empty();
                         if is_empty {
@@ -184,12 +192,12 @@ impl BufferSender {
                         excess = excess.saturating_sub(weight);
                         dropped.push(oldest);
                     }
-                    let count = shared.count_of(excess, &events).min(events.len() - 1);
+                    let count = capacity.count_of(excess, &events).min(events.len() - 1);
                     dropped.push(events.drain(..count).collect());
                 }
             }
             if dropped.iter().any(|events: &Vec<LogEvent>| !events.is_empty()) {
-                size = shared.measure(&events);
+                size = capacity.measure(&events);
             }
             if !events.is_empty() {
                 state.size += size;
@@ -218,6 +226,30 @@ impl Drop for Waiting<'_> {
     }
 }
 
+impl BufferSender {
+    /// A receiver that takes the place of the last one, which sees the end of its input. What waits in the
+    /// buffer, or for room in it, is for the new one.
+    pub(super) fn hand_over(&self, settings: BufferSettings) -> BufferReceiver {
+        let number = {
+            let mut state = self.0.state();
+            state.settings = settings;
+            state.size = 0;
+            let mut chunks = std::mem::take(&mut state.chunks);
+            for (size, events) in &mut chunks {
+                *size = settings.capacity.measure(events);
+                state.size += *size;
+            }
+            state.chunks = chunks;
+            state.receiver += 1;
+            state.is_closed = false;
+            state.receiver
+        };
+        self.0.not_empty.notify_waiters();
+        self.0.not_full.notify_waiters();
+        BufferReceiver { shared: Arc::clone(&self.0), number }
+    }
+}
+
 impl Clone for BufferSender {
     fn clone(&self) -> BufferSender {
         self.0.state().senders += 1;
@@ -233,16 +265,20 @@ impl Drop for BufferSender {
 }
 
 impl BufferReceiver {
-    /// The next chunk, or `None` when the buffer is empty and every sender is gone. Safe to cancel.
+    /// The next chunk, or `None` when the buffer is empty and every sender is gone, or when another receiver
+    /// has taken over. Safe to cancel.
     pub async fn recv(&mut self) -> Option<Vec<LogEvent>> {
         loop {
-            let more = self.0.not_empty.notified();
+            let more = self.shared.not_empty.notified();
             {
-                let mut state = self.0.state();
+                let mut state = self.shared.state();
+                if state.receiver != self.number {
+                    return None;
+                }
                 if let Some((size, events)) = state.chunks.pop_front() {
                     state.size -= size;
                     drop(state);
-                    self.0.not_full.notify_waiters();
+                    self.shared.not_full.notify_waiters();
                     return Some(events);
                 }
                 if state.senders == 0 {
@@ -255,7 +291,7 @@ impl BufferReceiver {
 
     /// The books that this buffer's events are counted in.
     pub fn counts(&self) -> &Arc<SinkCounts> {
-        &self.0.counts
+        &self.shared.counts
     }
 }
 
@@ -263,15 +299,18 @@ impl BufferReceiver {
 impl Drop for BufferReceiver {
     fn drop(&mut self) {
         let chunks = {
-            let mut state = self.0.state();
+            let mut state = self.shared.state();
+            if state.receiver != self.number {
+                return;
+            }
             state.is_closed = true;
             state.size = 0;
             std::mem::take(&mut state.chunks)
         };
         for (_, events) in chunks {
-            self.0.counts.settle_events(events, self.0.counts.unanswered());
+            self.shared.counts.settle_events(events, self.shared.counts.unanswered());
         }
-        self.0.not_full.notify_waiters();
+        self.shared.not_full.notify_waiters();
     }
 }
 
@@ -309,6 +348,30 @@ mod tests {
         .await
         .expect("the sender was not woken");
         assert_eq!(counts.snapshot().dropped_total(), 0);
+    }
+
+    #[tokio::test]
+    async fn another_receiver_takes_over_what_waits() {
+        let (sender, mut first, counts) = make(4, WhenFull::Block);
+        sender.send(events(0..3)).await;
+        let blocked = sender.clone();
+        let blocked = tokio::spawn(async move { blocked.send(events(3..6)).await });
+        tokio::task::yield_now().await;
+        let waiting =
+            tokio::spawn(async move { first.recv().await.is_some() && first.recv().await.is_some() });
+        let settings = BufferSettings { capacity: Capacity::Bytes(1 << 20), when_full: WhenFull::DropOldest };
+        let mut second = sender.hand_over(settings);
+        tokio::time::timeout(Duration::from_secs(10), async {
+            assert!(!waiting.await.unwrap(), "the old receiver sees the end");
+            blocked.await.unwrap();
+            drop(sender);
+            assert_eq!(text(&second.recv().await.unwrap()), r#"{"n":0}{"n":1}{"n":2}"#);
+            assert_eq!(text(&second.recv().await.unwrap()), r#"{"n":3}{"n":4}{"n":5}"#);
+            assert!(second.recv().await.is_none());
+        })
+        .await
+        .expect("nobody was woken");
+        assert_eq!((counts.snapshot().received, counts.snapshot().dropped_total()), (6, 0));
     }
 
     #[tokio::test]

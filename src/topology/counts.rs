@@ -90,6 +90,7 @@ pub struct TransformCounts {
     discarded: AtomicU64,
     failed: AtomicU64,
     errors: AtomicU64,
+    lost: AtomicU64,
 }
 
 /// The books of a transform at one moment.
@@ -105,6 +106,8 @@ pub struct TransformSnapshot {
     pub failed: u64,
     /// How often an event could not be processed, whatever became of it.
     pub errors: u64,
+    /// Events that it held back when the shutdown's deadline came.
+    pub lost: u64,
 }
 
 /// The books of a sink at one moment.
@@ -240,6 +243,10 @@ impl TransformCounts {
         self.failed.fetch_add(events as u64, Ordering::Relaxed);
     }
 
+    pub(crate) fn add_lost(&self, events: usize) {
+        self.lost.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
     /// Counts events that could not be processed, whatever becomes of them.
     pub fn add_errors(&self, events: usize) {
         self.errors.fetch_add(events as u64, Ordering::Relaxed);
@@ -254,6 +261,7 @@ impl TransformCounts {
             discarded: read(&self.discarded),
             failed: read(&self.failed),
             errors: read(&self.errors),
+            lost: read(&self.lost),
         }
     }
 }
@@ -261,7 +269,11 @@ impl TransformCounts {
 impl fmt::Display for TransformSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "received {}, sent {}, discarded {}", self.received, self.sent, self.discarded)?;
-        write!(f, ", failed {}, errors {}", self.failed, self.errors)
+        write!(f, ", failed {}, errors {}", self.failed, self.errors)?;
+        if self.lost > 0 {
+            write!(f, ", lost {}", self.lost)?;
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,14 @@ pub struct OutputNames {
     pub named: Vec<String>,
 }
 
+impl OutputNames {
+    /// What other components name as their inputs, for the transform of this id; the default output first.
+    pub fn inputs(&self, id: &str) -> Vec<String> {
+        let default = self.has_default.then(|| id.to_owned());
+        default.into_iter().chain(self.named.iter().map(|name| format!("{id}.{name}"))).collect()
+    }
+}
+
 impl Default for OutputNames {
     fn default() -> OutputNames {
         OutputNames { has_default: true, named: Vec::new() }

@@ -6,12 +6,13 @@ use crate::bodies::{Bodies, BodyOptions, Passed};
 use crate::config::{ComponentInfo, Result, Transform, TransformConfig, TransformContext};
 use crate::event::LogEvent;
 use crate::topology::Outputs;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The configuration of the `log_bodies` transform: the options of [`BodyOptions`], which the `nats` source has too.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct LogBodiesConfig {
     options: BodyOptions,

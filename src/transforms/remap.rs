@@ -1,288 +1,248 @@
-//! `remap`: assignments of VRL that move or copy fields, or write the time in another form.
+//! `remap`: events changed by a program of VRL, the Vector Remap Language.
 //!
-//! This is the part of VRL that needs no tree: what the providers' configurations use to give a field the
-//! name and form that a vendor reads. A program with anything else is refused with its line.
+//! An event that is text stays text, but for the fields that the program changes (see `program`). VRL's functions
+//! that wait for the network are not here (`http_request`, `dns_lookup`, `reverse_dns`): a transform runs where
+//! its events come from and holds them up, and these functions need a runtime of several threads.
 
-use crate::config::{ComponentInfo, Result, Transform, TransformConfig, TransformContext};
-use crate::event::{Field, LogEvent, Path, Timestamp, json};
-use crate::topology::Outputs;
+use super::condition::Runtime;
+use super::program::{Access, Done, Failure, Program, time_zone};
+use crate::config::{ComponentInfo, Problem, Problems, Result, Transform, TransformConfig, TransformContext};
+use crate::event::{Field, LogEvent, Path};
+use crate::log_limit::LogLimit;
+use crate::topology::{OutputNames, Outputs};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use vrl::value::Value;
+use std::path::PathBuf;
+use vrl::value::{KeyString, Value};
 
-/// The configuration of the `remap` transform.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The configuration of the `remap` transform: Vector's.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct RemapConfig {
-    /// The program: lines of the form `.a = .b`, `.a = del(.b)`, `.a = "text"`, `.a = now()` or `.a =
-    /// to_unix_timestamp(parse_timestamp(.b, "%+") ?? now(), unit: "milliseconds")`, each by itself or in `if
-    /// exists(.c) { ... }` or `if is_null(.c) { ... }`.
-    source: String,
+    /// The program. Either this, `file` or `files`.
+    source: Option<String>,
+    /// A file that the program is in.
+    file: Option<PathBuf>,
+    /// Files that hold it together, in this order.
+    files: Option<Vec<PathBuf>>,
+    /// Whether an event is dropped that the program fails on. Default: false, and it goes on as it came.
+    drop_on_error: bool,
+    /// Whether an event is dropped that the program aborts on. Default: true.
+    drop_on_abort: Option<bool>,
+    /// Whether what would be dropped goes to the output `dropped` instead, as it came and with the reason in
+    /// its field `metadata`. Default: false.
+    reroute_dropped: bool,
+    /// The time zone of dates that name none: `local` or a name of the IANA database. Default: the global one.
+    timezone: Option<String>,
+    /// Vector's choice of a runtime: there is one.
+    runtime: Option<Runtime>,
 }
 
 impl RemapConfig {
     pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
         "remap",
-        "Move and copy fields, write times: `.a = .b`, `.a = del(.b)`. The rest of VRL is not here yet.",
+        "Change events with a program of VRL, the Vector Remap Language.",
         "source = \".dt = del(.timestamp)\"",
     );
+
+    /// A `remap` of this program, with everything else as it is by default.
+    pub fn new(source: impl Into<String>) -> RemapConfig {
+        RemapConfig { source: Some(source.into()), ..RemapConfig::default() }
+    }
+
+    /// The program, and the option that it comes from.
+    fn program(&self) -> Result<(&'static str, String), Vec<Problem>> {
+        let read = |option: &str, path: &PathBuf| {
+            std::fs::read_to_string(path)
+                .map_err(|error| Problem::at(option, format!("{}: cannot be read: {error}", path.display())))
+        };
+        match (&self.source, &self.file, &self.files) {
+            (Some(source), None, None) => Ok(("source", source.clone())),
+            (None, Some(path), None) => Ok(("file", read("file", path).map_err(|problem| vec![problem])?)),
+            (None, None, Some(paths)) => {
+                let (mut program, mut problems) = (Vec::new(), Vec::new());
+                for (index, path) in paths.iter().enumerate() {
+                    match read(&format!("files[{index}]"), path) {
+                        Ok(text) => program.push(text),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
+                if problems.is_empty() { Ok(("files", program.join("\n"))) } else { Err(problems) }
+            }
+            (None, None, None) => Err(vec![Problem::at(
+                "source",
+                "missing; expected a program of VRL such as `.dt = del(.timestamp)`, or a `file` with one",
+            )]),
+            _ => Err(vec![Problem::at(
+                "source",
+                "`source`, `file` and `files` exclude each other; keep one of them",
+            )]),
+        }
+    }
 }
 
 impl TransformConfig for RemapConfig {
-    fn build(&self, _cx: &TransformContext) -> Result<Box<dyn Transform>> {
-        let mut statements = Vec::new();
+    fn build(&self, cx: &TransformContext) -> Result<Box<dyn Transform>> {
         let mut problems = Vec::new();
-        for (index, line) in self.source.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+        let timezone = self.timezone.as_deref().or(cx.timezone.as_deref());
+        let timezone = time_zone(timezone).unwrap_or_else(|error| {
+            problems.push(Problem::at("timezone", error));
+            Default::default()
+        });
+        let program = match self.program() {
+            Err(more) => {
+                problems.extend(more);
+                None
             }
-            match Statement::parse(line) {
-                Some(statement) => statements.push(statement),
-                None => problems.push(format!(
-                    "source, line {}: `{line}` is not understood; expected `.a = .b`, `.a = del(.b)`, `.a = \"text\"` or `.a = now()`, by itself or in `if exists(.c) {{ ... }}` or `if is_null(.c) {{ ... }}`, the part of VRL that this version has",
-                    index + 1
-                )),
-            }
-        }
-        if problems.is_empty() { Ok(Box::new(Remap { statements })) } else { Err(problems.join("; ").into()) }
-    }
-}
-
-/// One line of a program.
-#[derive(Debug, PartialEq)]
-struct Statement {
-    condition: Option<Condition>,
-    to: Path,
-    value: Expression,
-}
-
-#[derive(Debug, PartialEq)]
-enum Condition {
-    Exists(Path),
-    IsNull(Path),
-}
-
-#[derive(Debug, PartialEq)]
-enum Expression {
-    /// `.b`: a missing field is null.
-    Copy(Path),
-    /// `del(.b)`
-    Move(Path),
-    /// `"text"`, without escapes.
-    Text(String),
-    /// `now()`: when the event was received.
-    Now,
-    /// `to_unix_timestamp(parse_timestamp(.b, "%+") ?? now(), unit: "...")`, with nanoseconds divided by this.
-    UnixTime(Path, i64),
-}
-
-impl Statement {
-    fn parse(line: &str) -> Option<Statement> {
-        let text = compact(line);
-        let (condition, assignment) = match text.strip_prefix("if ") {
-            None => (None, text.as_str()),
-            Some(rest) => {
-                let (condition, block) = rest.split_once('{')?;
-                let (name, path) = condition.strip_suffix(')')?.split_once('(')?;
-                let path = parse_path(path)?;
-                let condition = match name {
-                    "exists" => Condition::Exists(path),
-                    "is_null" => Condition::IsNull(path),
-                    _ => return None,
-                };
-                (Some(condition), block.strip_suffix('}')?)
-            }
-        };
-        let (to, value) = assignment.split_once('=')?;
-        Some(Statement { condition, to: parse_path(to)?, value: Expression::parse(value)? })
-    }
-
-    fn run(&self, event: &mut LogEvent) {
-        let applies = match &self.condition {
-            None => true,
-            Some(Condition::Exists(path)) => event.get(path).is_some(),
-            Some(Condition::IsNull(path)) => event.get(path).is_none_or(Field::is_null),
-        };
-        if !applies {
-            return;
-        }
-        let value = match &self.value {
-            Expression::Text(text) => json_string(text),
-            Expression::Now => json_string(&event.received().to_rfc3339()),
-            Expression::UnixTime(from, divisor) => {
-                let field = event.get(from).and_then(|field| match field {
-                    Field::Value(Value::Timestamp(_)) => field.as_timestamp(),
-                    _ => Timestamp::parse_rfc3339(&field.as_str()?),
-                });
-                field.unwrap_or(event.received()).nanos().div_euclid(*divisor).to_string()
-            }
-            Expression::Copy(from) => event.get(from).map_or("null".into(), Field::to_json).into_owned(),
-            Expression::Move(from) => {
-                if let (Some(from), Some(to), true) =
-                    (from.as_root_field(), self.to.as_root_field(), event.get(from).is_some())
-                {
-                    return event.rename_root_field(from, to);
+            Ok((option, source)) => match Program::compile(&source, Access::ReadWrite, timezone) {
+                Err(error) => {
+                    problems.push(Problem::at(option, format!("the program does not compile:\n{error}")));
+                    None
                 }
-                let field = event.value_mut().remove(&from.to_vrl(), false).unwrap_or(Value::Null);
-                event.value_mut().insert(&self.to.to_vrl(), field);
-                return;
-            }
+                Ok((program, warnings)) => {
+                    if let Some(warnings) = warnings {
+                        tracing::warn!(component = cx.id, "{option}: VRL's compiler warns:\n{warnings}");
+                    }
+                    Some(program)
+                }
+            },
         };
-        event.set(&self.to, &value);
+        let Some(program) = program.filter(|_| problems.is_empty()) else {
+            return Err(Problems(problems).into());
+        };
+        Ok(Box::new(Remap {
+            program,
+            on_error: After::new(self.drop_on_error, self.reroute_dropped),
+            on_abort: After::new(self.drop_on_abort.unwrap_or(true), self.reroute_dropped),
+            id: cx.id.clone(),
+            message: key_path(&cx.log_schema.message_key),
+            reason: key_path(&cx.log_schema.metadata_key).field("dropped"),
+            failed: LogLimit::every_10_s(),
+        }))
+    }
+
+    fn outputs(&self) -> OutputNames {
+        let named = if self.reroute_dropped { vec!["dropped".to_owned()] } else { Vec::new() };
+        OutputNames { has_default: true, named }
     }
 }
 
-impl Expression {
-    fn parse(text: &str) -> Option<Expression> {
-        if text == "now()" {
-            return Some(Expression::Now);
+/// The path that a key of the `log_schema` is.
+fn key_path(key: &str) -> Path {
+    Path::parse(key).unwrap_or_else(|_| Path::root_field(key))
+}
+
+/// What becomes of an event that the program ended on before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    PassOn,
+    Drop,
+    Reroute,
+}
+
+impl After {
+    fn new(drop: bool, reroute: bool) -> After {
+        match (drop, reroute) {
+            (false, _) => After::PassOn,
+            (true, false) => After::Drop,
+            (true, true) => After::Reroute,
         }
-        if let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-            return (!inner.contains(['"', '\\'])).then(|| Expression::Text(inner.to_owned()));
-        }
-        if let Some(path) = text.strip_prefix("del(").and_then(|rest| rest.strip_suffix(')')) {
-            return parse_path(path).map(Expression::Move);
-        }
-        if let Some(rest) = text.strip_prefix("to_unix_timestamp") {
-            let (call, rest) = rest.split_once("(parse_timestamp(")?;
-            let (path, unit) = rest.split_once(",\"%+\")??now(),unit:\"")?;
-            // VRL wants to be told what happens if nanoseconds are too many for a number, and only then.
-            let divisor = match (call, unit.strip_suffix("\")")?) {
-                ("", "seconds") => 1_000_000_000,
-                ("", "milliseconds") => 1_000_000,
-                ("", "microseconds") => 1_000,
-                ("!", "nanoseconds") => 1,
-                _ => return None,
-            };
-            return Some(Expression::UnixTime(parse_path(path)?, divisor));
-        }
-        parse_path(text).map(Expression::Copy)
     }
 }
 
-/// The line without white space outside of quotes, but for one space where it divides what would otherwise be
-/// read as one: two words, or a path and what follows it.
-fn compact(line: &str) -> String {
-    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || "_\"])".contains(c));
-    let begins = |c: char| c.is_alphanumeric() || "_\".[".contains(c);
-    let (mut out, mut is_quoted, mut has_space, mut is_escaped) = (String::new(), false, false, false);
-    for c in line.chars() {
-        if !is_quoted && c.is_whitespace() {
-            has_space = true;
-            continue;
-        }
-        // `if .a` and `= .b` are no paths that go on.
-        if has_space && is_word(out.chars().last()) && begins(c) {
-            out.push(' ');
-        }
-        has_space = false;
-        is_quoted ^= c == '"' && !is_escaped;
-        is_escaped = is_quoted && c == '\\' && !is_escaped;
-        out.push(c);
-    }
-    out
-}
-
-fn json_string(text: &str) -> String {
-    let mut out = Vec::new();
-    json::write_string(text, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn parse_path(text: &str) -> Option<Path> {
-    text.strip_prefix('.').and_then(|path| Path::parse(path).ok())
-}
+/// Where rerouted events go, of the named outputs.
+const DROPPED: usize = 0;
 
 struct Remap {
-    statements: Vec<Statement>,
+    program: Program,
+    on_error: After,
+    on_abort: After,
+    id: String,
+    /// Where the message stands.
+    message: Path,
+    /// Where the reason stands for which an event is rerouted.
+    reason: Path,
+    failed: LogLimit,
 }
 
 impl Transform for Remap {
     fn transform(&mut self, mut event: LogEvent, outputs: &mut Outputs) {
-        self.statements.iter().for_each(|statement| statement.run(&mut event));
-        outputs.push(event);
+        let keeps_original = self.on_error != After::Drop || self.on_abort != After::Drop;
+        // A failed program leaves text as it is; of a tree it may have changed a part.
+        let is_tree = matches!(event.root(), Field::Value(_));
+        let original =
+            (is_tree && keeps_original && self.program.can_fail()).then(|| event.without_receipts());
+        match self.program.run(&mut event) {
+            Ok(Done { root: None, .. }) => outputs.push(event),
+            Ok(Done { root: Some(root), .. }) => split(event, root, &self.message, outputs),
+            Err(failure) => {
+                if let Some(mut original) = original {
+                    original = original.with_finalizers(event.take_finalizers());
+                    event = original;
+                }
+                self.fail(event, &failure, outputs);
+            }
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(source: &str, text: &str, expected: &str) {
-        let config = RemapConfig { source: source.to_owned() };
-        let mut remap = config.build(&TransformContext::default()).unwrap();
-        for is_tree in [false, true] {
-            let received = Timestamp::from_nanos(1_795_323_600_000_137_000);
-            let mut event = LogEvent::from_json_at(text.to_owned().into(), received).unwrap();
-            if is_tree {
-                event.value_mut();
+impl Remap {
+    fn fail(&self, mut event: LogEvent, failure: &Failure, outputs: &mut Outputs) {
+        let after = if failure.is_abort { self.on_abort } else { self.on_error };
+        if !failure.is_abort {
+            outputs.counts().add_errors(1);
+        }
+        if after != After::Reroute
+            && let Some(unsaid) = self.failed.allow()
+        {
+            let reason = failure.reason();
+            let what = if after == After::Drop { "dropped" } else { "passed on as it came" };
+            tracing::warn!(component = self.id, reason, unsaid, "an event was {what}: {failure}");
+        }
+        match after {
+            After::PassOn => outputs.push(event),
+            After::Drop if failure.is_abort => outputs.discard(event),
+            After::Drop => outputs.fail(event),
+            After::Reroute => {
+                self.annotate(&mut event, failure);
+                outputs.push_to(DROPPED, event);
             }
-            let mut outputs = Outputs::new(0, Default::default());
-            remap.transform(event, &mut outputs);
-            let seen: serde_json::Value = serde_json::from_str(&outputs.take().0[0].json()).unwrap();
-            assert_eq!(seen, serde_json::from_str::<serde_json::Value>(expected).unwrap(), "{source}");
         }
     }
 
-    #[test]
-    fn moves_and_copies() {
-        check(".dt = del(.timestamp)", r#"{"timestamp":"x","a":1}"#, r#"{"dt":"x","a":1}"#);
-        check(".dt = del(.timestamp)", r#"{"timestamp":"x","dt":1}"#, r#"{"dt":"x"}"#);
-        check(".dt = del(.timestamp)", r#"{"a":1}"#, r#"{"a":1,"dt":null}"#);
-        check("if exists(.timestamp) { .dt = del(.timestamp) }", r#"{"a":1}"#, r#"{"a":1}"#);
-        check("if exists(.t) { .dt = del(.t) }", r#"{"t":1}"#, r#"{"dt":1}"#);
-        check(
-            "\n# a comment\n.level = .log.level\n",
-            r#"{"log":{"level":"x"}}"#,
-            r#"{"log":{"level":"x"},"level":"x"}"#,
-        );
-        check("if exists(.log.level) { .level = .log.level }", r#"{"n":1}"#, r#"{"n":1}"#);
-        check(
-            "if exists(.log.level) { .level = .log.level }",
-            r#"{"log":{"level":"x"},"level":1}"#,
-            r#"{"log":{"level":"x"},"level":"x"}"#,
-        );
-        let missing = "if is_null(.fly.app.name) { .fly.app.name = \"no app\" }";
-        check(missing, r#"{"a":1}"#, r#"{"a":1,"fly":{"app":{"name":"no app"}}}"#);
-        check(missing, r#"{"fly":{"app":{"name":"x"}}}"#, r#"{"fly":{"app":{"name":"x"}}}"#);
-        check(".a = .b", r#"{"a":1}"#, r#"{"a":null}"#);
-        check(r#".a = ."user -  id""#, r#"{"user -  id":1}"#, r#"{"a":1,"user -  id":1}"#);
-        check(".a.b = del(.c)\n.d = .a", r#"{"c":1}"#, r#"{"a":{"b":1},"d":{"b":1}}"#);
+    /// Says in an event why it is rerouted, as Vector does: `{"metadata": {"dropped": {...}}}`.
+    fn annotate(&self, event: &mut LogEvent, failure: &Failure) {
+        let dropped = [
+            ("reason", failure.reason()),
+            ("message", &failure.message),
+            ("component_id", &self.id),
+            ("component_type", RemapConfig::INFO.name),
+            ("component_kind", "transform"),
+        ];
+        let dropped: Value =
+            Value::Object(dropped.map(|(key, text)| (KeyString::from(key), Value::from(text))).into());
+        event.insert(&self.reason, dropped);
     }
+}
 
-    #[test]
-    fn writes_times() {
-        let received = "2026-11-22T05:00:00.000137000Z";
-        let now = ".t = now()";
-        check("if is_null(.t) { .t = now() }", r#"{"t":"x"}"#, r#"{"t":"x"}"#);
-        check("if is_null(.t) { .t = now() }", r#"{"t":null}"#, &format!(r#"{{"t":"{received}"}}"#));
-        check(now, "{}", &format!(r#"{{"t":"{received}"}}"#));
-        for (unit, expected) in [
-            ("seconds", "1795323600"),
-            ("milliseconds", "1795323600500"),
-            ("microseconds", "1795323600500000"),
-            ("nanoseconds", "1795323600500000000"),
-        ] {
-            let call = if unit == "nanoseconds" { "!" } else { "" };
-            let source = format!(
-                r#".u = to_unix_timestamp{call}(parse_timestamp(.t, "%+") ?? now(), unit: "{unit}")"#
-            );
-            let time = "2026-11-22T07:30:00.5+02:30";
-            check(&source, &format!(r#"{{"t":"{time}"}}"#), &format!(r#"{{"t":"{time}","u":{expected}}}"#));
-        }
-        let source = r#".u = to_unix_timestamp(parse_timestamp(.t, "%+") ?? now(), unit: "microseconds")"#;
-        for odd in ["1795323600", "\"yesterday\"", "null"] {
-            check(source, &format!(r#"{{"t":{odd}}}"#), &format!(r#"{{"t":{odd},"u":1795323600000137}}"#));
-        }
+/// The event has become something else than an object: an array is an event for each of its elements, and what is
+/// no object there is the message of one.
+fn split(mut event: LogEvent, root: Value, message: &Path, outputs: &mut Outputs) {
+    let mut elements = match root {
+        Value::Array(elements) => elements,
+        other => vec![other],
+    };
+    let Some(last) = elements.pop() else { return outputs.discard(event) };
+    let become_event = |mut event: LogEvent, element| {
+        event.set_value(match element {
+            object @ Value::Object(_) => object,
+            other => other.at_path(&message.to_vrl()),
+        });
+        event
+    };
+    for element in elements {
+        outputs.push(become_event(event.clone(), element));
     }
-
-    #[test]
-    fn refuses_what_it_does_not_understand() {
-        let config = RemapConfig { source: ".a = .b\n. = parse_json!(.message)\n.x = 1\nif starts_with(.a) { .b = .a }\n.a = to_unix_timestamp(.b)\n.a b = .c\n.a = .log .level".to_owned() };
-        let error = config.build(&TransformContext::default()).err().unwrap().to_string();
-        for line in ["line 2", "line 3", "line 4", "line 5", "line 6", "line 7"] {
-            assert!(error.contains(line), "{error}");
-        }
-    }
+    event = become_event(event, last);
+    outputs.push(event);
 }

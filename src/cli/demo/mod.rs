@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         // The broker stays until the shipper has taken everything and left.
         tokio::select! {
             () = apps => Ok(()),
-            result = run::run_to_the_end(running, signals, Duration::from_secs(4)) => result,
+            result = run::run_to_the_end(running, signals, Duration::from_secs(4), None) => result,
         }
     })
 }

@@ -1,0 +1,185 @@
+//! The way of a chunk: from a source through transforms to the buffers of the sinks.
+
+use super::buffer::BufferSender;
+use super::counts::{Outcome, SinkCounts, SourceCounts, TransformCounts};
+use super::outputs::{OutputNames, Outputs};
+use crate::config::Transform;
+use crate::event::LogEvent;
+use crate::finalizer::EventStatus;
+use futures::future::BoxFuture;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Where a source's events go: to every consumer that names the source among its inputs.
+#[derive(Clone, Debug)]
+pub struct SourceSender {
+    counts: Arc<SourceCounts>,
+    fanout: Fanout,
+}
+
+impl SourceSender {
+    pub(super) fn new(counts: Arc<SourceCounts>, fanout: Fanout) -> SourceSender {
+        SourceSender { counts, fanout }
+    }
+
+    /// Passes a chunk on. Waits while the buffer of a consumer is full whose policy is to block.
+    pub async fn send(&self, events: Vec<LogEvent>) {
+        self.counts.add_received(events.len(), events.iter().map(LogEvent::body_size).sum());
+        self.fanout.send(events).await;
+        // A source with much to read would go on until its buffers are full, and a policy that drops would
+        // drop, while the sinks wait for their turn in the same thread.
+        tokio::task::yield_now().await;
+    }
+
+    /// The source's books.
+    pub fn counts(&self) -> &SourceCounts {
+        &self.counts
+    }
+}
+
+/// The consumers of one output. A reload replaces all of them at once; a chunk that is already on its way
+/// goes to those it was sent to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fanout(Arc<Mutex<Arc<[Consumer]>>>);
+
+/// Who takes the events of an output.
+#[derive(Clone, Debug)]
+pub(super) enum Consumer {
+    Sink(BufferSender),
+    /// Runs where its events come from: no task, no queue.
+    Transform(Arc<TransformNode>),
+}
+
+impl Fanout {
+    pub(super) fn set(&self, consumers: &[Consumer]) {
+        // The old ones are dropped outside the lock: with the last sender of a buffer, its sink ends.
+        let old = std::mem::replace(&mut *self.consumers(), consumers.into());
+        drop(old);
+    }
+
+    fn consumers(&self) -> MutexGuard<'_, Arc<[Consumer]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, events: Vec<LogEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        let consumers = Arc::clone(&self.consumers());
+        let Some((last, others)) = consumers.split_last() else {
+            SinkCounts::default().settle_events(events, Outcome::Delivered);
+            return;
+        };
+        for consumer in others {
+            consumer.send(events.clone()).await;
+        }
+        last.send(events).await;
+    }
+}
+
+impl Consumer {
+    fn send(&self, events: Vec<LogEvent>) -> BoxFuture<'_, ()> {
+        match self {
+            Consumer::Sink(buffer) => Box::pin(buffer.send(events)),
+            Consumer::Transform(node) => Box::pin(node.take(events)),
+        }
+    }
+}
+
+/// A transform with its place in the topology.
+pub(super) struct TransformNode {
+    pub(super) counts: Arc<TransformCounts>,
+    /// How often [`TransformNode::flush`] wants to be called.
+    pub(super) flush_every: Option<Duration>,
+    /// The consumers of each output, by the name under which others take it as their input; that of the
+    /// default output stands first.
+    pub(super) fanouts: Vec<(String, Fanout)>,
+    has_default: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    transform: Box<dyn Transform>,
+    outputs: Outputs,
+    /// Nothing is held back any more: the topology ends, or another transform has taken its place.
+    is_finished: bool,
+}
+
+impl fmt::Debug for TransformNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransformNode").field("fanouts", &self.fanouts.len()).finish_non_exhaustive()
+    }
+}
+
+impl TransformNode {
+    pub(super) fn new(
+        id: &str,
+        names: &OutputNames,
+        transform: Box<dyn Transform>,
+        counts: Arc<TransformCounts>,
+    ) -> TransformNode {
+        TransformNode {
+            flush_every: transform.flush_every(),
+            fanouts: names.inputs(id).into_iter().map(|name| (name, Fanout::default())).collect(),
+            has_default: names.has_default,
+            state: Mutex::new(State {
+                transform,
+                outputs: Outputs::new(names.named.len(), Arc::clone(&counts)),
+                is_finished: false,
+            }),
+            counts,
+        }
+    }
+
+    async fn take(&self, events: Vec<LogEvent>) {
+        self.counts.add_received(events.len());
+        self.work(|State { transform, outputs, is_finished }| {
+            events.into_iter().for_each(|event| transform.transform(event, outputs));
+            if *is_finished {
+                transform.finish(outputs);
+            }
+        })
+        .await;
+    }
+
+    /// Passes on what the transform has held back for long enough.
+    pub(super) async fn flush(&self) {
+        self.work(|state| state.transform.flush(&mut state.outputs)).await;
+    }
+
+    /// Passes on all that the transform holds back, now and from now on.
+    pub(super) async fn finish(&self) {
+        self.work(|state| {
+            state.is_finished = true;
+            state.transform.finish(&mut state.outputs);
+        })
+        .await;
+    }
+
+    /// Gives up what the transform holds back, and counts it.
+    pub(super) fn give_up(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { transform, outputs, .. } = &mut *state;
+        transform.finish(outputs);
+        let (default, named) = outputs.take();
+        for mut event in named.into_iter().flatten().chain(default) {
+            self.counts.add_lost(1);
+            event.take_finalizers().answer(EventStatus::Errored);
+        }
+    }
+
+    /// Does work under the lock, and passes on what comes out of it.
+    async fn work(&self, work: impl FnOnce(&mut State)) {
+        let (default, named) = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut state);
+            state.outputs.take()
+        };
+        let outputs = self.has_default.then_some(default).into_iter().chain(named);
+        for (events, (_, fanout)) in outputs.zip(&self.fanouts) {
+            self.counts.add_sent(events.len());
+            fanout.send(events).await;
+        }
+    }
+}

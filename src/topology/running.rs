@@ -1,0 +1,469 @@
+//! [`RunningTopology`]: tasks that move events, and how they start, are replaced, and end.
+
+use super::books::{Books, Report};
+use super::buffer::{BufferSender, buffer};
+use super::graph::{Consumer, Fanout, TransformNode};
+use super::{Builder, BuiltSink, Check, Planned, Running, StartError, Topology, TopologyOptions};
+use crate::config::{Config, Problem, Problems};
+use crate::healthcheck::Healthcheck;
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Tasks that move events. Dropped, they end at once, and what they hold is lost; see
+/// [`RunningTopology::stop`].
+#[derive(Debug)]
+pub struct RunningTopology {
+    /// Each ends with what was wrong, if something was.
+    tasks: JoinSet<Option<String>>,
+    /// Which of them are sources: without one, nothing comes any more.
+    source_tasks: HashSet<Id>,
+    /// Apart from the others, because nobody waits for them at the end.
+    healthchecks: JoinSet<Result<(), Problem>>,
+    /// The components that ended before their time.
+    failures: Vec<String>,
+    shutdown: CancellationToken,
+    books: Books,
+    graph: Graph,
+    options: TopologyOptions,
+    /// The last source has ended.
+    is_winding_up: bool,
+}
+
+/// What runs, and how it is connected.
+#[derive(Debug, Default)]
+struct Graph {
+    sources: HashMap<String, SourceNode>,
+    transforms: HashMap<String, Placed>,
+    sinks: HashMap<String, SinkNode>,
+}
+
+#[derive(Debug)]
+struct SourceNode {
+    fingerprint: Option<u64>,
+    fanout: Fanout,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Placed {
+    fingerprint: Option<u64>,
+    inputs: Vec<String>,
+    node: Arc<TransformNode>,
+    /// Ends its flushes.
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct SinkNode {
+    fingerprint: Option<u64>,
+    inputs: Vec<String>,
+    buffer: BufferSender,
+    handle: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// What a reload has changed: components as they stand in the configuration, `sinks.loki`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that were not there.
+    pub added: Vec<String>,
+    /// Those that have other options than before. Other inputs alone are no restart.
+    pub changed: Vec<String>,
+    /// Those that are no longer there.
+    pub removed: Vec<String>,
+}
+
+impl Changes {
+    fn note<T, U>(&mut self, kind: &str, old: &HashMap<String, T>, new: &[Planned<U>]) {
+        for planned in new.iter().filter(|planned| planned.built.is_some()) {
+            let list = if old.contains_key(&planned.id) { &mut self.changed } else { &mut self.added };
+            list.push(format!("{kind}.{}", planned.id));
+        }
+        let is_gone = |id: &&String| !new.iter().any(|planned| planned.id == **id);
+        self.removed.extend(old.keys().filter(is_gone).map(|id| format!("{kind}.{id}")));
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [("added", &self.added), ("changed", &self.changed), ("removed", &self.removed)];
+        let parts: Vec<_> = parts
+            .into_iter()
+            .filter(|(_, ids)| !ids.is_empty())
+            .map(|(what, ids)| format!("{what} {}", ids.join(", ")))
+            .collect();
+        f.write_str(if parts.is_empty() { "no component is different" } else { "" })?;
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// How long a source that takes the place of another may take until it is ready, before the other one is
+/// stopped all the same.
+const CHANGE_OVER: Duration = Duration::from_millis(500);
+
+impl Running for Graph {
+    fn keeps_source(&self, id: &str, fingerprint: Option<u64>) -> bool {
+        fingerprint.is_some() && self.sources.get(id).is_some_and(|node| node.fingerprint == fingerprint)
+    }
+
+    fn keeps_transform(&self, id: &str, fingerprint: Option<u64>) -> bool {
+        fingerprint.is_some() && self.transforms.get(id).is_some_and(|node| node.fingerprint == fingerprint)
+    }
+
+    fn keeps_sink(&self, id: &str, fingerprint: Option<u64>) -> bool {
+        fingerprint.is_some() && self.sinks.get(id).is_some_and(|node| node.fingerprint == fingerprint)
+    }
+}
+
+impl Graph {
+    /// What is different in this topology.
+    fn changes(&self, topology: &Topology) -> Changes {
+        let mut changes = Changes::default();
+        changes.note("sources", &self.sources, &topology.sources);
+        changes.note("transforms", &self.transforms, &topology.transforms);
+        changes.note("sinks", &self.sinks, &topology.sinks);
+        changes
+    }
+
+    /// Who takes the events of each output, by its name.
+    fn consumers(&self) -> HashMap<String, Vec<Consumer>> {
+        let mut consumers: HashMap<String, Vec<Consumer>> = HashMap::new();
+        let sinks = self.sinks.values().map(|sink| (&sink.inputs, Consumer::Sink(sink.buffer.clone())));
+        let transforms = self
+            .transforms
+            .values()
+            .map(|transform| (&transform.inputs, Consumer::Transform(Arc::clone(&transform.node))));
+        for (inputs, consumer) in sinks.chain(transforms) {
+            for input in inputs {
+                consumers.entry(input.clone()).or_default().push(consumer.clone());
+            }
+        }
+        consumers
+    }
+
+    /// Every output by its name.
+    fn outputs(&self) -> impl Iterator<Item = (&String, &Fanout)> {
+        let sources = self.sources.iter().map(|(id, source)| (id, &source.fanout));
+        let transforms = self.transforms.values().flat_map(|transform| &transform.node.fanouts);
+        sources.chain(transforms.map(|(name, fanout)| (name, fanout)))
+    }
+
+    /// The transforms, each before those that it feeds.
+    fn transforms_in_order(&self) -> Vec<Arc<TransformNode>> {
+        let mut rest: Vec<_> = self.transforms.values().collect();
+        let mut ordered = Vec::new();
+        while !rest.is_empty() {
+            let is_fed = |placed: &&Placed| {
+                let feeds =
+                    |other: &&Placed| other.node.fanouts.iter().any(|(name, _)| placed.inputs.contains(name));
+                rest.iter().any(feeds)
+            };
+            // Without circles there is always one that nobody feeds any more.
+            let next = rest.iter().position(|placed| !is_fed(placed)).unwrap_or(0);
+            ordered.push(Arc::clone(&rest.swap_remove(next).node));
+        }
+        ordered
+    }
+}
+
+// === starting and reloading ===
+
+impl RunningTopology {
+    pub(super) async fn start(
+        topology: Topology,
+        options: &TopologyOptions,
+    ) -> Result<RunningTopology, StartError> {
+        let mut running = RunningTopology {
+            tasks: JoinSet::new(),
+            source_tasks: HashSet::new(),
+            healthchecks: JoinSet::new(),
+            failures: Vec::new(),
+            shutdown: topology.shutdown.clone(),
+            books: topology.books.clone(),
+            graph: Graph::default(),
+            options: options.clone(),
+            is_winding_up: false,
+        };
+        running.take(topology).await?;
+        Ok(running)
+    }
+
+    /// Goes over to another configuration. Components that are the same in both go on as they are; those that
+    /// have changed are replaced, and no event is lost: what waits in front of a sink is for the one that takes
+    /// its place, a source is stopped when its successor is ready, and what a transform holds back is passed
+    /// on. What a removed component still has is brought to its end in the background. With a new `nats`
+    /// source outside of a queue group, the messages of a moment may come twice.
+    ///
+    /// # Errors
+    /// As [`Topology::start`]; everything then goes on as it was.
+    pub async fn reload(&mut self, config: Config) -> Result<Changes, StartError> {
+        let options = self.options.clone();
+        let builder = Builder::new(&config, &options, self.books.clone(), self.shutdown.clone());
+        let topology = builder.build(config, &self.graph).await?;
+        self.take(topology).await
+    }
+
+    /// Asks the new sinks how they are, if that decides, and puts the topology in place of what runs.
+    async fn take(&mut self, mut topology: Topology) -> Result<Changes, StartError> {
+        self.check(&mut topology.sinks, topology.require_healthy).await?;
+        let changes = self.graph.changes(&topology);
+        let Topology { sources, transforms, sinks, .. } = topology;
+        let mut old = std::mem::take(&mut self.graph);
+        for planned in sinks {
+            let node = self.place_sink(&planned.id, old.sinks.remove(&planned.id), planned.built);
+            let Some(node) = node else { continue };
+            let node = SinkNode { fingerprint: planned.fingerprint, inputs: planned.inputs, ..node };
+            self.graph.sinks.insert(planned.id, node);
+        }
+        let mut replaced = Vec::new();
+        for Planned { id, inputs, fingerprint, built } in transforms {
+            let predecessor = old.transforms.remove(&id);
+            let (node, stop) = match (built, predecessor) {
+                (None, Some(kept)) => (kept.node, kept.stop),
+                (None, None) => continue,
+                (Some(node), predecessor) => {
+                    replaced.extend(predecessor);
+                    let stop = CancellationToken::new();
+                    self.flush_now_and_then(&node, stop.clone());
+                    (node, stop)
+                }
+            };
+            self.graph.transforms.insert(id, Placed { fingerprint, inputs, node, stop });
+        }
+        let mut started = Vec::new();
+        for Planned { id, fingerprint, built, .. } in sources {
+            let predecessor = old.sources.remove(&id);
+            let node = match (built, predecessor) {
+                (None, Some(kept)) => kept,
+                (None, None) => continue,
+                (Some(built), predecessor) => {
+                    let node = SourceNode { fingerprint, fanout: built.fanout, stop: built.stop };
+                    started.push((id.clone(), built.source, built.ready, predecessor));
+                    node
+                }
+            };
+            self.graph.sources.insert(id, node);
+        }
+
+        let consumers = self.graph.consumers();
+        let of = |name: &String| consumers.get(name).map(Vec::as_slice).unwrap_or_default();
+        self.graph.outputs().for_each(|(name, fanout)| fanout.set(of(name)));
+        // What is still in a component that another has replaced goes where the other's events go; one that
+        // was removed keeps its consumers until it is empty.
+        for placed in &replaced {
+            placed.node.fanouts.iter().for_each(|(name, fanout)| fanout.set(of(name)));
+        }
+        for (id, _, _, predecessor) in &started {
+            predecessor.iter().for_each(|source| source.fanout.set(of(id)));
+        }
+        drop(consumers);
+
+        for (id, source, ready, predecessor) in started {
+            let predecessor = predecessor.map(|source| source.stop);
+            let task = self.tasks.spawn(async move {
+                let change_over = async {
+                    let Some(stop) = predecessor else { return };
+                    let _ = tokio::time::timeout(CHANGE_OVER, ready.wait()).await;
+                    stop.cancel();
+                };
+                let (result, ()) = tokio::join!(source, change_over);
+                result.err().map(|error| format!("source {id}: {error}"))
+            });
+            self.source_tasks.insert(task.id());
+        }
+        old.sources.values().for_each(|source| source.stop.cancel());
+        let retired: Vec<_> = replaced.into_iter().chain(old.transforms.into_values()).collect();
+        if !retired.is_empty() {
+            self.tasks.spawn(async move {
+                for placed in retired {
+                    placed.stop.cancel();
+                    placed.node.finish().await;
+                }
+                None
+            });
+        }
+        Ok(changes)
+    }
+
+    /// Starts a sink that has been built, in front of it the buffer of the one whose place it takes.
+    fn place_sink(
+        &mut self,
+        id: &str,
+        predecessor: Option<SinkNode>,
+        built: Option<BuiltSink>,
+    ) -> Option<SinkNode> {
+        let Some(BuiltSink { sink, buffer: settings, .. }) = built else { return predecessor };
+        let (sender, input) = match predecessor {
+            None => buffer(settings, self.books.sink(id)),
+            Some(old) => {
+                if let Some(handle) = old.handle {
+                    sink.succeed(handle);
+                }
+                let input = old.buffer.hand_over(settings);
+                (old.buffer, input)
+            }
+        };
+        let handle = sink.handle();
+        let name = id.to_owned();
+        self.tasks
+            .spawn(async move { sink.run(input).await.err().map(|error| format!("sink {name}: {error}")) });
+        Some(SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, handle })
+    }
+
+    /// Lets a transform that holds events back pass on those that have waited long enough.
+    fn flush_now_and_then(&mut self, node: &Arc<TransformNode>, stop: CancellationToken) {
+        let Some(every) = node.flush_every else { return };
+        let node = Arc::clone(node);
+        self.tasks.spawn(async move {
+            // A flush that has begun is brought to its end: what is on its way would be lost otherwise.
+            while tokio::time::timeout(every, stop.cancelled()).await.is_err() {
+                node.flush().await;
+            }
+            None
+        });
+    }
+
+    async fn check(&mut self, sinks: &mut [Planned<BuiltSink>], require: bool) -> Result<(), StartError> {
+        for sink in sinks {
+            let Some(BuiltSink { check: Check { healthcheck, timeout, .. }, .. }) = &mut sink.built else {
+                continue;
+            };
+            let Some(healthcheck) = healthcheck.take().filter(Healthcheck::is_for_start) else { continue };
+            let (id, timeout) = (sink.id.clone(), *timeout);
+            self.healthchecks.spawn(async move {
+                let (result, _) = healthcheck.run(timeout).await;
+                match &result {
+                    Ok(()) => tracing::info!(sink = id, "healthcheck passed"),
+                    Err(error) => {
+                        tracing::error!(sink = id, "healthcheck failed: {error}; {}", error.advice());
+                    }
+                }
+                result.map_err(|error| {
+                    Problem::at(format!("sinks.{id}"), format!("healthcheck failed: {error}"))
+                })
+            });
+        }
+        if !require {
+            return Ok(());
+        }
+        let mut problems = Vec::new();
+        while let Some(result) = self.healthchecks.join_next().await {
+            problems.extend(result.ok().and_then(Result::err));
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(StartError::Unhealthy { problems: Problems(problems) }),
+        }
+    }
+}
+
+// === running and stopping ===
+
+impl RunningTopology {
+    /// The books now.
+    pub fn report(&self) -> Report {
+        self.books.snapshot()
+    }
+
+    /// The books, to be looked at while the topology runs.
+    pub fn books(&self) -> Books {
+        self.books.clone()
+    }
+
+    /// Stops the sources when it is cancelled, as [`RunningTopology::stop`] does at first.
+    pub fn stopper(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// Waits until every component has ended: after [`RunningTopology::stop`], or because all sources came to
+    /// their end by themselves. A component that fails, or panics, stops the sources: half a topology must not
+    /// go on as if all were well. Safe to cancel.
+    pub async fn finished(&mut self) {
+        loop {
+            if self.source_tasks.is_empty() && !self.is_winding_up {
+                self.is_winding_up = true;
+                self.wind_up();
+            }
+            let Some(ended) = self.tasks.join_next_with_id().await else { return };
+            let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+            self.source_tasks.remove(&id);
+            let failure = match ended {
+                Ok((_, failure)) => failure,
+                Err(error) => Some(format!("a component has panicked: {error}")),
+            };
+            if let Some(failure) = failure {
+                tracing::error!("{failure}");
+                self.failures.push(failure);
+                self.shutdown.cancel();
+            }
+        }
+    }
+
+    /// After the last source: what transforms hold back is passed on, and then nothing feeds the sinks any
+    /// more, so that they deliver what they have, and end.
+    fn wind_up(&mut self) {
+        let sinks = std::mem::take(&mut self.graph.sinks);
+        let fanouts: Vec<_> = self.graph.outputs().map(|(_, fanout)| fanout.clone()).collect();
+        let nodes = self.graph.transforms_in_order();
+        let flushes: Vec<_> = self.graph.transforms.values().map(|placed| placed.stop.clone()).collect();
+        self.tasks.spawn(async move {
+            for node in nodes {
+                node.finish().await;
+            }
+            flushes.iter().for_each(CancellationToken::cancel);
+            fanouts.iter().for_each(|fanout| fanout.set(&[]));
+            drop(sinks);
+            None
+        });
+    }
+
+    /// Waits until everything has ended by itself, or a component has failed: then
+    /// [`RunningTopology::stop`] gives the others a deadline. Safe to cancel.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            () = self.shutdown.clone().cancelled_owned() => {}
+            () = self.finished() => {}
+        }
+    }
+
+    /// What has failed so far; see [`RunningTopology::finished`].
+    pub fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// Stops the sources, lets the sinks deliver what there is for at most `deadline`, and gives up
+    /// the rest. Returns the closed books.
+    pub async fn stop(&mut self, deadline: Duration) -> Report {
+        self.shutdown.cancel();
+        if tokio::time::timeout(deadline, self.finished()).await.is_err() {
+            self.give_up().await;
+        }
+        self.report()
+    }
+
+    /// Ends everything at once. Returns the closed books.
+    pub async fn abort(&mut self) -> Report {
+        self.give_up().await;
+        self.report()
+    }
+
+    async fn give_up(&mut self) {
+        self.books.give_up();
+        self.tasks.shutdown().await;
+        for placed in self.graph.transforms.values() {
+            placed.node.give_up();
+        }
+        // The requests under way are tasks of the sinks' own; the runtime drops them a moment after their
+        // sink, and with them their receipts.
+        let settled = async {
+            while self.report().sinks.iter().any(|(_, sink)| sink.buffered > 0) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), settled).await;
+    }
+}
