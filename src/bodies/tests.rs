@@ -367,7 +367,7 @@ fn the_steps_come_in_their_order() {
     assert_eq!(bodies.deadline(), Some(now + Duration::from_millis(10)));
     let passed = bodies.flush(now + Duration::from_millis(10));
     let expected =
-        r#"{"level":"warn","to":"[email]","log":{"level":"warn"},"a b":"\"'\\\n","env":"prod {{ x }}"}"#;
+        r#"{"log":{"level":"warn"},"level":"warn","to":"[email]","a b":"\"'\\\n","env":"prod {{ x }}"}"#;
     assert_eq!(passed.events[0].json(), expected);
 }
 

@@ -15,7 +15,7 @@ mod run;
 mod schema;
 mod validate;
 
-use crate::config::{Config, Environment, Registry, from_environment, generate};
+use crate::config::{Config, Environment, Registry, from_environment};
 use crate::env::Env;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::IsTerminal;
@@ -166,7 +166,7 @@ fn load(
     }
     let environment = from_environment(env).map_err(Failure::config)?;
     announce(&environment);
-    let text = generate(&environment).map_err(Failure::failed)?;
+    let text = environment.table.to_string();
     Config::from_toml(&text, "environment", registry, env).map_err(Failure::config)
 }
 

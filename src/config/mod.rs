@@ -5,8 +5,10 @@
 //! - `load`: TOML text to a [`Config`]; `deserialize`: every mistake at once; `renamed`: old names
 //! - `interpolate`: `${NAME}` in the values of that text
 //! - `schema`: the JSON Schema of all of this
-//! - `environment`: the environment's variables to TOML text, by the table of providers
+//! - `environment`: the environment's variables to TOML text, by the table of providers; `bodies`: what they say of
+//!   log bodies
 
+mod bodies;
 mod deserialize;
 mod environment;
 mod interpolate;
