@@ -2,7 +2,10 @@
 
 use super::multiline::tests::TRACES;
 use super::*;
+use crate::config::{TransformConfig, TransformContext};
 use crate::event::Timestamp;
+use crate::topology::Outputs;
+use crate::transforms::ReduceConfig;
 use ::vrl::compiler::{CompileConfig, Context, Program, TargetValue, TimeZone, compile_with_external, state};
 use ::vrl::value::{Secrets, Value};
 use std::collections::BTreeMap;
@@ -54,40 +57,19 @@ fn is_true(program: &Program, event: &Value) -> bool {
     run(program, event.clone()).0 == Value::Boolean(true)
 }
 
-/// Vector's `reduce`, as it is documented, by instance, with `concat_newline` for the message.
-fn reduce(starts_when: Option<&Program>, ends_when: Option<&Program>, events: Vec<Value>) -> Vec<Value> {
-    let mut groups: Vec<(Value, Value)> = Vec::new();
-    let mut out = Vec::new();
-    let field = |value: &Value, path: &str| {
-        value.get(&Path::parse(path).unwrap().to_vrl()).cloned().unwrap_or(Value::Null)
+/// What a `reduce` makes of these events, all of them within its time.
+fn reduce(condition: &str, source: String, events: Vec<Value>) -> Vec<Value> {
+    let mut table = toml::toml! {
+        group_by = ["fly.app.name", "fly.app.instance"]
+        merge_strategies.message = "concat_newline"
     };
-    for event in events {
-        let key = ["fly.app.name", "fly.app.instance"].map(|name| field(&event, name));
-        let key = Value::Array(key.into());
-        let starts = starts_when.is_some_and(|program| is_true(program, &event));
-        let ends = ends_when.is_some_and(|program| is_true(program, &event));
-        let known = groups.iter().position(|(other, _)| *other == key);
-        let group = match known.map(|at| groups.remove(at).1) {
-            Some(group) if starts => {
-                out.push(group);
-                event
-            }
-            Some(mut group) => {
-                let both = [field(&group, "message"), field(&event, "message")];
-                let both = both.map(|text| text.to_str_lossy().unwrap().into_owned());
-                group.insert(&MESSAGE.to_vrl(), both.join("\n"));
-                group
-            }
-            None => event,
-        };
-        if ends {
-            out.push(group);
-        } else {
-            groups.push((key, group));
-        }
-    }
-    out.extend(groups.into_iter().map(|(_, group)| group));
-    out
+    table.insert(condition.to_owned(), source.into());
+    let config: ReduceConfig = table.try_into().unwrap();
+    let mut reduce = config.build(&TransformContext::default()).unwrap();
+    let mut outputs = Outputs::new(0, Default::default());
+    events.into_iter().for_each(|event| reduce.transform(LogEvent::from_value(event), &mut outputs));
+    reduce.finish(&mut outputs);
+    outputs.take().0.iter().map(value).collect()
 }
 
 /// What Vector makes of these events.
@@ -101,8 +83,10 @@ fn vectors(options: &BodyOptions, mut events: Vec<Value>) -> Vec<Value> {
         events = events.into_iter().map(|event| run(&program, event).1).collect();
     }
     if options.multiline.enabled {
-        events = reduce(Some(&compile(&starts_when())), None, events);
-        events = reduce(None, Some(&compile(&ends_when())), events);
+        for (condition, source) in [("starts_when", starts_when()), ("ends_when", ends_when())] {
+            compile(&source);
+            events = reduce(condition, source, events);
+        }
     }
     if let Some(source) = program(options) {
         let program = compile(&source);

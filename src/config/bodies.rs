@@ -224,9 +224,12 @@ mod tests {
         [("LOKI_URL", "http://l"), ("LOKI_USERNAME", "u"), ("LOKI_PASSWORD", "p")];
     const HTTP: [(&str, &str); 2] = [("HTTP_URL", "http://h"), ("HTTP_TOKEN", "t")];
 
+    fn env(more: &[(&str, &str)]) -> Env {
+        Env::from_pairs([&[("ACCESS_TOKEN", "t")][..], &HTTP, &LOKI, more].concat())
+    }
+
     fn try_environment(more: &[(&str, &str)]) -> Result<Environment, EnvironmentError> {
-        let pairs = [&[("ACCESS_TOKEN", "t")][..], &HTTP, &LOKI, more].concat();
-        from_environment(&Env::from_pairs(pairs))
+        from_environment(&env(more))
     }
 
     #[track_caller]
@@ -316,14 +319,11 @@ mod tests {
         assert_eq!(fields["enrich"]["env"].as_str(), Some("prod$$1"));
         let source = vectors["sources"]["nats"].as_table().unwrap();
         assert!(SOURCE_OPTIONS.iter().all(|option| !source.contains_key(*option)), "{source:?}");
-        let registry = Registry::builtin();
-        Config::from_toml(
-            &environment.table.to_string(),
-            "ours",
-            &registry,
-            &Env::default().with_placeholder("x"),
-        )
-        .unwrap();
+        // Both load here.
+        let (registry, env) = (Registry::builtin(), env(&everything));
+        for table in [&environment.table, &environment.for_vector] {
+            Config::from_toml(&table.to_string(), "generated", &registry, &env).unwrap();
+        }
     }
 
     #[test]
