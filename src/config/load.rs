@@ -15,7 +15,7 @@ use super::registry::SINK_OPTIONS;
 use super::secrets::{Secrets, collect};
 use super::{
     Config, Format, GlobalOptions, Problem, Problems, Registry, SinkEntry, SinkOptions, SourceEntry,
-    TransformEntry,
+    TransformEntry, UnitTest,
 };
 use crate::env::Env;
 use std::collections::BTreeSet;
@@ -236,7 +236,13 @@ impl Loader<'_> {
         let Value::Array(tests) = tests else { return };
         for (index, test) in tests.into_iter().enumerate() {
             match test {
-                Value::Table(test) => self.config.tests.push(test),
+                Value::Table(test) => match deserialize::<UnitTest>(test, &References::default()) {
+                    Ok(test) => self.config.tests.push(test),
+                    Err(problems) => {
+                        let path = format!("tests[{index}]");
+                        self.problems.extend(problems.into_iter().map(|problem| problem.below(&path)));
+                    }
+                },
                 _ => self.problems.push(Problem::at(format!("tests[{index}]"), "expected a table")),
             }
         }
@@ -312,7 +318,7 @@ impl Loader<'_> {
         match kind {
             "sources" => {
                 let (config, warnings) = self.registry.parse_source(name, table, references)?;
-                self.config.sources.push(SourceEntry { id, config, fingerprint });
+                self.config.sources.push(SourceEntry { id, r#type: name.to_owned(), config, fingerprint });
                 Ok(warnings)
             }
             "transforms" => {
@@ -321,6 +327,7 @@ impl Loader<'_> {
                 let (inputs, (config, warnings)) = parsed?;
                 self.config.transforms.push(TransformEntry {
                     id,
+                    r#type: name.to_owned(),
                     inputs: inputs.inputs,
                     config,
                     fingerprint,
@@ -340,7 +347,13 @@ impl Loader<'_> {
                 let options = deserialize::<SinkOptions>(options, references);
                 let parsed = both(options, self.registry.parse_sink(name, table, references));
                 let (options, (config, warnings)) = parsed?;
-                self.config.sinks.push(SinkEntry { id, options, config, fingerprint });
+                self.config.sinks.push(SinkEntry {
+                    id,
+                    r#type: name.to_owned(),
+                    options,
+                    config,
+                    fingerprint,
+                });
                 Ok(warnings)
             }
         }

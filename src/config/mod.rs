@@ -12,6 +12,7 @@
 //! - `schema`: the JSON Schema of all of this
 //! - `environment`: the environment's variables to TOML text, by the table of providers; `bodies`: what they say of
 //!   log bodies
+//! - `unit_test`: `[[tests]]`
 
 mod bodies;
 mod connect;
@@ -29,6 +30,7 @@ mod renamed;
 pub(crate) mod schema;
 mod secrets;
 mod suggest;
+mod unit_test;
 
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
 pub(crate) use environment::{destinations, subscription};
@@ -38,6 +40,7 @@ pub use global::{ApiOptions, SchemaOptions, TelemetryOptions, TelemetryTags, Wil
 pub use interpolate::interpolate;
 pub use problem::{Places, Problem, Problems, Severity};
 pub use registry::{ComponentInfo, ComponentKind, Registry};
+pub use unit_test::{InputKind, OneOrMany, TestInput, TestOutput, UnitTest};
 
 use crate::env::Env;
 use crate::event::LogEvent;
@@ -259,8 +262,8 @@ pub struct Config {
     pub global: GlobalOptions,
     /// What works, but should be written otherwise.
     pub warnings: Vec<Problem>,
-    /// The `tests` of transforms, as they are written, references resolved.
-    pub tests: Vec<toml::Table>,
+    /// The tests of its transforms.
+    pub tests: Vec<UnitTest>,
     /// Where everything stands that was loaded from a text: for mistakes that are found later.
     pub places: Places,
 }
@@ -270,6 +273,8 @@ pub struct Config {
 pub struct SourceEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// Its own options.
     pub config: Box<dyn SourceConfig>,
     /// What stands for all that it was made from: another number after a reload means that it has to be
@@ -277,10 +282,18 @@ pub struct SourceEntry {
     pub fingerprint: Option<u64>,
 }
 
+/// The type of a component that no registry has made.
+const CUSTOM: &str = "custom";
+
 impl SourceEntry {
     /// A source that is built in code.
     pub fn new(id: &str, config: impl SourceConfig + 'static) -> SourceEntry {
-        SourceEntry { id: id.to_owned(), config: Box::new(config), fingerprint: None }
+        SourceEntry {
+            id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
+            config: Box::new(config),
+            fingerprint: None,
+        }
     }
 }
 
@@ -289,6 +302,8 @@ impl SourceEntry {
 pub struct TransformEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// The ids of the components that feed it.
     pub inputs: Vec<String>,
     /// Its own options.
@@ -302,6 +317,8 @@ pub struct TransformEntry {
 pub struct SinkEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// The options that every sink has.
     pub options: SinkOptions,
     /// Its own options.
@@ -324,6 +341,7 @@ impl Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
         self.transforms.push(TransformEntry {
             id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
             inputs,
             config: Box::new(config),
             fingerprint: None,
@@ -338,6 +356,7 @@ impl Config {
         let options = SinkOptions { inputs, ..SinkOptions::default() };
         self.sinks.push(SinkEntry {
             id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
             options,
             config: Box::new(config),
             fingerprint: None,

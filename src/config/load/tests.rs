@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::connect::glob;
 
 fn load(text: &str) -> Result<Config, Vec<String>> {
     let env = Env::from_pairs([("TOKEN", "s3cr3t \"$x\" #"), ("NUMBER", "s3cr3t-number")]);
