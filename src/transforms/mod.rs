@@ -3,6 +3,7 @@
 //! - `dedupe`: leaves out events that have been seen before
 //! - `exclusive_route`: to the first output whose condition holds
 //! - `filter`: only what a condition holds for
+//! - `log_bodies`: what applications write into a log line
 //! - `reduce`: makes one event of several
 //! - `remap`: events changed by programs of VRL
 //! - `route`: to every output whose condition holds
@@ -20,6 +21,7 @@ mod dedupe;
 mod exclusive_route;
 mod filter;
 mod key;
+mod log_bodies;
 pub(crate) mod program;
 mod reduce;
 mod remap;
@@ -33,6 +35,7 @@ pub use condition::{AnyCondition, Condition, Runtime};
 pub use dedupe::DedupeConfig;
 pub use exclusive_route::ExclusiveRouteConfig;
 pub use filter::FilterConfig;
+pub use log_bodies::LogBodiesConfig;
 pub use reduce::ReduceConfig;
 pub use remap::RemapConfig;
 pub use route::RouteConfig;
@@ -45,6 +48,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.transform::<DedupeConfig>(DedupeConfig::INFO);
     registry.transform::<ExclusiveRouteConfig>(ExclusiveRouteConfig::INFO);
     registry.transform::<FilterConfig>(FilterConfig::INFO);
+    registry.transform::<LogBodiesConfig>(LogBodiesConfig::INFO);
     registry.transform::<ReduceConfig>(ReduceConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
     registry.transform::<RouteConfig>(RouteConfig::INFO);
