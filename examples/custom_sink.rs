@@ -4,15 +4,14 @@
 //! cargo run --example custom_sink -- list sinks
 //! ```
 
-use log_shipper::cli;
 use log_shipper::config::{Registry, Result};
 use log_shipper::event::LogEvent;
-use log_shipper::secret::SensitiveString;
 use log_shipper::sinks::codec::EncodeError;
 use log_shipper::sinks::{Batch, HttpSink};
+use log_shipper::{cli, schemars, secret::SensitiveString};
 use serde::Deserialize;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Acme {
     /// The API token.

@@ -4,6 +4,7 @@ use crate::env::{Env, EnvError};
 use crate::secret::SensitiveString;
 use crate::tls::{TlsConfig, TlsError};
 use bytes::{Bytes, BytesMut};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use snafu::{ResultExt, Snafu};
 use std::time::Duration;
@@ -18,7 +19,7 @@ const MAX_RESPONSE_BYTES: usize = 4 << 20;
 pub struct HttpClient(reqwest::Client);
 
 /// The `proxy` table of a sink, or of the whole configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyConfig {
     /// Whether proxies are used at all. Default: true.

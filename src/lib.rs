@@ -77,3 +77,5 @@ pub mod tls;
 pub mod topology;
 pub mod transforms;
 mod uuid;
+
+pub use schemars;

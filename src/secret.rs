@@ -1,8 +1,10 @@
 //! [`SensitiveString`]: a secret from its parsing to the wire.
 
 use http::HeaderValue;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use snafu::{ResultExt, Snafu};
+use std::borrow::Cow;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -53,6 +55,20 @@ impl From<&str> for SensitiveString {
 impl<'de> Deserialize<'de> for SensitiveString {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SensitiveString, D::Error> {
         String::deserialize(deserializer).map(SensitiveString::from)
+    }
+}
+
+impl JsonSchema for SensitiveString {
+    fn schema_name() -> Cow<'static, str> {
+        "SensitiveString".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "password", "writeOnly": true})
+    }
+
+    fn inline_schema() -> bool {
+        true
     }
 }
 

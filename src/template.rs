@@ -3,6 +3,7 @@
 use crate::event::{Field, LogEvent, Lookup, Path, PathError, Timestamp};
 use chrono::format::{Item, Numeric, Pad, StrftimeItems};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use snafu::Snafu;
 use std::borrow::Cow;
@@ -304,6 +305,20 @@ fn escape_percent_encoding(part: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+impl JsonSchema for Template {
+    fn schema_name() -> Cow<'static, str> {
+        "Template".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
 }
 
 /// Its fields only: a secret may stand between them, as in a header or a URI.

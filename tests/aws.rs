@@ -17,6 +17,7 @@ use log_shipper::sinks::Signer;
 use log_shipper::tls::TlsConfig;
 use log_shipper::topology::{Report, RunningTopology, Topology, TopologyOptions};
 use md5::{Digest, Md5};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -364,7 +365,7 @@ fn regions_and_endpoints_come_from_the_options_first() {
 const INPUT: &str = include_str!("golden/input.jsonl");
 
 /// A source of these events, chunk by chunk. It then stays until it is told to stop.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Scripted {
     chunks: Vec<Vec<String>>,

@@ -14,6 +14,7 @@ use log_shipper::topology::{
     DropReason, Report, RunningTopology, SinkSnapshot, Topology, TopologyOptions, WhenFull,
 };
 use prost::Message;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -33,7 +34,7 @@ const INPUT: &str = include_str!("golden/input.jsonl");
 // === feeding sinks ===
 
 /// A source of these events, chunk by chunk. It then stays until it is told to stop.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Scripted {
     chunks: Vec<Vec<String>>,

@@ -15,6 +15,7 @@ use reqsign_aws_v4::{
 };
 use reqsign_core::time::Timestamp;
 use reqsign_core::{Context, Error, ProvideCredential, Signer};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -28,7 +29,7 @@ use tokio::time::{Instant, timeout_at};
 /// container's credentials (`AWS_CONTAINER_CREDENTIALS_*`), the instance's metadata service. The first one
 /// that is there counts. Keys without an end are read anew every five minutes, so that changed ones take
 /// effect.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsAuth {
     /// The key's id.
@@ -57,7 +58,7 @@ pub struct AwsAuth {
 }
 
 /// The `auth.imds` table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Imds {
     /// How often it is asked. Default: 4.

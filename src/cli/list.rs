@@ -1,8 +1,9 @@
 //! `log-shipper list`
 
 use super::{Failure, print_table};
-use crate::config::{ComponentKind, Registry};
+use crate::config::{ComponentInfo, ComponentKind, Registry};
 use clap::ValueEnum;
+use serde_json::json;
 
 /// `list`'s arguments.
 #[derive(Debug, clap::Args)]
@@ -40,28 +41,36 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     };
     let components: Vec<_> = kinds
         .iter()
-        .flat_map(|kind| registry.components(*kind).into_iter().map(|info| (kind.plural(), info)))
+        .flat_map(|kind| registry.components(*kind).into_iter().map(|info| (*kind, info)))
         .collect();
     if args.format == Format::Json {
         let rows: Vec<_> = components
             .iter()
-            .map(|(kind, info)| serde_json::json!({"kind": kind, "type": info.name, "summary": info.summary, "example": info.example}))
+            .map(|(kind, info)| {
+                json!({
+                    "kind": kind.plural(),
+                    "type": info.name,
+                    "summary": info.summary,
+                    "example": info.example,
+                    "schema": registry.component_schema(*kind, info.name),
+                })
+            })
             .collect();
         println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::failed)?);
         return Ok(());
     }
     if args.options {
         for (kind, info) in components {
-            println!("# {}\n[{kind}.{}]\ntype = \"{}\"", info.summary, info.name, info.name);
-            if kind != "sources" {
+            println!("# {}\n[{}.{}]\ntype = \"{}\"", info.summary, kind.plural(), info.name, info.name);
+            if kind != ComponentKind::Source {
                 println!("inputs = [\"...\"]");
             }
             println!("{}\n", info.example);
         }
         return Ok(());
     }
-    let row = |(kind, info): &(&str, crate::config::ComponentInfo)| {
-        vec![(*kind).to_owned(), info.name.to_owned(), info.summary.to_owned()]
+    let row = |(kind, info): &(ComponentKind, ComponentInfo)| {
+        vec![kind.plural().to_owned(), info.name.to_owned(), info.summary.to_owned()]
     };
     print_table(&components.iter().map(row).collect::<Vec<_>>());
     Ok(())

@@ -2,7 +2,7 @@
 //! failed while running, 64 bad usage, 78 bad configuration.
 //!
 //! - this file: the arguments, the log, the exit code
-//! - `completion`, `demo`, `generate`, `list`, `providers`, `run`, `validate`: a file a command
+//! - `completion`, `demo`, `generate`, `list`, `providers`, `run`, `schema`, `validate`: a file a command
 
 mod check;
 mod completion;
@@ -12,6 +12,7 @@ mod list;
 mod providers;
 mod reload;
 mod run;
+mod schema;
 mod validate;
 
 use crate::config::{Config, Environment, Registry, from_environment, generate};
@@ -61,6 +62,8 @@ enum Command {
     Providers(providers::Args),
     /// List the components of configurations, with their options.
     List(list::Args),
+    /// Print the JSON Schema of configurations, for editors and checks.
+    Schema(schema::Args),
     /// Print the completions of a shell.
     Completion(completion::Args),
 }
@@ -98,6 +101,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Check(args) => check::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
+            Command::Schema(args) => schema::run(&args, &registry),
             Command::Completion(args) => completion::run(&args),
         });
     match result {

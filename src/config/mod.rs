@@ -4,6 +4,7 @@
 //! - `registry`: [`Registry`], every component by name
 //! - `load`: TOML text to a [`Config`]; `deserialize`: every mistake at once; `renamed`: old names
 //! - `interpolate`: `${NAME}` in the values of that text
+//! - `schema`: the JSON Schema of all of this
 //! - `environment`: the environment's variables to TOML text, by the table of providers
 
 mod deserialize;
@@ -12,6 +13,7 @@ mod interpolate;
 mod load;
 mod registry;
 mod renamed;
+pub(crate) mod schema;
 
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
 pub(crate) use environment::{destinations, subscription};
@@ -29,8 +31,10 @@ use crate::topology::{
 };
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,7 +150,7 @@ pub trait Transform: Send {
 
 /// The global `log_schema` table: which fields have a meaning, for transforms. Sinks know them by
 /// [`Semantics`](crate::event::Semantics).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSchema {
     /// The host. Default: `host`.
@@ -316,7 +320,7 @@ impl Config {
 }
 
 /// Options for all components.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GlobalOptions {
     /// Proxies, where a sink names none.
@@ -335,7 +339,7 @@ pub struct GlobalOptions {
 }
 
 /// The global `healthchecks` table.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthchecksOptions {
     /// Whether healthchecks run. Default: true.
@@ -351,21 +355,23 @@ impl Default for HealthchecksOptions {
 }
 
 /// `acknowledgements`: a boolean or `{ enabled }`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(from = "BoolOr<AcknowledgementsTable>")]
+#[schemars(with = "BoolOr<AcknowledgementsTable>")]
 pub struct AcknowledgementsConfig {
     /// Whether sources that can wait for this sink's deliveries do so.
     pub enabled: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AcknowledgementsTable {
+    /// Whether sources that can wait for this sink's deliveries do so.
     enabled: Option<bool>,
 }
 
 /// A switch that may be a table.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected true, false or a table with known fields")]
 pub(crate) enum BoolOr<T> {
     Bool(bool),
@@ -382,7 +388,7 @@ impl From<BoolOr<AcknowledgementsTable>> for AcknowledgementsConfig {
 }
 
 /// The options that every sink has.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SinkOptions {
     /// The ids of the components that feed the sink; `*` stands for any characters.
@@ -402,8 +408,9 @@ pub struct SinkOptions {
 }
 
 /// `healthcheck`: a boolean or a table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(from = "BoolOr<HealthcheckTable>")]
+#[schemars(with = "BoolOr<HealthcheckTable>")]
 pub struct HealthcheckConfig {
     /// Whether it runs. Default: true.
     pub enabled: bool,
@@ -413,11 +420,14 @@ pub struct HealthcheckConfig {
     pub uri: Option<SensitiveString>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct HealthcheckTable {
+    /// Whether it runs. Default: true.
     enabled: Option<bool>,
+    /// How many seconds it may take. Default: 10.
     timeout: Option<Seconds>,
+    /// What to ask instead of the sink's own endpoint, for sinks that say so (`http`, `axiom`).
     uri: Option<SensitiveString>,
 }
 
@@ -446,6 +456,32 @@ impl From<BoolOr<HealthcheckTable>> for HealthcheckConfig {
 #[serde(try_from = "f64")]
 pub struct Seconds(pub Duration);
 
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let seconds = self.0.as_secs_f64();
+        // A whole number of seconds is shown as one.
+        if seconds.fract() == 0.0 {
+            serializer.serialize_u64(self.0.as_secs())
+        } else {
+            serializer.serialize_f64(seconds)
+        }
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn schema_name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "exclusiveMinimum": 0})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
 impl TryFrom<f64> for Seconds {
     type Error = String;
 
@@ -461,19 +497,29 @@ impl TryFrom<f64> for Seconds {
 }
 
 /// The `buffer` table of a sink.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(try_from = "BufferTable")]
+#[schemars(with = "BufferTable")]
 pub struct BufferConfig {
     capacity: Option<Capacity>,
     when_full: Option<WhenFull>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BufferTable {
+    /// Only `memory`, which is the default.
+    #[schemars(extend("enum" = ["memory"]))]
     r#type: Option<String>,
+    /// How many events it holds; either this or `max_size`.
+    #[schemars(range(min = 1))]
     max_events: Option<usize>,
+    /// How many bytes it holds. Default: 16 MiB.
+    #[schemars(range(min = 1))]
     max_size: Option<usize>,
+    /// What becomes of an event that does not fit. Default: `drop_newest`, and `block` behind a source that can
+    /// wait.
+    #[schemars(extend("enum" = ["block", "drop_newest", "drop_oldest"]))]
     when_full: Option<String>,
 }
 

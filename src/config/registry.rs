@@ -2,9 +2,11 @@
 
 use super::deserialize::{deserialize, take_keys};
 use super::renamed::rename;
+use super::schema::{self, Component, Options};
 use super::{Problem, SinkConfig, SourceConfig, TransformConfig};
 use crate::sinks::HttpSink;
-use crate::sinks::http_sink::{HTTP_ACCESS, HTTP_OPTIONS, HttpSinkConfig};
+use crate::sinks::http_sink::{HTTP_ACCESS, HTTP_OPTIONS, HttpOptions, HttpSinkConfig};
+use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +28,8 @@ pub struct Registry {
 struct Entry<T: ?Sized> {
     info: ComponentInfo,
     parse: Parse<T>,
+    /// The schema of its options.
+    options: Options,
     renamed: &'static [(&'static str, &'static str)],
 }
 
@@ -85,21 +89,27 @@ impl Registry {
     }
 
     /// Adds a source; one of the same name is replaced.
-    pub fn source<T: SourceConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
+    pub fn source<T: SourceConfig + DeserializeOwned + JsonSchema + 'static>(&mut self, info: ComponentInfo) {
         let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn SourceConfig>, Vec::new()));
-        self.sources.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
+        let entry = Entry { info, parse: Box::new(parse), options: schema::options::<T>, renamed: &[] };
+        self.sources.insert(info.name, entry);
     }
 
     /// Adds a transform; one of the same name is replaced.
-    pub fn transform<T: TransformConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
+    pub fn transform<T: TransformConfig + DeserializeOwned + JsonSchema + 'static>(
+        &mut self,
+        info: ComponentInfo,
+    ) {
         let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn TransformConfig>, Vec::new()));
-        self.transforms.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
+        let entry = Entry { info, parse: Box::new(parse), options: schema::options::<T>, renamed: &[] };
+        self.transforms.insert(info.name, entry);
     }
 
     /// Adds a sink; one of the same name is replaced.
-    pub fn sink<T: SinkConfig + DeserializeOwned + 'static>(&mut self, info: ComponentInfo) {
+    pub fn sink<T: SinkConfig + DeserializeOwned + JsonSchema + 'static>(&mut self, info: ComponentInfo) {
         let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn SinkConfig>, Vec::new()));
-        self.sinks.insert(info.name, Entry { info, parse: Box::new(parse), renamed: &[] });
+        let entry = Entry { info, parse: Box::new(parse), options: schema::options::<T>, renamed: &[] };
+        self.sinks.insert(info.name, entry);
     }
 
     /// Another name for a sink, which it once had.
@@ -108,7 +118,7 @@ impl Registry {
     }
 
     /// Adds an HTTP sink, with all options of the kernel; one of the same name is replaced.
-    pub fn http_sink<S: HttpSink>(&mut self) {
+    pub fn http_sink<S: HttpSink + JsonSchema>(&mut self) {
         let info = ComponentInfo { name: S::NAME, summary: S::SUMMARY, example: S::EXAMPLE };
         let parse = |mut table: Table| {
             let wire = hash_without(&table, S::ACCESS.iter().chain(HTTP_ACCESS));
@@ -124,7 +134,8 @@ impl Registry {
                 (options, sink) => Err([options.err(), sink.err()].into_iter().flatten().flatten().collect()),
             }
         };
-        self.sinks.insert(S::NAME, Entry { info, parse: Box::new(parse), renamed: S::RENAMED });
+        let options = schema::options_of_both::<S, HttpOptions>;
+        self.sinks.insert(S::NAME, Entry { info, parse: Box::new(parse), options, renamed: S::RENAMED });
     }
 
     /// The components of a kind, by name.
@@ -134,6 +145,34 @@ impl Registry {
             ComponentKind::Transform => self.transforms.values().map(|entry| entry.info).collect(),
             ComponentKind::Sink => self.sinks.values().map(|entry| entry.info).collect(),
         }
+    }
+
+    /// The JSON Schema (2020-12) of a whole configuration: every option of every component with its description
+    /// and default. Old names are in it, as deprecated; a number, a switch or a word may be a `"${NAME}"`.
+    pub fn schema(&self) -> Schema {
+        schema::whole(|kind| self.described(kind))
+    }
+
+    /// The JSON Schema of the table of one component; `None` if there is none of this name.
+    pub fn component_schema(&self, kind: ComponentKind, name: &str) -> Option<Schema> {
+        let components = self.described(kind);
+        let component = components.iter().find(|component| component.name == name)?;
+        Some(schema::component(kind, component))
+    }
+
+    fn described(&self, kind: ComponentKind) -> Vec<Component> {
+        match kind {
+            ComponentKind::Source => self.sources.values().map(|entry| self.describe(entry)).collect(),
+            ComponentKind::Transform => self.transforms.values().map(|entry| self.describe(entry)).collect(),
+            ComponentKind::Sink => self.sinks.values().map(|entry| self.describe(entry)).collect(),
+        }
+    }
+
+    fn describe<T: ?Sized>(&self, entry: &Entry<T>) -> Component {
+        let ComponentInfo { name, summary, .. } = entry.info;
+        let old = self.renamed_sinks.iter().filter(|(_, new)| **new == name);
+        let old_names = old.map(|(old, _)| *old).collect();
+        Component { name, summary, old_names, renamed: entry.renamed, options: entry.options }
     }
 
     pub(super) fn parse_source(&self, name: &str, table: Table) -> Parsed<dyn SourceConfig> {

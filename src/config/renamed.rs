@@ -4,7 +4,7 @@ use super::Problem;
 use toml::{Table, Value};
 
 /// Old and new dotted names of options that any component may have.
-const EVERYWHERE: &[(&str, &str)] =
+pub(super) const EVERYWHERE: &[(&str, &str)] =
     &[("tls.ca_path", "tls.ca_file"), ("tls.crt_path", "tls.crt_file"), ("tls.key_path", "tls.key_file")];
 
 /// Puts what stands under an old name under the new one; gives a warning for each.

@@ -1,12 +1,14 @@
 //! Where a field is: `fly.app.name`, `tags[0]`, `"a key with.dots".b`.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use snafu::Snafu;
 use std::fmt;
 use vrl::path::{OwnedSegment, parse_value_path};
 
 /// The path of a field, in VRL's syntax; a leading dot is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[schemars(with = "String")]
 #[serde(try_from = "String")]
 pub struct Path {
     segments: Vec<Segment>,

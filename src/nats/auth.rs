@@ -3,14 +3,16 @@
 use crate::env::Env;
 use crate::secret::SensitiveString;
 use base64::Engine;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use snafu::{OptionExt, ResultExt, Snafu};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 /// Who we are to a NATS server.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "AuthTable")]
+#[schemars(with = "AuthTable")]
 #[non_exhaustive]
 pub enum NatsAuth {
     /// A user and a password.
@@ -40,17 +42,22 @@ pub enum NatsAuth {
     },
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AuthTable {
+    /// Which of the tables beside it holds.
     strategy: Strategy,
+    /// A user and a password.
     user_password: Option<UserPassword>,
+    /// A token.
     token: Option<Token>,
+    /// A credentials file, with a user's JWT and seed.
     credentials_file: Option<CredentialsFile>,
+    /// An nkey.
     nkey: Option<Nkey>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Strategy {
     UserPassword,
@@ -59,29 +66,35 @@ enum Strategy {
     Nkey,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UserPassword {
+    /// The user.
     user: SensitiveString,
+    /// The password.
     password: SensitiveString,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Token {
+    /// The token.
     value: SensitiveString,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CredentialsFile {
+    /// The path of the file, which is read at each connect; or its text.
     path: SensitiveString,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Nkey {
+    /// The public key; checked against the seed's.
     nkey: Option<String>,
+    /// The seed, or the path of a file that holds it.
     seed: SensitiveString,
 }
 

@@ -14,10 +14,11 @@ use crate::secret::SensitiveString;
 use bytes::Bytes;
 use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Delivers events to AppSignal.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppSignal {
     /// The app's Push API key.

@@ -8,12 +8,13 @@ use crate::secret::SensitiveString;
 use base64::Engine;
 use http::Request;
 use http::header::AUTHORIZATION;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The `auth` table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "strategy", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Auth {
     /// `Authorization: Basic`, with both in base64.

@@ -7,6 +7,7 @@ use crate::event::{LogEvent, Timestamp};
 use crate::topology::{Outcome, Receipts, SinkCounts};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -42,7 +43,7 @@ impl BatchLimits {
 }
 
 /// The `batch` table of a sink.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchConfig {
     /// Bytes of the encoded body, before compression.

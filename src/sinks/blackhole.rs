@@ -4,13 +4,14 @@ use crate::config::{ComponentInfo, Result, SinkConfig, SinkContext, StreamSink};
 use crate::healthcheck::Healthcheck;
 use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A sink that discards events and counts them.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BlackholeConfig {
     /// Seconds between two reports of how much was discarded. Default: 0, no reports.

@@ -1,13 +1,14 @@
 //! Encodings and framings: Vector's `encoding` and `framing` options.
 
 use crate::event::{Field, LEVEL, Level, LogEvent, Path, TIME, Timestamp, json};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use snafu::Snafu;
 use std::borrow::Cow;
 use vrl::value::Value;
 
 /// What of an event is sent: `only_fields`, `except_fields` and `timestamp_format`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transformer {
     /// Only these fields. Default: all.
@@ -19,8 +20,9 @@ pub struct Transformer {
 }
 
 /// The `encoding` table of a sink that lets one choose the codec.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(try_from = "EncodingTable")]
+#[schemars(with = "EncodingTable")]
 pub struct EncodingConfig {
     /// How an event is written.
     pub codec: Codec,
@@ -43,8 +45,9 @@ pub enum Codec {
 }
 
 /// The path of a field, in an option.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(inline, with = "String")]
 pub(super) struct FieldPath(pub(super) Path);
 
 impl TryFrom<String> for FieldPath {
@@ -55,30 +58,44 @@ impl TryFrom<String> for FieldPath {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum TimestampFormat {
+    /// `2026-11-22T05:06:07.5Z`.
     Rfc3339,
+    /// Whole seconds since the epoch.
     Unix,
+    /// Seconds since the epoch, with a fraction.
     UnixFloat,
+    /// Milliseconds since the epoch.
     UnixMs,
+    /// Nanoseconds since the epoch.
     UnixNs,
+    /// Microseconds since the epoch.
     UnixUs,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct EncodingTable {
+    /// How an event is written: `json`, the event as it is; `logfmt`, `key=value` pairs; `text` (or
+    /// `raw_message`), its message alone.
+    #[schemars(extend("enum" = ["json", "logfmt", "raw_message", "text"]))]
     codec: String,
+    /// Options of the codec `json`.
     json: Option<JsonTable>,
+    /// Only these fields. Default: all.
     only_fields: Option<Vec<FieldPath>>,
+    /// All but these fields.
     except_fields: Option<Vec<FieldPath>>,
+    /// How the field `timestamp` is written. Default: as it is.
     timestamp_format: Option<TimestampFormat>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct JsonTable {
+    /// Whether it is written over several lines. Default: false.
     #[serde(default)]
     pretty: bool,
 }
@@ -273,8 +290,9 @@ impl Framing {
 }
 
 /// The `framing` table.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "FramingTable")]
+#[schemars(with = "FramingTable")]
 pub enum FramingConfig {
     /// Nothing between the events.
     Bytes,
@@ -284,16 +302,21 @@ pub enum FramingConfig {
     CharacterDelimited(u8),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FramingTable {
+    /// What stands between events: nothing, a line break, or a character.
+    #[schemars(extend("enum" = ["bytes", "character_delimited", "newline_delimited"]))]
     method: String,
+    /// Options of the method `character_delimited`.
     character_delimited: Option<CharacterDelimited>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CharacterDelimited {
+    /// One ASCII character.
+    #[schemars(length(min = 1, max = 1))]
     delimiter: String,
 }
 

@@ -1,12 +1,14 @@
 //! Compression of a request's body: Vector's `compression` option.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 use snafu::Snafu;
 
 /// An algorithm and its level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "CompressionOption")]
+#[schemars(with = "CompressionOption")]
 pub struct Compression {
     /// How.
     pub algorithm: Algorithm,
@@ -20,7 +22,7 @@ pub struct Compression {
 pub const DEFLATE_LEVEL: u32 = 1;
 
 /// How a body is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// Not at all.
@@ -35,7 +37,7 @@ pub enum Algorithm {
     Snappy,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected one of none, gzip, zlib, zstd, snappy, or a table with `algorithm` and `level`"
@@ -45,21 +47,23 @@ enum CompressionOption {
     Table(CompressionTable),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CompressionTable {
+    /// How.
     algorithm: Algorithm,
+    /// How hard: 0 to 9 for gzip and zlib (1 by default), 0 to 21 for zstd (3 by default).
     level: Option<Level>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a level: a number, or one of none, fast, default, best")]
 enum Level {
     Number(u32),
     Name(LevelName),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum LevelName {
     None,
@@ -78,6 +82,13 @@ pub struct CompressError {
 impl From<Algorithm> for Compression {
     fn from(algorithm: Algorithm) -> Compression {
         Compression { algorithm, level: None }
+    }
+}
+
+/// As the algorithm, which is all that any default has.
+impl Serialize for Compression {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.algorithm.serialize(serializer)
     }
 }
 

@@ -5,12 +5,13 @@ use crate::config::{ComponentInfo, Result, SinkConfig, SinkContext, StreamSink};
 use crate::healthcheck::Healthcheck;
 use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// A sink that writes events to the terminal.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsoleConfig {
     /// Which stream. Default: `stdout`.
@@ -23,7 +24,7 @@ pub struct ConsoleConfig {
 }
 
 /// One of the process's streams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// Standard output.

@@ -14,11 +14,12 @@ use crate::secret::SensitiveString;
 use bytes::Bytes;
 use http::Request;
 use http::header::CONTENT_TYPE;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
 /// Delivers events to Datadog.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatadogLogs {
     /// The API key. Default: `DD_API_KEY` of the environment.

@@ -10,6 +10,7 @@ use crate::log_limit::LogLimit;
 use crate::template::Template;
 use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::io;
@@ -21,7 +22,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 /// A sink that appends events to files.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// The path; a template, so that `{{ fly.app.name }}-%F.log` is a file for each app and day.

@@ -17,7 +17,8 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
 use percent_encoding::utf8_percent_encode;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -43,7 +44,7 @@ pub(super) struct Hec {
 }
 
 /// Splunk's own part of the `acknowledgements` table: whether and how to ask if what was taken is indexed.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Acknowledgements {
     /// Whether to ask at all, where the collector gives a number to ask with. Default: true.
@@ -100,7 +101,7 @@ pub(super) struct Prepared {
 }
 
 /// Where events go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum EndpointTarget {
     /// Each with its time and place.
@@ -111,8 +112,9 @@ pub(super) enum EndpointTarget {
 }
 
 /// The path of a field; empty for none.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(inline, with = "String")]
 pub(super) struct OptionalPath(Option<Path>);
 
 impl OptionalPath {
@@ -122,6 +124,12 @@ impl OptionalPath {
 
     pub(super) fn timestamp() -> OptionalPath {
         OptionalPath(Some(Path::root_field("timestamp")))
+    }
+}
+
+impl Serialize for OptionalPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.as_ref().map(Path::to_string).unwrap_or_default())
     }
 }
 

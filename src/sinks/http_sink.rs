@@ -24,6 +24,7 @@ use crate::tls::TlsConfig;
 use bytes::Bytes;
 use http::Response;
 use http::header::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -237,7 +238,7 @@ pub(crate) const HTTP_OPTIONS: &[&str] = &[
 pub(crate) const HTTP_ACCESS: &[&str] = &["batch", "retry_strategy", "tls"];
 
 /// The options that every HTTP sink has.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpOptions {
     /// When a batch is sent.
@@ -259,7 +260,7 @@ pub struct HttpOptions {
 }
 
 /// Which answers are tried again: Vector's `retry_strategy`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RetryStrategy {
     /// As the destination's rules say.

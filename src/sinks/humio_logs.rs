@@ -11,14 +11,16 @@ use crate::secret::SensitiveString;
 use crate::template::Template;
 use bytes::Bytes;
 use http::Response;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Delivers events to LogScale.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(from = "Options")]
+#[schemars(with = "Options")]
 pub struct HumioLogs(Hec);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Options {
     /// The ingest token.

@@ -16,11 +16,12 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use percent_encoding::utf8_percent_encode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
 
 /// Delivers events to Mezmo.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mezmo {
     /// The ingestion key.

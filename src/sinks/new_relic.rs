@@ -14,10 +14,11 @@ use crate::secret::SensitiveString;
 use bytes::Bytes;
 use http::Request;
 use http::header::CONTENT_TYPE;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Delivers events to New Relic.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRelic {
     /// The licence key; either this or `insert_key`.
@@ -40,17 +41,20 @@ pub struct NewRelic {
     encoding: Transformer,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = crate::config::schema::old_words(&["US", "EU"]))]
 enum Region {
+    /// The United States.
     #[default]
     #[serde(alias = "US")]
     Us,
+    /// The European Union.
     #[serde(alias = "EU")]
     Eu,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Api {
     #[default]

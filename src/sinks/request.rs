@@ -2,7 +2,8 @@
 
 use crate::config::Seconds;
 use crate::template::Template;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The `request` table of a sink.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestConfig {
     /// How many requests are under way at once: `none` (one), `adaptive`, or a number.
@@ -54,8 +55,9 @@ impl Default for RequestConfig {
 }
 
 /// How many requests may be under way at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "ConcurrencyOption")]
+#[schemars(with = "ConcurrencyOption")]
 pub enum Concurrency {
     /// As many as the destination takes without slowing down.
     Adaptive,
@@ -63,11 +65,20 @@ pub enum Concurrency {
     Fixed(usize),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected `none`, `adaptive` or a number")]
 enum ConcurrencyOption {
-    Number(usize),
-    Word(String),
+    Number(#[schemars(range(min = 1))] usize),
+    Word(#[schemars(extend("enum" = ["none", "adaptive"]))] String),
+}
+
+impl Serialize for Concurrency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Concurrency::Adaptive => serializer.serialize_str("adaptive"),
+            Concurrency::Fixed(number) => number.serialize(serializer),
+        }
+    }
 }
 
 impl TryFrom<ConcurrencyOption> for Concurrency {
@@ -91,7 +102,7 @@ impl TryFrom<ConcurrencyOption> for Concurrency {
 }
 
 /// Whether pauses are drawn at random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum JitterMode {
     /// From one millisecond to the whole pause.
     Full,
@@ -100,8 +111,9 @@ pub enum JitterMode {
 }
 
 /// The `request.adaptive_concurrency` table.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "AdaptiveTable")]
+#[schemars(with = "AdaptiveTable")]
 pub struct AdaptiveConcurrency {
     /// Requests at once at the start. Default: 1.
     pub initial_concurrency: usize,
@@ -115,13 +127,21 @@ pub struct AdaptiveConcurrency {
     pub max_concurrency_limit: usize,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AdaptiveTable {
+    /// Requests at once at the start. Default: 1.
+    #[schemars(range(min = 1))]
     initial_concurrency: Option<usize>,
+    /// What a limit that was too high is multiplied by, between 0 and 1. Default: 0.9.
     decrease_ratio: Option<f64>,
+    /// How much a new round trip time counts in the mean, between 0 and 1. Default: 0.4.
     ewma_alpha: Option<f64>,
+    /// How many standard deviations a round trip time may be above the mean. Default: 2.5.
+    #[schemars(range(min = 0))]
     rtt_deviation_scale: Option<f64>,
+    /// The most requests at once. Default: 200.
+    #[schemars(range(min = 1))]
     max_concurrency_limit: Option<usize>,
 }
 

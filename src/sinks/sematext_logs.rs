@@ -13,10 +13,11 @@ use crate::secret::SensitiveString;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Delivers events to Sematext.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SematextLogs {
     /// The Logs App's token.
@@ -31,12 +32,15 @@ pub struct SematextLogs {
     encoding: Transformer,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = crate::config::schema::old_words(&["US", "EU"]))]
 enum Region {
+    /// The United States.
     #[default]
     #[serde(alias = "US")]
     Us,
+    /// The European Union.
     #[serde(alias = "EU")]
     Eu,
 }

@@ -1,11 +1,12 @@
 //! Events that are larger than a destination takes: their message is cut, with a word on how much is gone.
 
 use crate::event::LogEvent;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// What becomes of an event that is larger than the destination takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Oversized {
     /// Its message is cut so that it fits, and the event is counted as truncated.

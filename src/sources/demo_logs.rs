@@ -3,11 +3,12 @@
 use crate::config::{ComponentInfo, Result, Seconds, Source, SourceConfig, SourceContext};
 use crate::event::{LogEvent, Path, Timestamp, json};
 use async_trait::async_trait;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
 
 /// The configuration of the `demo_logs` source.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DemoLogsConfig {
     /// What kind of event.
@@ -25,7 +26,7 @@ pub struct DemoLogsConfig {
     sequence: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Format {
     /// An object as Fly.io publishes it. Ours.
@@ -38,13 +39,20 @@ enum Format {
     Syslog,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "f64")]
+#[schemars(inline, with = "f64", extend("minimum" = 0))]
 struct Interval(Duration);
 
 impl Default for Interval {
     fn default() -> Interval {
         Interval(Duration::from_secs(1))
+    }
+}
+
+impl Serialize for Interval {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        Seconds(self.0).serialize(serializer)
     }
 }
 

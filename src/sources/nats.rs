@@ -11,12 +11,14 @@ use crate::nats::{
 use crate::secret::SensitiveString;
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The configuration of the `nats` source: Vector's options, and `subjects` and `exclude`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = crate::config::schema::alias("name", "connection_name"))]
 pub struct NatsConfig {
     /// The servers, comma-separated: `nats://host:4222`, `tls://host:4222`. A user and password in a
     /// URL are used, if `auth` says nothing.
@@ -60,7 +62,7 @@ pub struct NatsConfig {
 }
 
 /// What a payload is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decoding {
     /// The codec. Default: `bytes`.
@@ -69,7 +71,7 @@ pub struct Decoding {
 }
 
 /// How a payload becomes an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DecodingCodec {
     /// It is the message.
@@ -79,7 +81,7 @@ pub enum DecodingCodec {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "method", rename_all = "snake_case")]
 enum MessageFraming {
     Bytes,

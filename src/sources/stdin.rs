@@ -6,11 +6,12 @@ use crate::event::{LogEvent, Path, Timestamp};
 use crate::sources::nats::DecodingCodec;
 use async_trait::async_trait;
 use bytes::BytesMut;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The configuration of the `stdin` source.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StdinConfig {
     /// What a line is. Default: `bytes`, the message.

@@ -15,7 +15,7 @@ use std::time::Duration;
 ///
 /// An event is a duplicate if the compared fields of it have the same values, of the same types, as those of an
 /// event among the last ones. A field that is missing is equal to one that is missing.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DedupeConfig {
     /// Which fields are compared: `fields.match` or `fields.ignore`. Default: to match the message, the host and
@@ -29,7 +29,7 @@ pub struct DedupeConfig {
 }
 
 /// The fields that are compared.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "FieldsTable")]
 enum Fields {
     /// These.
@@ -38,7 +38,7 @@ enum Fields {
     Ignore(Vec<Path>),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FieldsTable {
     r#match: Option<Vec<Path>>,
@@ -59,7 +59,7 @@ impl TryFrom<FieldsTable> for Fields {
 }
 
 /// The `cache` table.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct CacheConfig {
     /// How many events are remembered: past that, the one that was seen longest ago is forgotten. Each takes some
@@ -74,7 +74,7 @@ impl Default for CacheConfig {
 }
 
 /// The `time_settings` table.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TimeSettings {
     /// An event that was first seen as many milliseconds ago, or longer, is let through again.

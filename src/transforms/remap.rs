@@ -10,12 +10,13 @@ use crate::config::{ComponentInfo, Problem, Problems, Result, Transform, Transfo
 use crate::event::{Field, LogEvent, Path};
 use crate::log_limit::LogLimit;
 use crate::topology::{OutputNames, Outputs};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 use vrl::value::{KeyString, Value};
 
 /// The configuration of the `remap` transform: Vector's.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RemapConfig {
     /// The program. Either this, `file` or `files`.

@@ -13,7 +13,7 @@ use std::hash::{Hash, Hasher};
 use std::num::{NonZeroU64, NonZeroUsize};
 
 /// The configuration of the `sample` transform: Vector's. One of `rate` and `ratio` is needed.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SampleConfig {
     /// One event of so many is let through, the first one first.

@@ -20,12 +20,13 @@ use crate::template::Template;
 use api::{Rejected, call, judge, judge_made};
 use bytes::Bytes;
 use http::Response;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Delivers events to log streams.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AwsCloudwatchLogs {
     /// The group. What an event brings in that a name can't have becomes `_`.
@@ -63,10 +64,12 @@ pub struct AwsCloudwatchLogs {
 }
 
 /// The `retention` table.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Retention {
+    /// Whether we say so at all. Default: false, and events are kept for ever.
     enabled: bool,
+    /// The days: one of the numbers that AWS lets one choose, such as 7, 30 or 365.
     days: u32,
 }
 

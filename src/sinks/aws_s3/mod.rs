@@ -23,13 +23,14 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response};
 use percent_encoding::utf8_percent_encode;
 use place::{Place, UNRESERVED, check_key, check_prefix};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Stores each batch of events as an object.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AwsS3 {
     /// The bucket.
@@ -37,10 +38,12 @@ pub struct AwsS3 {
     /// How the keys of objects begin, rendered with each event's own time; an object has events of one
     /// beginning only. Ends with a `/` to be a folder. Default: `date=%F`.
     #[serde(default = "default_key_prefix")]
+    #[schemars(default = "key_prefix")]
     key_prefix: Option<Template>,
     /// What follows in the key: the time of the object's first event, in this form. (Vector takes the time of
     /// sending.) Default: `%s`, seconds since the epoch, by which objects sort.
     #[serde(default = "default_filename_time_format")]
+    #[schemars(default = "filename_time_format")]
     filename_time_format: Option<Template>,
     /// Whether a UUID follows, after a `-`. Without it, an object that begins in the same second as
     /// another one takes its place. Default: true.
@@ -97,12 +100,20 @@ pub struct AwsS3 {
     found: Option<(Place, String)>,
 }
 
+const fn key_prefix() -> &'static str {
+    "date=%F"
+}
+
 fn default_key_prefix() -> Option<Template> {
-    Template::parse("date=%F").ok()
+    Template::parse(key_prefix()).ok()
+}
+
+const fn filename_time_format() -> &'static str {
+    "%s"
 }
 
 fn default_filename_time_format() -> Option<Template> {
-    Template::parse("%s").ok()
+    Template::parse(filename_time_format()).ok()
 }
 
 const fn default_true() -> bool {

@@ -22,6 +22,7 @@ use options::{
     ApiVersion, AwsOptions, BulkOptions, DataStreamOptions, EsAuth, Mode, OpenSearchService, Strings,
     VersionType, default_doc_type,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Delivers events to Elasticsearch.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Elasticsearch {
     /// The servers' addresses; each attempt goes to the next one. A user and password in one become Basic
@@ -72,6 +73,7 @@ pub struct Elasticsearch {
     #[serde(default, rename = "request_retry_partial")]
     _request_retry_partial: bool,
     /// Vector's weighing of endpoints; here they take turns.
+    #[schemars(with = "Option<serde_json::Value>")]
     distribution: Option<toml::Value>,
     /// What of an event is sent.
     #[serde(default)]

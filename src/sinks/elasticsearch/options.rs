@@ -1,13 +1,43 @@
 //! The tables and words of the options.
 
+use crate::aws::AwsAuth;
+use crate::secret::SensitiveString;
 use crate::sinks::Auth;
 use crate::template::Template;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// As other sinks' authentication, but that the options of `aws` stand beside the strategy.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "toml::Table")]
+#[schemars(with = "EsAuthTable")]
 pub(super) struct EsAuth(pub(super) Auth);
+
+/// What `auth` is in a configuration.
+#[derive(JsonSchema)]
+#[serde(tag = "strategy", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(dead_code, reason = "it is only the schema")]
+pub(super) enum EsAuthTable {
+    /// A user and a password.
+    Basic {
+        /// The user.
+        user: SensitiveString,
+        /// The password.
+        password: SensitiveString,
+    },
+    /// A token, as `Authorization: Bearer`.
+    Bearer {
+        /// The token.
+        token: SensitiveString,
+    },
+    /// Any other `Authorization`.
+    Custom {
+        /// The whole value of the header.
+        value: SensitiveString,
+    },
+    /// AWS's signature.
+    Aws(AwsAuth),
+}
 
 impl TryFrom<toml::Table> for EsAuth {
     type Error = toml::de::Error;
@@ -22,14 +52,14 @@ impl TryFrom<toml::Table> for EsAuth {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AwsOptions {
     /// The region. Default: as AWS's tools find it.
     pub(super) region: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OpenSearchService {
     #[default]
@@ -37,8 +67,9 @@ pub(super) enum OpenSearchService {
     Serverless,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::config::schema::old_words(&["normal"]))]
 pub(super) enum Mode {
     #[default]
     #[serde(alias = "normal")]
@@ -46,7 +77,7 @@ pub(super) enum Mode {
     DataStream,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ApiVersion {
     #[default]
@@ -56,7 +87,7 @@ pub(super) enum ApiVersion {
     V8,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct BulkOptions {
     /// `index`, `create` or `update`; a template. Default: `index`.
@@ -71,8 +102,9 @@ pub(super) struct BulkOptions {
     pub(super) version_type: VersionType,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::config::schema::old_words(&["external_gt"]))]
 pub(super) enum VersionType {
     #[default]
     Internal,
@@ -81,11 +113,14 @@ pub(super) enum VersionType {
     ExternalGte,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DataStreamOptions {
+    /// The first part of its name; a template. Default: `logs`.
     pub(super) r#type: Template,
+    /// The second part; a template. Default: `generic`.
     pub(super) dataset: Template,
+    /// The last part; a template. Default: `default`.
     pub(super) namespace: Template,
     /// Whether the event's own `data_stream` decides. Default: true.
     pub(super) auto_routing: bool,
@@ -94,9 +129,10 @@ pub(super) struct DataStreamOptions {
 }
 
 /// A string or several.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
 pub(super) enum Strings {
+    /// One.
     One(String),
     Many(Vec<String>),
 }

@@ -21,7 +21,8 @@ use foldhash::fast::RandomState;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use labels::{Label, Pairs, write_object, write_selector};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const MAX_LINE: usize = 256 << 10;
 
 /// Delivers events to Loki.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Loki {
     /// Loki's address, without the path.
@@ -81,7 +82,7 @@ struct Prepared {
     last: Mutex<HashMap<Vec<u8>, Timestamp>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum OutOfOrderAction {
     #[default]

@@ -31,13 +31,15 @@ use crate::secret::SensitiveString;
 use crate::template::Template;
 use crate::tls::TlsConfig;
 use delivery::NatsSink;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// A sink that publishes events to NATS.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = crate::config::schema::alias("name", "connection_name"))]
 pub struct NatsSinkConfig {
     /// The servers, comma-separated: `nats://host:4222`, `tls://host:4222`. A user and password in a
     /// URL are used, if `auth` says nothing.
@@ -69,8 +71,9 @@ pub struct NatsSinkConfig {
 }
 
 /// The `jetstream` option.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(try_from = "BoolOr<JetStreamTable>")]
+#[schemars(with = "BoolOr<JetStreamTable>")]
 pub struct JetStreamConfig {
     /// Whether a stream has to confirm each message.
     pub enabled: bool,
@@ -83,18 +86,22 @@ pub struct JetStreamConfig {
     pub message_id: Option<Template>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct JetStreamTable {
+    /// Whether a stream has to confirm each message. Default: false.
     #[serde(default)]
     enabled: bool,
+    /// Headers that JetStream heeds.
     #[serde(default)]
     headers: JetStreamHeaders,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct JetStreamHeaders {
+    /// The id of a message, a template. A stream that has seen it within its `duplicate_window` drops the copy.
+    /// Default: none.
     message_id: Option<Template>,
 }
 
@@ -116,7 +123,7 @@ impl TryFrom<BoolOr<JetStreamTable>> for JetStreamConfig {
 }
 
 /// The `request` table of the sink: those of Vector's options that mean something here.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NatsRequestConfig {
     /// Seconds without any answer, while one is due, after which the connection counts as dead, or the
@@ -134,6 +141,7 @@ pub struct NatsRequestConfig {
     pub retry_jitter_mode: JitterMode,
     /// Vector's, one by default. Here as much is under way as the server answers.
     #[serde(rename = "concurrency")]
+    #[schemars(with = "Option<serde_json::Value>")]
     _concurrency: Option<toml::Value>,
 }
 

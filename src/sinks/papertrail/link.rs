@@ -5,6 +5,7 @@ use crate::tls::{TlsConfig, is_not_tls};
 use futures::FutureExt;
 use http::uri::Authority;
 use rustls::pki_types::ServerName;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use snafu::{ResultExt, Snafu};
 use socket2::{SockRef, TcpKeepalive};
@@ -19,8 +20,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 /// Whom to connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(inline, with = "String")]
 pub(super) struct Endpoint {
     /// A name, or an address without brackets.
     host: String,

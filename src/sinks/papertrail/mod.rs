@@ -26,6 +26,7 @@ use crate::tls::TlsConfig;
 use crate::topology::{BufferReceiver, Outcome, Receipts};
 use async_trait::async_trait;
 use link::{Connector, Endpoint, Link, LinkError};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::future::pending;
 use std::num::NonZeroU32;
@@ -36,7 +37,7 @@ use syslog::{Rfc, Syslog};
 /// Delivers events to Papertrail, or to another server that takes lines of syslog over TCP.
 ///
 /// Proxies do not apply, because the connection is no HTTP.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PapertrailConfig {
     /// Host and port of the log destination, as Papertrail shows them: `logs1.papertrailapp.com:12345`.
@@ -61,7 +62,7 @@ pub struct PapertrailConfig {
 }
 
 /// The `keepalive` table.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Keepalive {
     /// Seconds of silence after which the system asks. Default: 60. Vector does not ask by default, but a

@@ -4,13 +4,14 @@ use crate::event::{Level, LogEvent, Semantics, Timestamp};
 use crate::sinks::codec::{Codec, EncodingConfig, write_integer};
 use crate::sinks::truncate::encode_within;
 use crate::template::Template;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io::Write as _;
 
 /// Which of the two forms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Rfc {
     /// `<14>1 2026-11-22T05:00:00.000137Z HOST APP PROCID - - MESSAGE`

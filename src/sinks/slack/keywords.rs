@@ -1,14 +1,16 @@
 //! The words by which an event is found to be worth a message.
 
 use regex::{RegexSet, RegexSetBuilder};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Words and regular expressions, one of which a message must have.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "KeywordsOption")]
+#[schemars(with = "KeywordsOption")]
 pub(super) struct Keywords(RegexSet);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected words, divided by commas, or an array of words")]
 enum KeywordsOption {
     Text(String),

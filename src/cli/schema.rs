@@ -1,0 +1,17 @@
+//! `log-shipper schema`
+
+use super::Failure;
+use crate::config::Registry;
+
+/// `schema`'s arguments: none.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: log-shipper schema > log-shipper.schema.json, and as the first line of a configuration, for \
+                  an editor: #:schema ./log-shipper.schema.json"
+)]
+pub(super) struct Args {}
+
+pub(super) fn run(_args: &Args, registry: &Registry) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string_pretty(&registry.schema()).map_err(Failure::failed)?);
+    Ok(())
+}
