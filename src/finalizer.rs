@@ -80,6 +80,11 @@ impl EventFinalizers {
         let theirs = std::mem::take(&mut other.0);
         self.0 = match (std::mem::take(&mut self.0), theirs) {
             (Owed::Nothing, owed) | (owed, Owed::Nothing) => owed,
+            // An event may be made of very many, one after the other.
+            (Owed::Many(mut batches), theirs) => {
+                batches.extend(theirs.into_batches());
+                Owed::Many(batches)
+            }
             (ours, theirs) => Owed::Many([ours, theirs].into_iter().flat_map(Owed::into_batches).collect()),
         };
     }

@@ -23,7 +23,8 @@
 //! ```
 //!
 //! A destination of one's own is an implementation of [`sinks::HttpSink`], which says only what
-//! differs, and a line: `registry.http_sink::<Acme>()`.
+//! differs, and a line: `registry.http_sink::<Acme>()`. Its options derive [`schemars`]`::JsonSchema` too, so that
+//! `log-shipper schema` and `list` know them.
 //!
 //! # Layout
 //!

@@ -44,7 +44,7 @@ fn check(output: &Output, code: i32, out: &str, err: &str) {
 #[tokio::test]
 async fn help_and_version_are_data_and_bad_usage_is_64() {
     check(&run(&["--version"], &[]).await, 0, env!("CARGO_PKG_VERSION"), "");
-    for name in ["run", "demo", "generate", "validate", "check", "providers", "list", "completion"] {
+    for name in ["run", "demo", "generate", "validate", "check", "providers", "list", "completion", "vrl"] {
         let output = run(&[name, "--help"], &[]).await;
         check(&output, 0, "Usage:", "");
         assert!(stdout(&output).contains("Example"), "{name}");
@@ -281,6 +281,39 @@ async fn standard_input_goes_through_a_configuration_to_standard_output() {
     }
     let output = run(&["run", "--threads", "0"], &[]).await;
     check(&output, 64, "", "--threads");
+}
+
+#[tokio::test]
+async fn vrl_runs_a_program_on_each_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, program) = (dir.path().join("events.jsonl"), dir.path().join("program.vrl"));
+    std::fs::write(&events, "{\"a\":1,\"n\":1.50}\n\n{\"a\":\"x\"}\nplain\n").unwrap();
+    std::fs::write(&program, ". = [.a, {\"b\": .message}]").unwrap();
+    let (events, program) = (events.to_str().unwrap(), program.to_str().unwrap());
+
+    let output = run(&["vrl", ".b = del(.a)\ndel(.timestamp)", "--input", events], &[]).await;
+    check(&output, 0, "{\"n\":1.50,\"b\":1}\n{\"b\":\"x\"}\n{\"message\":\"plain\",\"b\":null}\n", "");
+    let output = run(&["vrl", "--file", program, "--input", events], &[]).await;
+    check(
+        &output,
+        0,
+        "{\"message\":1}\n{\"b\":null}\n{\"message\":\"x\"}\n{\"b\":null}\n{\"message\":null}\n{\"b\":\"plain\"}\n",
+        "",
+    );
+    let output = run(&["vrl", "-r", "to_int!(.a) + 1", "-i", events], &[]).await;
+    check(&output, 1, "2\n1\n", "line 3: error[E000]: function call error for \"to_int\" at (0:11)");
+    check(&output, 1, "", "the program failed on an event");
+    // Standard input is empty here.
+    check(&run(&["vrl", ".b = 1"], &[]).await, 0, "", "");
+    check(&run(&["vrl", "-n", ".b = 1"], &[]).await, 0, "{\"b\":1}\n", "");
+    let date = "to_unix_timestamp(parse_timestamp!(\"2026-11-22 05:00\", \"%F %H:%M\"))";
+    let output = run(&["vrl", "-n", "-r", date, "--timezone", "Asia/Tokyo"], &[]).await;
+    check(&output, 0, "1795291200\n", "");
+    check(&run(&["vrl", ".a ="], &[]).await, 78, "", "error[E204]: syntax error");
+    check(&run(&["vrl", ".", "--timezone", "Mars"], &[]).await, 78, "", "--timezone: `Mars` is no time zone");
+    check(&run(&["vrl", "--file", "/no/such.vrl"], &[]).await, 78, "", "/no/such.vrl: cannot be read");
+    check(&run(&["vrl", ".", "-i", "/no/such"], &[]).await, 1, "", "/no/such: cannot be read");
+    check(&run(&["vrl"], &[]).await, 64, "", "error: ");
 }
 
 /// Starts `run` with these arguments and variables, and waits until its log has these words.

@@ -1614,6 +1614,48 @@ async fn batches_are_as_large_as_allowed_and_no_larger() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_does_not_lead_out_of_where_a_template_says() {
+    let events: Vec<_> =
+        ["web", "../x", "a/../../b", ".."].iter().zip(0..).map(|(app, n)| line(n, app)).collect();
+    let json = "encoding.codec = 'json'\nendpoint = 'URL'";
+    for (name, options, refused) in [
+        ("http", "uri = 'URL/in/{{ fly.app.name }}'\nencoding.codec = 'json'".to_owned(), 3),
+        (
+            "http",
+            "uri = 'URL/in'\nrequest.headers.X-App = 'app/{{ fly.app.name }}'\nencoding.codec = 'json'"
+                .to_owned(),
+            3,
+        ),
+        ("splunk_hec_logs", format!("default_token = 't'\nindex = 'app/{{{{ fly.app.name }}}}'\n{json}"), 3),
+        (
+            "loki",
+            format!(
+                "tenant_id = 'app/{{{{ fly.app.name }}}}'\nlabels.app = '{{{{ fly.app.name }}}}'\n{json}"
+            ),
+            3,
+        ),
+        ("loki", format!("labels.app = '{{{{ fly.app.name }}}}'\n{json}"), 0),
+        (
+            "elasticsearch",
+            "endpoints = ['URL']\nbulk.index = 'app/{{ fly.app.name }}'\nbulk.template_fallback_index = 'x'"
+                .to_owned(),
+            3,
+        ),
+        (
+            "splunk_hec_logs",
+            format!(
+                "dangerously_allow_unconfined_template_resolution = true\ndefault_token = 't'\nindex = '{{{{ fly.app.name }}}}'\n{json}"
+            ),
+            0,
+        ),
+    ] {
+        let server = HttpServer::start().await;
+        let report = ship(&sink("out", name, &options.replace("URL", &server.url(""))), &events).await;
+        check_books(&report, 4 - refused, refused, &options);
+    }
+}
+
 #[tokio::test]
 async fn an_event_that_is_too_large_is_cut_or_rejected() {
     let long = |n: u64, text: &str| json!({"n": n, "message": text}).to_string();

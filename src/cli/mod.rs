@@ -2,7 +2,7 @@
 //! failed while running, 64 bad usage, 78 bad configuration.
 //!
 //! - this file: the arguments, the log, the exit code
-//! - `completion`, `demo`, `generate`, `list`, `providers`, `run`, `schema`, `validate`: a file a command
+//! - a file for each command, and `reload`, for `run`
 
 mod check;
 mod completion;
@@ -14,6 +14,7 @@ mod reload;
 mod run;
 mod schema;
 mod validate;
+mod vrl;
 
 use crate::config::{Config, Environment, Registry, from_environment, generate};
 use crate::env::Env;
@@ -64,6 +65,8 @@ enum Command {
     List(list::Args),
     /// Print the JSON Schema of configurations, for editors and checks.
     Schema(schema::Args),
+    /// Try a program of VRL on events.
+    Vrl(vrl::Args),
     /// Print the completions of a shell.
     Completion(completion::Args),
 }
@@ -102,6 +105,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
             Command::Schema(args) => schema::run(&args, &registry),
+            Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),
         });
     match result {

@@ -184,6 +184,11 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// # Errors
     /// If the configuration cannot work.
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)>;
+
+    /// What works, but should be written otherwise. Default: nothing.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
 }
 
 /// What a sink is given.

@@ -107,7 +107,11 @@ impl Registry {
 
     /// Adds a sink; one of the same name is replaced.
     pub fn sink<T: SinkConfig + DeserializeOwned + JsonSchema + 'static>(&mut self, info: ComponentInfo) {
-        let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn SinkConfig>, Vec::new()));
+        let parse = |table| {
+            let sink = deserialize::<T>(table)?;
+            let warnings = sink.warnings();
+            Ok((Box::new(sink) as Box<dyn SinkConfig>, warnings))
+        };
         let entry = Entry { info, parse: Box::new(parse), options: schema::options::<T>, renamed: &[] };
         self.sinks.insert(info.name, entry);
     }

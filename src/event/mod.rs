@@ -164,6 +164,15 @@ impl LogEvent {
         event
     }
 
+    /// An event of this JSON text that came here in the same way, and owes no receipts.
+    ///
+    /// # Errors
+    /// Gives the text back if it is not one JSON object (see [`json::is_object`]).
+    pub fn with_json_text(&self, text: ByteString) -> Result<LogEvent, ByteString> {
+        let event = LogEvent::from_json_text(text, self.received)?;
+        Ok(LogEvent { subject: self.subject.clone(), ..event })
+    }
+
     /// Takes the finalizers out: who does so answers them.
     pub fn take_finalizers(&mut self) -> EventFinalizers {
         std::mem::take(&mut self.finalizers)

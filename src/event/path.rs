@@ -8,8 +8,8 @@ use vrl::path::{OwnedSegment, parse_value_path};
 
 /// The path of a field, in VRL's syntax; a leading dot is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
-#[schemars(with = "String")]
 #[serde(try_from = "String")]
+#[schemars(inline, with = "String")]
 pub struct Path {
     segments: Vec<Segment>,
 }

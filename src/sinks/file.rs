@@ -3,7 +3,7 @@
 use super::codec::{EncodingConfig, FramingConfig};
 use super::compression::{Algorithm, Compression};
 use super::request::{Backoff, RequestConfig};
-use crate::config::{ComponentInfo, Result, Seconds, SinkConfig, SinkContext, StreamSink};
+use crate::config::{ComponentInfo, Problem, Result, Seconds, SinkConfig, SinkContext, StreamSink};
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::log_limit::LogLimit;
@@ -28,6 +28,12 @@ pub struct FileConfig {
     /// The path; a template, so that `{{ fly.app.name }}-%F.log` is a file for each app and day.
     /// Directories are made. An event whose path would have a `..` is rejected.
     path: Template,
+    /// The directory that no file may be outside of, an absolute path; a `path` that begins with no `/` is in it.
+    /// Default: what of `path` is fixed.
+    base_dir: Option<String>,
+    /// Whether an event may decide everything about the path, even a `..` in it. Default: false.
+    #[serde(default)]
+    dangerously_allow_unconfined_template_resolution: bool,
     /// How an event is written.
     encoding: EncodingConfig,
     /// How events are separated. Default: a line for each.
@@ -57,19 +63,39 @@ impl FileConfig {
     );
 }
 
+impl FileConfig {
+    fn sink(&self, id: &str) -> FileSink {
+        let mut config = self.clone();
+        if !self.dangerously_allow_unconfined_template_resolution {
+            config.path.confine();
+        }
+        FileSink {
+            id: id.to_owned(),
+            config,
+            open: HashMap::new(),
+            failed_log: LogLimit::every_10_s(),
+            reject_log: LogLimit::every_10_s(),
+        }
+    }
+}
+
 impl SinkConfig for FileConfig {
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         if matches!(self.compression.algorithm, Algorithm::Zlib | Algorithm::Snappy) {
             return Err("compression: a file can be written with none, gzip or zstd".into());
         }
-        let sink = FileSink {
-            id: cx.id.clone(),
-            config: self.clone(),
-            open: HashMap::new(),
-            failed_log: LogLimit::every_10_s(),
-            reject_log: LogLimit::every_10_s(),
-        };
-        Ok((Box::new(sink), None))
+        if self.base_dir.as_ref().is_some_and(|base| !Path::new(base).is_absolute()) {
+            return Err("base_dir: not an absolute path; expected one such as /var/log/fly".into());
+        }
+        Ok((Box::new(self.sink(&cx.id)), None))
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        if self.dangerously_allow_unconfined_template_resolution || self.base_dir.is_some() {
+            return Vec::new();
+        }
+        let said = self.path.clone().confine();
+        said.map(|message| Problem::at("path", format!("{message}; or set base_dir"))).into_iter().collect()
     }
 }
 
@@ -140,14 +166,21 @@ impl StreamSink for FileSink {
 impl FileSink {
     /// The path for an event. What the event brings in must not lead out of where the template says.
     fn path(&self, event: &LogEvent) -> Result<String, String> {
-        let path = self.config.path.render(event).map_err(|error| error.to_string())?;
+        let config = &self.config;
+        let path = config.path.render(event).map_err(|error| error.to_string())?;
         let climbs = Path::new(&path).components().any(|component| component == Component::ParentDir);
-        let jumps = path.starts_with('/') && !self.config.path.as_str().starts_with('/');
-        match climbs || jumps || path.contains('\0') || path.is_empty() {
-            true => Err(format!(
+        let jumps = path.starts_with('/') && !config.path.as_str().starts_with('/');
+        let escapes = (climbs || jumps) && !config.dangerously_allow_unconfined_template_resolution;
+        if escapes || path.contains('\0') || path.is_empty() {
+            return Err(format!(
                 "the path {path:?} is empty, or the event has brought in a `..`, a NUL or a `/` at its start"
-            )),
-            false => Ok(path),
+            ));
+        }
+        let Some(base) = &config.base_dir else { return Ok(path) };
+        let joined = Path::new(base).join(&path);
+        match joined.starts_with(base) || config.dangerously_allow_unconfined_template_resolution {
+            true => Ok(joined.to_string_lossy().into_owned()),
+            false => Err(format!("the path {path:?} is not in base_dir")),
         }
     }
 
@@ -216,5 +249,32 @@ impl FileSink {
         let length = length + packed.len() as u64;
         self.open.insert(path.to_owned(), OpenFile { file, length, used: Instant::now() });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_event_leads_out_of_the_directory() {
+        let switch = "dangerously_allow_unconfined_template_resolution = true";
+        for (options, app, expected) in [
+            ("path = '/logs/{{ app }}.log'", "web", Some("/logs/web.log")),
+            ("path = '/logs/{{ app }}.log'", "a/web", Some("/logs/a/web.log")),
+            ("path = '/logs/{{ app }}.log'", "../web", None),
+            ("path = '{{ app }}.log'", "/etc/web", None),
+            ("path = '{{ app }}.log'\nbase_dir = '/logs'", "web", Some("/logs/web.log")),
+            ("path = '{{ app }}.log'\nbase_dir = '/logs'", "/etc/web", None),
+            ("path = '{{ app }}.log'\nbase_dir = '/logs'", "../web", None),
+            ("path = '/logs/{{ app }}.log'\nbase_dir = '/logs'", "web", Some("/logs/web.log")),
+            ("path = '/logs-2/{{ app }}.log'\nbase_dir = '/logs'", "web", None),
+            (&format!("path = '/logs/{{{{ app }}}}.log'\n{switch}"), "../web", Some("/logs/../web.log")),
+        ] {
+            let config: FileConfig = toml::from_str(&format!("{options}\nencoding.codec = 'json'")).unwrap();
+            let event = LogEvent::from_json(serde_json::json!({"app": app}).to_string().into()).unwrap();
+            let found = config.sink("out").path(&event);
+            assert_eq!(found.as_deref().ok(), expected, "{options} with {app}: {found:?}");
+        }
     }
 }

@@ -3,15 +3,17 @@
 //! Source: docs.splunk.com (format events for HTTP Event Collector, HTTP Event Collector REST API
 //! endpoints, troubleshoot HTTP Event Collector); library.humio.com (ingesting with HEC).
 
-use super::codec::{Codec, EncodingConfig, FieldPath, Framing, Splice, write_integer, write_seconds};
-use super::http_sink::{HealthcheckRequest, check_endpoint};
+use super::codec::{
+    Codec, EncodeError, EncodingConfig, FieldPath, Framing, Splice, write_integer, write_seconds,
+};
+use super::http_sink::{HealthcheckRequest, HttpOptions, check_endpoint};
 use super::verdict::{EntryVerdict, SideRequest, Verdict, describe};
 use super::{Batch, BatchLimits, Partition, judge_2xx};
 use crate::config::{Result, Seconds};
 use crate::event::{Field, LogEvent, Lookup, Path, PathError, Segment, Timestamp, json};
 use crate::healthcheck::Unhealthy;
 use crate::secret::SensitiveString;
-use crate::template::{Template, UNRESERVED};
+use crate::template::{RenderError, Template, UNRESERVED};
 use crate::uuid::uuid_v4;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -147,7 +149,12 @@ const CLOUD_BODY: usize = 5 << 20;
 
 impl Hec {
     /// Checks the options and works out what follows from them.
-    pub(super) fn prepare(&mut self) -> Result<()> {
+    pub(super) fn prepare(&mut self, options: &mut HttpOptions) -> Result<()> {
+        for (option, template) in
+            [("index", &mut self.index), ("source", &mut self.source), ("sourcetype", &mut self.sourcetype)]
+        {
+            template.iter_mut().for_each(|template| options.confine(option, template));
+        }
         check_endpoint("endpoint", &self.endpoint)?;
         self.token.to_header("Splunk ")?;
         if self.auto_extract_timestamp && self.target == EndpointTarget::Raw {
@@ -178,8 +185,16 @@ impl Hec {
 
     /// Of raw events the query, since they have their place in it. Otherwise the index, if it is an event's
     /// to choose: one that Splunk refuses then harms no event of another.
-    pub(super) fn partition(&self, event: &LogEvent) -> Partition {
-        match (self.target, &self.index) {
+    ///
+    /// # Errors
+    /// If the event would lead out of where a template says.
+    pub(super) fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
+        for (option, template) in self.templates() {
+            if let Err(error @ RenderError::Escapes { .. }) = template.render(event) {
+                return Err(EncodeError { reason: format!("{option}: {error}") });
+            }
+        }
+        Ok(match (self.target, &self.index) {
             (EndpointTarget::Event, Some(index)) if index.as_static().is_none() => {
                 vec![index.render(event).unwrap_or_default()]
             }
@@ -195,7 +210,15 @@ impl Hec {
                 }
                 vec![query]
             }
-        }
+        })
+    }
+
+    /// Those of the templates that are not the same for every event.
+    fn templates(&self) -> impl Iterator<Item = (&'static str, &Template)> {
+        let all = [("index", &self.index), ("source", &self.source), ("sourcetype", &self.sourcetype)];
+        all.into_iter()
+            .filter_map(|(option, template)| Some((option, template.as_ref()?)))
+            .filter(|(_, template)| template.as_static().is_none())
     }
 
     /// Where an event belongs; a template whose field it lacks is left out. `found` is the field of

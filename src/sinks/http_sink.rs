@@ -251,8 +251,9 @@ pub struct HttpOptions {
     pub retry_strategy: RetryStrategy,
     /// TLS.
     pub tls: TlsConfig,
-    /// Whether a template may decide everything, even the host of `http`'s `uri`; Vector asks for this
-    /// wherever a template begins with a field. Default: false.
+    /// Whether an event may decide everything where a template says where something goes: how it begins, the host
+    /// of `http`'s `uri`, a `..` in a path. Vector refuses a template that begins with a field without this; here
+    /// that is a warning, since older configurations have no such switch. Default: false.
     pub dangerously_allow_unconfined_template_resolution: bool,
     /// What [`HttpSink::configure`] has found that works, but should be written otherwise.
     #[serde(skip)]
@@ -288,6 +289,16 @@ pub struct HttpSinkConfig<S> {
     wire: Option<u64>,
 }
 
+impl HttpOptions {
+    /// Keeps events from leading out of the place that this template names, for a sink's `configure`; a template
+    /// that an event begins is told of. Nothing with the switch that allows all.
+    pub fn confine(&mut self, option: &str, template: &mut Template) {
+        if !self.dangerously_allow_unconfined_template_resolution {
+            self.warnings.extend(template.confine().map(|message| Problem::at(option, message)));
+        }
+    }
+}
+
 impl<S: HttpSink> HttpSinkConfig<S> {
     /// The sink with these options.
     ///
@@ -301,7 +312,10 @@ impl<S: HttpSink> HttpSinkConfig<S> {
             return Err("tls.enabled: whether TLS is used is for the URL's scheme to say, http or https; leave it out".into());
         }
         let mut headers = Vec::new();
-        for (name, value) in &options.request.headers {
+        for (name, value) in std::mem::take(&mut options.request.headers) {
+            let mut value = value;
+            options.confine(&format!("request.headers.{name}"), &mut value);
+            let name = &name;
             let parsed = HeaderName::try_from(name)
                 .map_err(|_| format!("request.headers: `{name}` is not the name of a header"))?;
             let text = value.as_static();
@@ -311,7 +325,7 @@ impl<S: HttpSink> HttpSinkConfig<S> {
                 )
                 .into());
             }
-            headers.push((parsed, value.clone()));
+            headers.push((parsed, value));
         }
         Ok(HttpSinkConfig { sink: Arc::new(sink), options, limits, compression, headers, wire: None })
     }

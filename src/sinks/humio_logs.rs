@@ -90,8 +90,8 @@ impl HttpSink for HumioLogs {
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("host", "endpoint")];
 
-    fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
-        self.0.prepare()
+    fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
+        self.0.prepare(options)
     }
 
     fn limits(&self) -> BatchLimits {
@@ -103,7 +103,7 @@ impl HttpSink for HumioLogs {
     }
 
     fn partition(&self, event: &LogEvent) -> Result<Partition, EncodeError> {
-        Ok(self.0.partition(event))
+        self.0.partition(event)
     }
 
     fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {

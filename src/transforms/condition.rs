@@ -11,6 +11,7 @@ use vrl::value::Value;
 /// A condition in a configuration, as in Vector: an expression of VRL, or a table with a `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "TextOrTable")]
+#[schemars(with = "TextOrTable")]
 pub enum AnyCondition {
     /// An expression of VRL that is true or false: `.log.level == "error"`.
     Vrl(String),
@@ -35,7 +36,10 @@ enum TextOrTable {
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ConditionTable {
+    /// `vrl` for an expression; `is_log` holds for every event, `is_metric` and `is_trace` for none.
+    #[schemars(extend("enum" = ["vrl", "remap", "is_log", "is_metric", "is_trace"]))]
     r#type: String,
+    /// An expression of VRL that is true or false.
     source: Option<String>,
     /// Vector's choice of a runtime: there is one.
     #[expect(dead_code, reason = "it is read so that any other runtime is refused")]
@@ -88,17 +92,21 @@ impl AnyCondition {
     /// A [`Problem`] at that option: the compiler's messages if the expression is none, or is not always true
     /// or false, or changes the event; or the component's time zone.
     pub fn build(&self, option: &str, cx: &TransformContext) -> Result<Condition> {
-        let problem = |path: &str, message: String| Problems(vec![Problem::at(path, message)]);
+        self.compile(option, cx).map_err(|problem| Problems(vec![problem]).into())
+    }
+
+    /// The same, for whoever has several of them, and all their mistakes to tell.
+    pub(super) fn compile(&self, option: &str, cx: &TransformContext) -> Result<Condition, Problem> {
         let source = match self {
             AnyCondition::Vrl(source) => source,
             other => return Ok(Condition(Test::Always(*other == AnyCondition::IsLog))),
         };
-        let timezone = time_zone(cx.timezone.as_deref()).map_err(|error| problem("timezone", error))?;
+        let timezone = time_zone(cx.timezone.as_deref()).map_err(|error| Problem::at("timezone", error))?;
         let (program, warnings) = Program::compile(source, Access::ReadOnly, timezone)
-            .map_err(|error| problem(option, format!("the condition does not compile:\n{error}")))?;
+            .map_err(|error| Problem::at(option, format!("the condition does not compile:\n{error}")))?;
         if !program.is_boolean() {
             let message = "the condition is not always true or false; end it with a comparison such as `.log.level == \"error\"`, or say what to do with an error, such as `?? false`";
-            return Err(problem(option, message.to_owned()).into());
+            return Err(Problem::at(option, message));
         }
         if let Some(warnings) = warnings {
             tracing::warn!(component = cx.id, "{option}: the condition's compiler warns:\n{warnings}");

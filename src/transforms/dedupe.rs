@@ -6,6 +6,7 @@ use crate::event::{LogEvent, Lookup, Path, PathError};
 use crate::topology::Outputs;
 use governor::clock::{Clock, MonotonicClock, Reference};
 use lru::LruCache;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
@@ -15,7 +16,7 @@ use std::time::Duration;
 ///
 /// An event is a duplicate if the compared fields of it have the same values, of the same types, as those of an
 /// event among the last ones. A field that is missing is equal to one that is missing.
-#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DedupeConfig {
     /// Which fields are compared: `fields.match` or `fields.ignore`. Default: to match the message, the host and
@@ -29,8 +30,9 @@ pub struct DedupeConfig {
 }
 
 /// The fields that are compared.
-#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "FieldsTable")]
+#[schemars(with = "FieldsTable")]
 enum Fields {
     /// These.
     Match(Vec<Path>),
@@ -38,10 +40,12 @@ enum Fields {
     Ignore(Vec<Path>),
 }
 
-#[derive(Deserialize, schemars::JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FieldsTable {
+    /// These.
     r#match: Option<Vec<Path>>,
+    /// All but these and what is in them.
     ignore: Option<Vec<Path>>,
 }
 
@@ -59,7 +63,7 @@ impl TryFrom<FieldsTable> for Fields {
 }
 
 /// The `cache` table.
-#[derive(Clone, Copy, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct CacheConfig {
     /// How many events are remembered: past that, the one that was seen longest ago is forgotten. Each takes some
@@ -74,7 +78,7 @@ impl Default for CacheConfig {
 }
 
 /// The `time_settings` table.
-#[derive(Clone, Copy, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TimeSettings {
     /// An event that was first seen as many milliseconds ago, or longer, is let through again.

@@ -1,7 +1,11 @@
 //! Transforms: what changes events on their way.
 //!
 //! - `dedupe`: leaves out events that have been seen before
-//! - `remap`: fields moved and copied by VRL assignments
+//! - `exclusive_route`: to the first output whose condition holds
+//! - `filter`: only what a condition holds for
+//! - `reduce`: makes one event of several
+//! - `remap`: events changed by programs of VRL
+//! - `route`: to every output whose condition holds
 //! - `sample`: lets a part of the events through
 //! - `throttle`: lets so many events through in a time
 //!
@@ -13,9 +17,13 @@
 
 mod condition;
 mod dedupe;
+mod exclusive_route;
+mod filter;
 mod key;
-mod program;
+pub(crate) mod program;
+mod reduce;
 mod remap;
+mod route;
 mod sample;
 #[cfg(test)]
 mod testing;
@@ -23,15 +31,23 @@ mod throttle;
 
 pub use condition::{AnyCondition, Condition, Runtime};
 pub use dedupe::DedupeConfig;
+pub use exclusive_route::ExclusiveRouteConfig;
+pub use filter::FilterConfig;
+pub use reduce::ReduceConfig;
 pub use remap::RemapConfig;
+pub use route::RouteConfig;
 pub use sample::SampleConfig;
 pub use throttle::ThrottleConfig;
 
-use crate::config::{Problem, Problems, Registry, TransformContext};
+use crate::config::{Problem, Registry, TransformContext};
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.transform::<DedupeConfig>(DedupeConfig::INFO);
+    registry.transform::<ExclusiveRouteConfig>(ExclusiveRouteConfig::INFO);
+    registry.transform::<FilterConfig>(FilterConfig::INFO);
+    registry.transform::<ReduceConfig>(ReduceConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
+    registry.transform::<RouteConfig>(RouteConfig::INFO);
     registry.transform::<SampleConfig>(SampleConfig::INFO);
     registry.transform::<ThrottleConfig>(ThrottleConfig::INFO);
 }
@@ -43,11 +59,5 @@ fn optional_condition(
     cx: &TransformContext,
     problems: &mut Vec<Problem>,
 ) -> Option<Condition> {
-    let built = condition?.build(option, cx);
-    built
-        .map_err(|error| match error.downcast::<Problems>() {
-            Ok(more) => problems.extend(more.0),
-            Err(error) => problems.push(Problem::at(option, error.to_string())),
-        })
-        .ok()
+    condition?.compile(option, cx).map_err(|problem| problems.push(problem)).ok()
 }

@@ -5,7 +5,7 @@
 //! its events come from and holds them up, and these functions need a runtime of several threads.
 
 use super::condition::Runtime;
-use super::program::{Access, Done, Failure, Program, time_zone};
+use super::program::{Access, Failure, Program, split, time_zone};
 use crate::config::{ComponentInfo, Problem, Problems, Result, Transform, TransformConfig, TransformContext};
 use crate::event::{Field, LogEvent, Path};
 use crate::log_limit::LogLimit;
@@ -173,8 +173,11 @@ impl Transform for Remap {
         let original =
             (is_tree && keeps_original && self.program.can_fail()).then(|| event.without_receipts());
         match self.program.run(&mut event) {
-            Ok(Done { root: None, .. }) => outputs.push(event),
-            Ok(Done { root: Some(root), .. }) => split(event, root, &self.message, outputs),
+            Ok(None) => outputs.push(event),
+            Ok(Some(Value::Array(none))) if none.is_empty() => outputs.discard(event),
+            Ok(Some(root)) => {
+                split(event, root, &self.message).into_iter().for_each(|event| outputs.push(event));
+            }
             Err(failure) => {
                 if let Some(mut original) = original {
                     original = original.with_finalizers(event.take_finalizers());
@@ -188,8 +191,8 @@ impl Transform for Remap {
 
 impl Remap {
     fn fail(&self, mut event: LogEvent, failure: &Failure, outputs: &mut Outputs) {
-        let after = if failure.is_abort { self.on_abort } else { self.on_error };
-        if !failure.is_abort {
+        let after = if failure.is_abort() { self.on_abort } else { self.on_error };
+        if !failure.is_abort() {
             outputs.counts().add_errors(1);
         }
         if after != After::Reroute
@@ -201,7 +204,7 @@ impl Remap {
         }
         match after {
             After::PassOn => outputs.push(event),
-            After::Drop if failure.is_abort => outputs.discard(event),
+            After::Drop if failure.is_abort() => outputs.discard(event),
             After::Drop => outputs.fail(event),
             After::Reroute => {
                 self.annotate(&mut event, failure);
@@ -214,7 +217,7 @@ impl Remap {
     fn annotate(&self, event: &mut LogEvent, failure: &Failure) {
         let dropped = [
             ("reason", failure.reason()),
-            ("message", &failure.message),
+            ("message", &failure.message()),
             ("component_id", &self.id),
             ("component_type", RemapConfig::INFO.name),
             ("component_kind", "transform"),
@@ -225,24 +228,5 @@ impl Remap {
     }
 }
 
-/// The event has become something else than an object: an array is an event for each of its elements, and what is
-/// no object there is the message of one.
-fn split(mut event: LogEvent, root: Value, message: &Path, outputs: &mut Outputs) {
-    let mut elements = match root {
-        Value::Array(elements) => elements,
-        other => vec![other],
-    };
-    let Some(last) = elements.pop() else { return outputs.discard(event) };
-    let become_event = |mut event: LogEvent, element| {
-        event.set_value(match element {
-            object @ Value::Object(_) => object,
-            other => other.at_path(&message.to_vrl()),
-        });
-        event
-    };
-    for element in elements {
-        outputs.push(become_event(event.clone(), element));
-    }
-    event = become_event(event, last);
-    outputs.push(event);
-}
+#[cfg(test)]
+mod tests;

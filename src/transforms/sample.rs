@@ -6,6 +6,7 @@ use crate::event::{Field, LogEvent, Path};
 use crate::template::Template;
 use crate::topology::Outputs;
 use lru::LruCache;
+use schemars::JsonSchema;
 use seahash::SeaHasher;
 use serde::Deserialize;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::num::{NonZeroU64, NonZeroUsize};
 
 /// The configuration of the `sample` transform: Vector's. One of `rate` and `ratio` is needed.
-#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SampleConfig {
     /// One event of so many is let through, the first one first.
@@ -55,46 +56,53 @@ impl SampleConfig {
         "rate = 10\ngroup_by = \"{{ fly.app.name }}\"",
     );
 
+    fn share(&self) -> Result<Share, Problem> {
+        match (self.rate, self.ratio) {
+            (Some(rate), None) => NonZeroU64::new(rate)
+                .map(Share::OneOf)
+                .ok_or_else(|| Problem::at("rate", "it is 0; expected at least 1")),
+            (None, Some(ratio)) => Share::part(ratio).ok_or_else(|| {
+                Problem::at("ratio", format!("it is {ratio}; expected more than 0 and at most 1"))
+            }),
+            (Some(_), Some(_)) => {
+                Err(Problem::at("rate", "it and `ratio` exclude each other; keep one of them"))
+            }
+            (None, None) => Err(Problem::at(
+                "rate",
+                "missing, and `ratio` too; expected one of them, also beside `rate_field` or `ratio_field`",
+            )),
+        }
+    }
+
+    fn own_share(&self) -> Result<Option<OwnShare>, Problem> {
+        match (&self.rate_field, &self.ratio_field) {
+            (None, None) => Ok(None),
+            _ if self.key_field.is_some() => Err(Problem::at(
+                "key_field",
+                "it does not go with `rate_field` or `ratio_field`, by which events of one key would be told apart; keep one of them",
+            )),
+            (Some(path), None) => Ok(Some(OwnShare::Rate(path.clone()))),
+            (None, Some(path)) => Ok(Some(OwnShare::Ratio(path.clone()))),
+            (Some(_), Some(_)) => {
+                Err(Problem::at("rate_field", "it and `ratio_field` exclude each other; keep one of them"))
+            }
+        }
+    }
+
+    fn rate_key(&self) -> Result<Option<Path>, Problem> {
+        match self.sample_rate_key.as_str() {
+            "" => Ok(None),
+            key => {
+                Path::parse(key).map(Some).map_err(|error| Problem::at("sample_rate_key", error.to_string()))
+            }
+        }
+    }
+
     fn build_sample(&self, cx: &TransformContext) -> Result<Sample, Problems> {
         let mut problems = Vec::new();
         let exclude = optional_condition(self.exclude.as_ref(), "exclude", cx, &mut problems);
-        let mut fail = |option: &str, message: String| problems.push(Problem::at(option, message));
-        let share = match (self.rate, self.ratio) {
-            (Some(rate), None) => {
-                let share = NonZeroU64::new(rate).map(Share::OneOf);
-                share.ok_or_else(|| fail("rate", "it is 0; expected at least 1".to_owned()))
-            }
-            (None, Some(ratio)) => Share::part(ratio).ok_or_else(|| {
-                fail("ratio", format!("it is {ratio}; expected more than 0 and at most 1"));
-            }),
-            (Some(_), Some(_)) => {
-                Err(fail("rate", "`rate` and `ratio` exclude each other; keep one of them".to_owned()))
-            }
-            (None, None) => Err(fail(
-                "rate",
-                "missing, and `ratio` too; expected one of them, also beside `rate_field` or `ratio_field`"
-                    .to_owned(),
-            )),
-        };
-        let own_share = match (&self.rate_field, &self.ratio_field) {
-            (Some(path), None) => Some(OwnShare::Rate(path.clone())),
-            (None, Some(path)) => Some(OwnShare::Ratio(path.clone())),
-            (None, None) => None,
-            (Some(_), Some(_)) => {
-                fail("rate_field", "it and `ratio_field` exclude each other; keep one of them".to_owned());
-                None
-            }
-        };
-        if self.key_field.is_some() && own_share.is_some() {
-            let message = "it does not go with `rate_field` or `ratio_field`, by which events of one key would be told apart; keep one";
-            fail("key_field", message.to_owned());
-        }
-        let rate_key = match self.sample_rate_key.as_str() {
-            "" => Ok(None),
-            key => Path::parse(key).map(Some).map_err(|error| fail("sample_rate_key", error.to_string())),
-        };
-        match (share, rate_key) {
-            (Ok(share), Ok(rate_key)) if problems.is_empty() => Ok(Sample {
+        match (self.share(), self.own_share(), self.rate_key()) {
+            (Ok(share), Ok(own_share), Ok(rate_key)) if problems.is_empty() => Ok(Sample {
                 share,
                 own_share,
                 key_field: self.key_field.clone(),
@@ -103,7 +111,10 @@ impl SampleConfig {
                 rate_key,
                 exclude,
             }),
-            _ => Err(Problems(problems)),
+            (share, own_share, rate_key) => {
+                problems.extend([share.err(), own_share.err(), rate_key.err()].into_iter().flatten());
+                Err(Problems(problems))
+            }
         }
     }
 }

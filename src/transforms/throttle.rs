@@ -11,6 +11,7 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use std::time::Duration;
 /// `threshold` events may come at once; each of them gives its place back after a `threshold`th of the window. So
 /// with a threshold of 10 and a window of 60 seconds one event passes every 6 seconds, and up to 10 in a row
 /// after a minute without any.
-#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ThrottleConfig {
     /// How many events are let through in a window; more than 0.
@@ -39,7 +40,7 @@ pub struct ThrottleConfig {
 }
 
 /// The `internal_metrics` table.
-#[derive(Clone, Copy, Debug, Default, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct InternalMetrics {
     /// Whether discarded events are counted by key; read so that Vector's configurations load.

@@ -141,3 +141,50 @@ fn old_names_are_read_with_a_warning_that_has_the_new_one() {
         &["test.toml:7: sinks.out.api_key: the old name of `default_api_key`, which is there as well"],
     );
 }
+
+/// An older configuration knows no switch for templates that an event begins: it loads, and is told of it.
+#[test]
+fn templates_that_an_event_begins_are_told_of() {
+    const SWITCH: &str = "dangerously_allow_unconfined_template_resolution = true\n";
+    let told = |options: &str| {
+        let text = format!("{SOURCE}[sinks.out]\ninputs = ['in']\n{options}");
+        let config = load(&text).unwrap_or_else(|problems| panic!("{text}: {problems:#?}"));
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let json = "encoding.codec = 'json'";
+    for (option, options) in [
+        ("key_prefix", format!("type = 'aws_s3'\nbucket = 'logs'\nkey_prefix = '{{{{fly.app.name}}}}/%F/'\n{json}")),
+        ("stream_name", format!("type = 'aws_cloudwatch_logs'\ngroup_name = 'g'\nstream_name = '{{{{ host }}}}'\n{json}")),
+        ("bulk.index", "type = 'elasticsearch'\nendpoints = ['http://h']\nbulk.index = '{{ index }}'".to_owned()),
+        ("data_stream.dataset", "type = 'elasticsearch'\nendpoints = ['http://h']\nmode = 'data_stream'\ndata_stream.dataset = '{{ d }}'".to_owned()),
+        ("index", format!("type = 'splunk_hec_logs'\ndefault_token = 't'\nendpoint = 'http://h'\nindex = '{{{{ i }}}}'\n{json}")),
+        ("source", format!("type = 'humio_logs'\ntoken = 't'\nsource = '{{{{ s }}}}'\n{json}")),
+        ("tenant_id", format!("type = 'loki'\nendpoint = 'http://h'\ntenant_id = '{{{{ t }}}}'\nlabels.a = '{{{{ a }}}}'\n{json}")),
+        ("labels.{{ a }}", format!("type = 'loki'\nendpoint = 'http://h'\nlabels.'{{{{ a }}}}' = 'b'\n{json}")),
+        ("uri", format!("type = 'http'\nuri = 'http://h/?x={{{{ x }}}}'\n{json}")),
+        ("request.headers.X-App", format!("type = 'http'\nuri = 'http://h/'\nrequest.headers.X-App = '{{{{ x }}}}'\n{json}")),
+        ("path", format!("type = 'file'\npath = '{{{{ app }}}}.log'\n{json}")),
+        ("subject", format!("type = 'nats'\nurl = 'nats://h'\nsubject = '{{{{ app }}}}'\n{json}")),
+    ] {
+        let warnings = told(&options);
+        assert_eq!(warnings.len(), 1, "{options}: {warnings:?}");
+        let place = format!("sinks.out.{option}: ");
+        assert!(warnings[0].contains(&place) && warnings[0].contains(SWITCH.trim_end()), "{warnings:?}");
+        assert_eq!(told(&format!("{SWITCH}{options}")), [""; 0], "{options}");
+        // What is fixed needs no switch.
+        let fixed = options.replace("{{", "a").replace("}}", "z").replace(' ', "").replace("%F", "d");
+        assert_eq!(told(&fixed), [""; 0], "{fixed}");
+    }
+    let text =
+        format!("{SOURCE}[sinks.out]\ninputs = ['in']\ntype = 'http'\nuri = 'http://{{{{ h }}}}/'\n{json}");
+    check(
+        &text,
+        &[
+            "an event could choose the host; put a `/` between the host and the first field, or set dangerously",
+        ],
+    );
+    assert_eq!(
+        told("type = 'file'\npath = '{{ app }}.log'\nbase_dir = '/logs'\nencoding.codec = 'json'"),
+        [""; 0]
+    );
+}

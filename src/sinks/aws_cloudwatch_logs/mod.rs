@@ -91,7 +91,7 @@ const SECONDS_A_DAY: i64 = 86_400;
 impl HttpSink for AwsCloudwatchLogs {
     const NAME: &'static str = "aws_cloudwatch_logs";
     const SUMMARY: &'static str = "Deliver events to Amazon CloudWatch Logs.";
-    const EXAMPLE: &'static str = "group_name = \"fly\"\nstream_name = \"{{ fly.app.name }}/{{ host }}\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nencoding.codec = \"json\"";
+    const EXAMPLE: &'static str = "group_name = \"fly\"\nstream_name = \"fly/{{ fly.app.name }}/{{ host }}\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nencoding.codec = \"json\"";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("assume_role", "auth.assume_role")];
 
@@ -103,6 +103,8 @@ impl HttpSink for AwsCloudwatchLogs {
                     .into(),
             );
         }
+        options.confine("group_name", &mut self.group_name);
+        options.confine("stream_name", &mut self.stream_name);
         for (option, template, is_allowed) in [
             ("group_name", &self.group_name, is_in_group as fn(char) -> bool),
             ("stream_name", &self.stream_name, is_in_stream),

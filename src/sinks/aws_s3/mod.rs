@@ -150,7 +150,7 @@ const KMS_KEY_ID: HeaderName = HeaderName::from_static("x-amz-server-side-encryp
 impl HttpSink for AwsS3 {
     const NAME: &'static str = "aws_s3";
     const SUMMARY: &'static str = "Store events as objects in S3, Tigris, R2 and the like.";
-    const EXAMPLE: &'static str = "bucket = \"logs\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nkey_prefix = \"{{ fly.app.name }}/%F/\"\nencoding.codec = \"json\"\nframing.method = \"newline_delimited\"";
+    const EXAMPLE: &'static str = "bucket = \"logs\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nkey_prefix = \"fly/{{ fly.app.name }}/%F/\"\nencoding.codec = \"json\"\nframing.method = \"newline_delimited\"";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("assume_role", "auth.assume_role")];
 
@@ -165,6 +165,11 @@ impl HttpSink for AwsS3 {
             .into());
         }
         self.auth.check()?;
+        for (option, template) in
+            [("key_prefix", &mut self.key_prefix), ("ssekms_key_id", &mut self.ssekms_key_id)]
+        {
+            template.iter_mut().for_each(|template| options.confine(option, template));
+        }
         if let Some(endpoint) = &self.endpoint {
             Place::new(Endpoint::parse("endpoint", endpoint)?, &self.bucket, self.force_path_style)?;
         }

@@ -13,7 +13,7 @@ use crate::config::{Problem, Result, SinkContext};
 use crate::event::{Field, LogEvent, Path, Segment};
 use crate::http::HttpClient;
 use crate::secret::SensitiveString;
-use crate::template::Template;
+use crate::template::{RenderError, Template};
 use bulk::{Action, write_action};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -121,6 +121,11 @@ impl HttpSink for Elasticsearch {
 
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;
+        self.bulk.index.iter_mut().for_each(|index| options.confine("bulk.index", index));
+        let DataStreamOptions { r#type, dataset, namespace, .. } = &mut self.data_stream;
+        for (option, template) in [("type", r#type), ("dataset", dataset), ("namespace", namespace)] {
+            options.confine(&format!("data_stream.{option}"), template);
+        }
         let is_serverless = self.opensearch_service_type == OpenSearchService::Serverless;
         if let Some(EsAuth(Auth::Aws { auth, service, region })) = &mut self.auth {
             *service = if is_serverless { "aoss" } else { "es" }.to_owned();
@@ -412,8 +417,8 @@ impl Elasticsearch {
                 }
                 let index = match (self.prepared.index.render(event), &self.bulk.template_fallback_index) {
                     (Ok(index), _) => index,
-                    (Err(_), Some(fallback)) => fallback.clone(),
-                    (Err(error), None) => return Err(failed(format!("bulk.index: {error}"))),
+                    (Err(RenderError::Missing { .. }), Some(fallback)) => fallback.clone(),
+                    (Err(error), _) => return Err(failed(format!("bulk.index: {error}"))),
                 };
                 (action, index)
             }

@@ -36,7 +36,7 @@ pub(super) enum EsAuthTable {
         value: SensitiveString,
     },
     /// AWS's signature.
-    Aws(AwsAuth),
+    Aws(Box<AwsAuth>),
 }
 
 impl TryFrom<toml::Table> for EsAuth {

@@ -7,7 +7,7 @@ mod answers;
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing, FramingConfig};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, Signer, check_endpoint};
 use super::{Auth, Batch, Partition, Verdict, judge_2xx};
-use crate::config::{Result, SinkContext};
+use crate::config::{Problem, Result, SinkContext};
 use crate::event::LogEvent;
 use crate::healthcheck::Unhealthy;
 use crate::http::HttpClient;
@@ -119,22 +119,17 @@ impl Http {
         Ok(())
     }
 
-    /// The URI must be one, and an event must not choose the host: a key would go wherever it says.
+    /// The URI must be one.
     fn check_uri(&self) -> Result<()> {
         if let Some(text) = self.uri.as_static() {
             return check_endpoint("uri", text);
         }
         let literal = self.uri.as_str().split("{{").next().unwrap_or_default();
-        let Some((scheme, rest)) = literal.split_once("://") else {
+        let Some((scheme, _)) = literal.split_once("://") else {
             return Err("uri: no scheme; expected a URI that starts with http:// or https://".into());
         };
         if !matches!(scheme, "http" | "https") {
             return Err("uri: not HTTP; expected a URI that starts with http:// or https://".into());
-        }
-        if !rest.contains('/') && !self.is_unconfined {
-            return Err("uri: an event could choose the host; put a `/` between the host and the first field, or set \
-                        dangerously_allow_unconfined_template_resolution = true"
-                .into());
         }
         Ok(())
     }
@@ -156,6 +151,10 @@ impl HttpSink for Http {
         self.take_userinfo()?;
         self.is_unconfined = options.dangerously_allow_unconfined_template_resolution;
         self.check_uri()?;
+        if !self.is_unconfined {
+            let said = self.uri.confine_uri().map_err(|error| format!("uri: {error}"))?;
+            options.warnings.extend(said.map(|message| Problem::at("uri", message)));
+        }
         if let Some(auth) = &self.auth {
             auth.check()?;
         }

@@ -128,6 +128,15 @@ impl HttpSink for Loki {
         if let Some(auth) = &self.auth {
             auth.check()?;
         }
+        self.tenant_id.iter_mut().for_each(|tenant| options.confine("tenant_id", tenant));
+        for (option, pairs) in [("labels", &self.labels), ("structured_metadata", &self.structured_metadata)]
+        {
+            // Only the names are places; a value is what it is, as in Vector since 0.58.
+            for name in pairs.keys() {
+                let mut template = Template::parse(name.trim_end_matches('*'))?;
+                options.confine(&format!("{option}.{name}"), &mut template);
+            }
+        }
         let labels = Pairs::new("labels", &self.labels)?;
         let metadata = Pairs::new("structured_metadata", &self.structured_metadata)?;
         let mut removed = Vec::new();

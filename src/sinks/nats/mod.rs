@@ -22,7 +22,7 @@ mod delivery;
 
 use super::codec::EncodingConfig;
 use super::request::{Backoff, JitterMode, RequestConfig};
-use crate::config::{BoolOr, ComponentInfo, Result, Seconds, SinkConfig, SinkContext, StreamSink};
+use crate::config::{BoolOr, ComponentInfo, Problem, Result, Seconds, SinkConfig, SinkContext, StreamSink};
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::nats::subject::is_valid_subject;
@@ -49,6 +49,9 @@ pub struct NatsSinkConfig {
     /// more than 1,024 bytes), or brings in a `$` or `_INBOX.` at its start, is rejected. It must not be one
     /// that a source of the same topology reads: the events would go round for ever.
     subject: Template,
+    /// Whether an event may decide how the subject begins, even with `$` or `_INBOX.`. Default: false.
+    #[serde(default)]
+    dangerously_allow_unconfined_template_resolution: bool,
     /// The name that the server sees. Default: `log-shipper` (Vector's is `vector`).
     #[serde(alias = "name", default = "default_name")]
     connection_name: String,
@@ -193,8 +196,10 @@ impl NatsSinkConfig {
         }
         let subject = self.subject.render(event).map_err(|error| error.to_string())?;
         let reserved = ["$", "_INBOX."];
-        let is_reserved =
-            |prefix: &&str| subject.starts_with(*prefix) && !self.subject.as_str().starts_with(*prefix);
+        let may_begin = |prefix: &str| {
+            self.dangerously_allow_unconfined_template_resolution || self.subject.as_str().starts_with(prefix)
+        };
+        let is_reserved = |prefix: &&str| subject.starts_with(*prefix) && !may_begin(prefix);
         if subject.len() > MAX_SUBJECT {
             return Err(format!("its subject has {} bytes, more than {MAX_SUBJECT}", subject.len()));
         }
@@ -243,5 +248,11 @@ impl SinkConfig for NatsSinkConfig {
         let check = Healthcheck::new(options.servers.shown(), check);
         let sink = NatsSink::new(cx.id.clone(), self.clone(), publisher());
         Ok((Box::new(sink), Some(check)))
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        let is_meant = self.dangerously_allow_unconfined_template_resolution;
+        let said = self.subject.clone().confine().filter(|_| !is_meant);
+        said.map(|message| Problem::at("subject", message)).into_iter().collect()
     }
 }

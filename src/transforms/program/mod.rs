@@ -1,17 +1,20 @@
 //! Programs of VRL, the Vector Remap Language: compiled once, run on one event after the other.
 //!
 //! - this file: [`Program`]
+//! - `parse_json`: the most usual first statement, without a tree
 //! - `target`: an event as VRL sees it: its text, of which only what the program names becomes a tree
 
+mod parse_json;
 mod target;
 
 use crate::event::{Field, LogEvent, Path, json};
+use parse_json::ParseJson;
 use std::fmt;
 use target::{Changes, TextTarget, TreeTarget};
 use vrl::compiler::state::RuntimeState;
 use vrl::compiler::{CompilationResult, CompileConfig, Context, ExpressionError, Target, TargetValueRef};
 use vrl::compiler::{TimeZone, TypeState, compile_with_state};
-use vrl::diagnostic::{DiagnosticMessage, Formatter, Note};
+use vrl::diagnostic::{Diagnostic, DiagnosticMessage, Formatter, Note};
 use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
 use vrl::value::{Secrets, Value};
 
@@ -23,6 +26,15 @@ pub struct Program {
     fields: json::Lookup,
     timezone: TimeZone,
     state: RuntimeState,
+    /// Its first statement, if there is a shorter way for that one.
+    first: Option<First>,
+}
+
+/// A first statement with a way of its own, and the program that follows it.
+#[derive(Debug)]
+struct First {
+    statement: ParseJson,
+    rest: Option<Box<Program>>,
 }
 
 /// Whether a program may change the event.
@@ -36,12 +48,7 @@ pub enum Access {
 
 /// How a program ended before its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Whether it did so itself, by `abort`.
-    pub is_abort: bool,
-    /// Why: of an error that the program's author worded, the author's words.
-    pub message: String,
-}
+pub struct Failure(ExpressionError);
 
 /// What a program came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +83,11 @@ impl Program {
         let compiled = compile(source, access, &TypeState::default())?;
         let warnings = (!compiled.warnings.is_empty())
             .then(|| Formatter::new(source, compiled.warnings).to_string().trim().to_owned());
-        Ok((Program::new(compiled.program, timezone), warnings))
+        let mut program = Program::new(compiled.program, timezone);
+        if access == Access::ReadWrite {
+            program.first = First::find(source, timezone);
+        }
+        Ok((program, warnings))
     }
 
     fn new(program: vrl::compiler::Program, timezone: TimeZone) -> Program {
@@ -86,7 +97,7 @@ impl Program {
         names.sort_unstable();
         names.dedup();
         let fields = json::Lookup::new(names.into_iter().map(Path::root_field));
-        Program { fields, timezone, state: RuntimeState::default(), program }
+        Program { fields, timezone, state: RuntimeState::default(), program, first: None }
     }
 
     /// Whether its last expression is a boolean, whatever the event.
@@ -117,11 +128,30 @@ impl Program {
         }
     }
 
-    /// Runs the program on the event. Text stays text, but for the fields that the program changes.
+    /// Runs the program on the event. Text stays text, but for the fields that the program changes. What the event
+    /// has become is given back if that is no object any more; the event itself is then of no use.
     ///
     /// # Errors
     /// If it fails, or aborts: text is then as it was, and a tree is what the program has made of it so far.
-    pub fn run(&mut self, event: &mut LogEvent) -> Result<Done, Failure> {
+    pub fn run(&mut self, event: &mut LogEvent) -> Result<Option<Value>, Failure> {
+        if let Some(first) = &mut self.first
+            && let Some(mut parsed) = first.statement.apply(event)
+        {
+            let root = match &mut first.rest {
+                Some(rest) => rest.run(&mut parsed)?,
+                None => None,
+            };
+            *event = parsed.with_finalizers(event.take_finalizers());
+            return Ok(root);
+        }
+        self.run_for_result(event).map(|done| done.root)
+    }
+
+    /// The same, with the value of the last expression.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_for_result(&mut self, event: &mut LogEvent) -> Result<Done, Failure> {
         let (result, changes) = match event.root() {
             Field::Json(text) => {
                 let mut target = TextTarget::new(text, &self.fields);
@@ -156,6 +186,50 @@ impl Program {
     }
 }
 
+impl First {
+    /// The first statement of a program that compiles.
+    fn find(source: &str, timezone: TimeZone) -> Option<First> {
+        let statement = ParseJson::recognise(&vrl::parser::parse(source).ok()?)?;
+        if !statement.has_more {
+            return Some(First { statement, rest: None });
+        }
+        // The rest is compiled with all that the compiler knows after the first statement, and where it stands, so
+        // that its messages are the same.
+        let (before, rest) = source.split_at_checked(statement.end)?;
+        let alone = compile(before, Access::ReadWrite, &TypeState::default()).ok()?;
+        let blank = before.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' });
+        let rest = match rest.trim_start_matches([' ', '\t']).strip_prefix(';') {
+            Some(after) => format!("{}{after}", " ".repeat(rest.len() - after.len())),
+            None => rest.to_owned(),
+        };
+        let rest = blank.collect::<String>() + &rest;
+        let state = alone.program.final_type_info().state;
+        let rest = compile(&rest, Access::ReadWrite, &state).ok()?;
+        Some(First { statement, rest: Some(Box::new(Program::new(rest.program, timezone))) })
+    }
+}
+
+/// The events that one has become which is no object any more: an array is one for each of its elements, and what is
+/// no object there is the message of one, at this path. Each owes the receipts of the event.
+pub fn split(event: LogEvent, root: Value, message: &Path) -> Vec<LogEvent> {
+    let mut elements = match root {
+        Value::Array(elements) => elements,
+        other => vec![other],
+    };
+    let become_event = |mut event: LogEvent, element| {
+        event.set_value(match element {
+            object @ Value::Object(_) => object,
+            other => other.at_path(&message.to_vrl()),
+        });
+        event
+    };
+    let last = elements.pop();
+    let mut events: Vec<_> =
+        elements.into_iter().map(|element| become_event(event.clone(), element)).collect();
+    events.extend(last.map(|last| become_event(event, last)));
+    events
+}
+
 /// The first step of a path, if it is into the event.
 fn root_field(path: &OwnedTargetPath) -> Option<&str> {
     match (path.prefix, path.path.segments.first()) {
@@ -184,7 +258,7 @@ fn resolve(
     state.clear();
     match result {
         Ok(value) | Err(ExpressionError::Return { value, .. }) => Ok(value),
-        Err(error) => Err(Failure::new(&error)),
+        Err(error) => Err(Failure(error)),
     }
 }
 
@@ -224,27 +298,39 @@ fn is_json(value: &Value) -> bool {
 }
 
 impl Failure {
-    fn new(error: &ExpressionError) -> Failure {
-        let mut worded = error.notes().into_iter().filter_map(|note| match note {
-            Note::UserErrorMessage(words) => Some(words),
-            _ => None,
-        });
-        Failure {
-            is_abort: !matches!(error, ExpressionError::Error { .. } | ExpressionError::Break { .. }),
-            message: worded.next_back().unwrap_or_else(|| error.to_string()),
-        }
+    /// Whether the program ended itself, by `abort`.
+    pub fn is_abort(&self) -> bool {
+        !matches!(self.0, ExpressionError::Error { .. } | ExpressionError::Break { .. })
     }
 
     /// `abort` or `error`.
     pub fn reason(&self) -> &'static str {
-        if self.is_abort { "abort" } else { "error" }
+        if self.is_abort() { "abort" } else { "error" }
+    }
+
+    /// Why: of an error that the program's author worded, the author's words.
+    pub fn message(&self) -> String {
+        let mut worded = self.0.notes().into_iter().filter_map(|note| match note {
+            Note::UserErrorMessage(words) => Some(words),
+            _ => None,
+        });
+        worded.next_back().unwrap_or_else(|| self.0.to_string())
+    }
+
+    /// The same with the place in the program, as VRL shows it.
+    pub fn show(&self, source: &str) -> String {
+        let shown = Formatter::new(source, vec![Diagnostic::from(self.0.clone())]);
+        shown.to_string().trim().to_owned()
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message())
     }
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,10 @@
 //! [`Template`]: `"{{ fly.app.name }}/%F/"`, parsed once and rendered for each event.
+//!
+//! - `confinement`: what an event may decide where a template says where something goes
+
+mod confinement;
+
+pub(crate) use confinement::SWITCH;
 
 use crate::event::{Field, LogEvent, Lookup, Path, PathError, Timestamp};
 use chrono::format::{Item, Numeric, Pad, StrftimeItems};
@@ -26,6 +32,8 @@ pub struct Template {
     text: String,
     parts: Vec<Part>,
     lookup: Lookup,
+    /// Whether what is rendered must not lead out of its place.
+    is_confined: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,11 +67,28 @@ pub enum TemplateError {
     },
 }
 
-/// An event lacks a field that a template needs.
-#[derive(Debug, Snafu)]
-#[snafu(display("the event has no field `{path}`, which a template needs"))]
-pub struct RenderError {
-    path: String,
+/// An event makes no text of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Snafu)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// It lacks fields that the template needs.
+    #[snafu(display("the event has no field {}, which a template needs", names(paths)))]
+    Missing {
+        /// Which ones.
+        paths: Vec<String>,
+    },
+    /// It would lead out of the place that the template names.
+    #[snafu(display(
+        "the event brings in a `..` (or, in a URI, a NUL), by which {text:?} would be another place; it is taken with {SWITCH} = true"
+    ))]
+    Escapes {
+        /// What would have come out.
+        text: String,
+    },
+}
+
+fn names(paths: &[String]) -> String {
+    paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(" and ")
 }
 
 impl Template {
@@ -108,13 +133,13 @@ impl Template {
             Part::Field(path) => Some(path.clone()),
             _ => None,
         });
-        Ok(Template { text: text.to_owned(), lookup: Lookup::new(paths), parts })
+        Ok(Template { text: text.to_owned(), lookup: Lookup::new(paths), parts, is_confined: false })
     }
 
     /// A template that is this text, whatever stands in it.
     pub fn literal(text: &str) -> Template {
         let parts = if text.is_empty() { Vec::new() } else { vec![Part::Literal(text.to_owned())] };
-        Template { text: Template::escape(text), parts, lookup: Lookup::default() }
+        Template { text: Template::escape(text), parts, lookup: Lookup::default(), is_confined: false }
     }
 
     /// This text as part of a template that means nothing but itself.
@@ -168,22 +193,32 @@ impl Template {
     /// of one segment and nothing else.
     ///
     /// # Errors
-    /// If the event lacks a field, or one is `.` or `..`, which no encoding keeps from being a way up.
+    /// If the event lacks a field, or brings in a `.` or `..` as a segment of its own or between slashes, which no
+    /// encoding keeps from being a way up.
     pub fn render_uri(&self, event: &LogEvent) -> Result<String, RenderError> {
         let mut out = String::new();
+        let (mut missing, mut escapes) = (Vec::new(), false);
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Time(items) => write_time(event.timestamp(), items, &mut out),
-                Part::Field(path) => {
-                    let value =
-                        event.get(path).map(Field::to_text).filter(|text| !matches!(&**text, "." | ".."));
-                    let value = value.ok_or_else(|| RenderError { path: path.to_string() })?;
-                    out.extend(utf8_percent_encode(&value, UNRESERVED));
-                }
+                Part::Field(path) => match event.get(path).map(Field::to_text) {
+                    Some(value) => {
+                        escapes |= confinement::climbs(&value) || value.contains('\0');
+                        out.extend(utf8_percent_encode(&value, UNRESERVED));
+                    }
+                    None => missing.push(path.to_string()),
+                },
             }
         }
-        Ok(out)
+        if !missing.is_empty() {
+            return Err(RenderError::Missing { paths: missing });
+        }
+        let path = out.split(['?', '#']).next().unwrap_or_default();
+        match escapes || path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            true => Err(RenderError::Escapes { text: out }),
+            false => Ok(out),
+        }
     }
 
     /// The text for an event whose fields at [`Template::paths`] and whose time have been looked up already.
@@ -195,29 +230,47 @@ impl Template {
         fields: &[Option<Field<'a>>],
         time: Timestamp,
     ) -> Result<Cow<'a, str>, RenderError> {
+        let rendered = self.join(fields, time)?;
+        match self.is_confined && self.as_static().is_none() && confinement::climbs(&rendered) {
+            true => Err(RenderError::Escapes { text: rendered.into_owned() }),
+            false => Ok(rendered),
+        }
+    }
+
+    fn join<'a>(
+        &'a self,
+        fields: &[Option<Field<'a>>],
+        time: Timestamp,
+    ) -> Result<Cow<'a, str>, RenderError> {
         let mut fields = fields.iter().copied();
         let mut value = |path: &Path| match fields.next().flatten() {
             Some(field) if field.is_null() => Ok(Cow::Borrowed("<null>")),
             Some(field) => Ok(field.to_text()),
-            None => Err(RenderError { path: path.to_string() }),
+            None => Err(path.to_string()),
         };
         // Most templates are a text or a field, which need not be copied.
         match self.parts.as_slice() {
             [] => return Ok(Cow::Borrowed("")),
             [Part::Literal(text)] => return Ok(Cow::Borrowed(text)),
-            [Part::Field(path)] => return value(path),
+            [Part::Field(path)] => {
+                return value(path).map_err(|path| RenderError::Missing { paths: vec![path] });
+            }
             _ => {}
         }
         // Longer than most.
         let mut out = String::with_capacity(64);
+        let mut missing = Vec::new();
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Time(items) => write_time(time, items, &mut out),
-                Part::Field(path) => out.push_str(&value(path)?),
+                Part::Field(path) => match value(path) {
+                    Ok(value) => out.push_str(&value),
+                    Err(path) => missing.push(path),
+                },
             }
         }
-        Ok(Cow::Owned(out))
+        if missing.is_empty() { Ok(Cow::Owned(out)) } else { Err(RenderError::Missing { paths: missing }) }
     }
 }
 
@@ -264,7 +317,8 @@ fn escape(text: &str) -> Option<(&'static str, &str)> {
 /// What stands in the braces at the start of the text, and the text after them.
 fn reference(text: &str) -> Option<(&str, &str)> {
     let (inner, after) = text.strip_prefix("{{")?.split_once("}}")?;
-    Some((inner.trim(), after))
+    // As Vector: without anything in them, or with a brace, they are text.
+    (!inner.is_empty() && !inner.contains('}')).then(|| (inner.trim(), after))
 }
 
 /// Adds text that means itself.
@@ -343,7 +397,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn event() -> LogEvent {
-        let text = r#"{"fly":{"app":{"name":"sandwich"}},"n":7,"ok":true,"none":null,"list":[1,2],"quote":"a\"b","timestamp":"2026-11-22T05:06:07.5Z"}"#;
+        let text = r#"{"fly":{"app":{"name":"sandwich"}},"n":7,"ok":true,"none":null,"a b":"quoted","list":[1,2],"quote":"a\"b","timestamp":"2026-11-22T05:06:07.5Z"}"#;
         LogEvent::from_json(Bytes::from_static(text.as_bytes())).unwrap()
     }
 
@@ -367,6 +421,8 @@ mod tests {
         check("a\\%Yb\\{{n}}\\x%Y", "a%Yb{{n}}\\x2026");
         check("{{ unclosed", "{{ unclosed");
         check("}} {", "}} {");
+        check("{{}}{{ a}b }}", "{{}}{{ a}b }}");
+        check("{{ .\"a b\" }}|{{ fly.\"app\".name }}|{{ list[-1] }}", "quoted|sandwich|2");
     }
 
     #[test]
@@ -391,9 +447,14 @@ mod tests {
             let event = LogEvent::from_json(format!("{{\"v\":\"{value}\"}}").into()).unwrap();
             uri.render_uri(&event).ok()
         };
-        assert_eq!(render("a/../b?c#d e").as_deref(), Some("http://h/a%2F..%2Fb%3Fc%23d%20e/x"));
+        assert_eq!(render("a/..b/c?d#e f").as_deref(), Some("http://h/a%2F..b%2Fc%3Fd%23e%20f/x"));
         assert_eq!(render("é-1_~.").as_deref(), Some("http://h/%C3%A9-1_~./x"));
-        assert_eq!(render(".."), None);
+        for value in [".", "..", "a/../b", "../", "a\\\\..", "\\u0000"] {
+            assert_eq!(render(value), None, "{value}");
+        }
+        let twice = Template::parse_uri("http://h/{{ v }}{{ v }}/x").unwrap();
+        let event = LogEvent::from_json("{\"v\":\".\"}".into()).unwrap();
+        assert!(twice.render_uri(&event).is_err());
     }
 
     #[test]
@@ -409,6 +470,8 @@ mod tests {
         }
         let error = Template::parse("{{ fly.region }}").unwrap().render(&event()).unwrap_err().to_string();
         assert!(error.contains("`fly.region`"), "{error}");
+        let error = Template::parse("{{ a }}-{{ n }}-{{ b }}").unwrap().render(&event()).unwrap_err();
+        assert_eq!(error, RenderError::Missing { paths: vec!["a".to_owned(), "b".to_owned()] });
     }
 
     proptest! {
