@@ -1,6 +1,7 @@
 //! `log-shipper check`
 
-use super::{Failure, load, print_table, print_warnings, run};
+use super::config_args::ConfigArgs;
+use super::{Failure, print_config_warnings, print_table, print_warnings, run, start_failure};
 use crate::config::Registry;
 use crate::env::Env;
 use crate::healthcheck::Unhealthy;
@@ -8,16 +9,14 @@ use crate::topology::{Check, Topology, TopologyOptions};
 use clap::ValueEnum;
 use futures::future::join_all;
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// `check`'s arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  log-shipper check\n  log-shipper check -c vector.toml --format json")]
 pub(super) struct Args {
-    /// A configuration file; may be given several times. Without one: the environment.
-    #[arg(short, long = "config", value_name = "FILE")]
-    config: Vec<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The format.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -40,10 +39,12 @@ struct Finding {
 
 /// Asks NATS and every destination, side by side, whether they are well and know us.
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
-    let config = load(&args.config, registry, env, print_warnings)?;
+    let config = args.config.load(registry, env, print_warnings)?;
+    print_config_warnings(&config, env);
     let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
     let findings = run::block_on(NonZero::<usize>::MIN, async {
-        let topology = Topology::build(config, &options).await.map_err(Failure::config)?;
+        let topology = Topology::build(config, &options).await;
+        let topology = topology.map_err(|error| start_failure(&error, env))?;
         Ok(join_all(topology.into_checks().into_iter().map(look)).await)
     })?;
     match args.format {

@@ -2,10 +2,12 @@
 //! failed while running, 64 bad usage, 78 bad configuration.
 //!
 //! - this file: the arguments, the log, the exit code
+//! - `config_args`: `-c` and `-C`
 //! - a file for each command, and `reload`, for `run`
 
 mod check;
 mod completion;
+mod config_args;
 mod demo;
 mod generate;
 mod list;
@@ -16,11 +18,11 @@ mod schema;
 mod validate;
 mod vrl;
 
-use crate::config::{Config, Environment, Registry, from_environment, generate};
+use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
+use crate::topology::StartError;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -147,8 +149,7 @@ fn start_log(format: Option<LogFormat>, env: &Env) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::Config(format!("LOG_SHIPPER_LOG: {error}; expected a level such as info or debug"))
     })?;
-    let is_coloured =
-        std::io::stderr().is_terminal() && env.get("NO_COLOR").map_err(Failure::config)?.is_none();
+    let is_coloured = is_coloured(env);
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
@@ -158,44 +159,38 @@ fn start_log(format: Option<LogFormat>, env: &Env) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The configuration in these files; without one, that of the environment, which `announce` gets to see.
-fn load(
-    files: &[PathBuf],
-    registry: &Registry,
-    env: &Env,
-    announce: fn(&Environment),
-) -> Result<Config, Failure> {
-    if !files.is_empty() {
-        return load_files(files, registry, env);
+/// Shows a configuration's mistakes on standard error, and gives what then is left to say.
+fn print_problems(problems: &Problems, env: &Env) -> Failure {
+    eprintln!("{}\n", problems.render(is_coloured(env)));
+    let many = if problems.0.len() == 1 { "a mistake" } else { "mistakes" };
+    Failure::Config(format!("the configuration has {many}"))
+}
+
+/// Shows a topology that does not start.
+fn start_failure(error: &StartError, env: &Env) -> Failure {
+    match error {
+        StartError::Build { problems } => print_problems(problems, env),
+        StartError::Unhealthy { .. } => Failure::config(error),
     }
-    let environment = from_environment(env).map_err(Failure::config)?;
-    announce(&environment);
-    let text = generate(&environment).map_err(Failure::failed)?;
-    Config::from_toml(&text, "environment", registry, env).map_err(Failure::config)
+}
+
+/// Shows a configuration's warnings on standard error, for a command without a log.
+fn print_config_warnings(config: &Config, env: &Env) {
+    let is_coloured = is_coloured(env);
+    config
+        .warnings
+        .iter()
+        .for_each(|warning| eprintln!("{}\n", warning.render(Severity::Warning, is_coloured)));
+}
+
+/// Whether standard error is a terminal, whose user likes colours.
+fn is_coloured(env: &Env) -> bool {
+    std::io::stderr().is_terminal() && env.get("NO_COLOR").is_ok_and(|value| value.is_none())
 }
 
 /// An environment's warnings, for a command without a log.
 fn print_warnings(environment: &Environment) {
     environment.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-}
-
-fn load_files(files: &[PathBuf], registry: &Registry, env: &Env) -> Result<Config, Failure> {
-    let mut texts = Vec::new();
-    let mut problems = Vec::new();
-    for path in files {
-        match std::fs::read_to_string(path) {
-            Ok(text) => texts.push((path.display().to_string(), text)),
-            Err(error) => problems.push(format!("{}: cannot be read: {error}", path.display())),
-        }
-    }
-    let config = Config::from_files(&texts, registry, env).map_err(|error| error.to_string());
-    match config {
-        Ok(config) if problems.is_empty() => Ok(config),
-        result => {
-            problems.extend(result.err());
-            Err(Failure::Config(format!("the configuration has mistakes:\n{}", problems.join("\n"))))
-        }
-    }
 }
 
 /// Rows as columns of equal width.

@@ -2,6 +2,7 @@
 //! changes that the configuration comes from.
 
 use super::Failure;
+use super::config_args::Mistakes;
 use crate::config::Config;
 use crate::env::Env;
 use crate::topology::RunningTopology;
@@ -21,17 +22,17 @@ const QUIET: Duration = Duration::from_millis(100);
 pub(super) struct Reloader<'a> {
     hangup: Signal,
     watch: Option<Watch>,
-    load: Box<dyn Fn() -> Result<Config, Failure> + 'a>,
+    read: Box<dyn Fn() -> Result<Config, Mistakes> + 'a>,
 }
 
 impl<'a> Reloader<'a> {
-    /// Catches SIGHUP from now on. `load` reads the configuration anew.
+    /// Catches SIGHUP from now on. `read` reads the configuration anew.
     pub(super) fn new(
         watch: Option<Watch>,
-        load: impl Fn() -> Result<Config, Failure> + 'a,
+        read: impl Fn() -> Result<Config, Mistakes> + 'a,
     ) -> Result<Reloader<'a>, Failure> {
         let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-        Ok(Reloader { hangup, watch, load: Box::new(load) })
+        Ok(Reloader { hangup, watch, read: Box::new(read) })
     }
 
     /// Waits until somebody wants a reload. Safe to cancel.
@@ -50,21 +51,22 @@ impl<'a> Reloader<'a> {
 
     /// Reloads, or says why not; then everything goes on as it was.
     pub(super) async fn reload(&self, running: &mut RunningTopology) {
-        let config = match (self.load)() {
+        let config = match (self.read)() {
             Ok(config) => config,
-            Err(Failure::Config(error) | Failure::Failed(error)) => return refuse(&error),
+            Err(Mistakes::Files(problems)) => return refuse(&problems),
+            Err(Mistakes::Environment(error)) => return refuse(&error),
         };
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         match running.reload(config).await {
             Ok(changes) => tracing::info!("reloaded: {changes}"),
-            Err(error) => refuse(&error.to_string()),
+            Err(error) => refuse(&error),
         }
     }
 }
 
-fn refuse(error: &str) {
+fn refuse(error: &dyn std::fmt::Display) {
     tracing::error!("the new configuration is refused, and the old one goes on: {error}");
 }
 
@@ -79,8 +81,8 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Looks after these files, those in these directories, and those that variables of the environment name.
-    pub(super) fn new(paths: &[PathBuf], env: &Env) -> Result<Watch, Failure> {
-        let mut files = paths.to_vec();
+    pub(super) fn new<'a>(paths: impl Iterator<Item = &'a PathBuf>, env: &Env) -> Result<Watch, Failure> {
+        let mut files: Vec<_> = paths.cloned().collect();
         for name in env.names().filter(|name| name.ends_with("_FILE")) {
             files.extend(env.get(name).map_err(Failure::config)?.map(PathBuf::from));
         }

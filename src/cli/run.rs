@@ -1,13 +1,13 @@
 //! `log-shipper run`
 
+use super::config_args::ConfigArgs;
 use super::reload::{Reloader, Watch};
-use super::{Failure, load};
+use super::{Failure, start_failure};
 use crate::config::{Environment, Registry, Seconds};
 use crate::env::Env;
 use crate::providers::Need;
 use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,12 +15,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// `run`'s arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  ACCESS_TOKEN=... LOKI_URL=... LOKI_USERNAME=... LOKI_PASSWORD=... log-shipper run\n  log-shipper run -c vector.toml"
+    after_help = "Examples:\n  ACCESS_TOKEN=... LOKI_URL=... LOKI_USERNAME=... LOKI_PASSWORD=... log-shipper run\n  log-shipper run -c vector.yaml\n  log-shipper run -C /etc/vector"
 )]
 pub(crate) struct Args {
-    /// A configuration file; may be given several times. Without one: the environment.
-    #[arg(short, long = "config", value_name = "FILE")]
-    config: Vec<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Do not start unless every healthcheck passes.
     #[arg(short, long)]
     require_healthy: bool,
@@ -44,8 +43,8 @@ const ENVIRONMENT_SHUTDOWN: Duration = Duration::from_secs(4);
 const CONFIG_SHUTDOWN: Duration = Duration::from_secs(60);
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
-    let is_environment = args.config.is_empty();
-    let config = load(&args.config, registry, env, announce)?;
+    let is_environment = args.config.is_environment();
+    let config = args.config.load(registry, env, announce)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -64,11 +63,11 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     };
     block_on(args.threads, async {
         let mut signals = StopSignals::catch()?;
-        let watch = args.watch_config.then(|| Watch::new(&args.config, env)).transpose()?;
-        let reloader = Reloader::new(watch, || load(&args.config, registry, env, announce))?;
+        let watch = args.watch_config.then(|| Watch::new(args.config.paths(), env)).transpose()?;
+        let reloader = Reloader::new(watch, || args.config.read(registry, env, announce))?;
         // Waits only for healthchecks that are required to pass.
         let running = tokio::select! {
-            started = Topology::start(config, &options) => started.map_err(Failure::config)?,
+            started = Topology::start(config, &options) => started.map_err(|error| start_failure(&error, env))?,
             () = signals.next() => return Ok(()),
         };
         run_to_the_end(running, signals, deadline, Some(reloader)).await

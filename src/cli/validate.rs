@@ -1,18 +1,17 @@
 //! `log-shipper validate`
 
-use super::{Failure, load, print_warnings};
-use crate::config::Registry;
+use super::config_args::ConfigArgs;
+use super::{Failure, print_config_warnings, print_problems, print_warnings, start_failure};
+use crate::config::{Config, Error, Problems, Registry, TransformContext};
 use crate::env::Env;
 use crate::topology::{Topology, TopologyOptions};
-use std::path::PathBuf;
 
 /// `validate`'s arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: log-shipper validate -c vector.toml --no-environment")]
 pub(super) struct Args {
-    /// A configuration file; may be given several times. Without one: the environment.
-    #[arg(short, long = "config", value_name = "FILE")]
-    config: Vec<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Do without the variables, certificates and files that the configuration names.
     #[arg(long)]
     no_environment: bool,
@@ -22,15 +21,43 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     // What stands for a variable that is not here fits wherever a URL or a word does.
     let env =
         if args.no_environment { env.with_placeholder("https://placeholder.invalid") } else { env.clone() };
-    let config = load(&args.config, registry, &env, print_warnings)?;
-    config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let config = args.config.load(registry, &env, print_warnings)?;
+    print_config_warnings(&config, &env);
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
-    if !args.no_environment {
+    if args.no_environment {
+        compile_transforms(&config).map_err(|problems| print_problems(&problems, &env))?;
+    } else {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-        let options = TopologyOptions { env, ..TopologyOptions::default() };
-        runtime.block_on(Topology::build(config, &options)).map_err(Failure::config)?;
+        let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
+        let built = runtime.block_on(Topology::build(config, &options));
+        built.map_err(|error| start_failure(&error, &env))?;
     }
     println!("valid: {sources} sources, {transforms} transforms, {sinks} sinks");
     Ok(())
+}
+
+/// Builds the transforms alone: their programs are in the configuration, or in files beside it.
+fn compile_transforms(config: &Config) -> Result<(), Problems> {
+    let mut problems = Vec::new();
+    for entry in &config.transforms {
+        let cx = TransformContext {
+            id: entry.id.clone(),
+            timezone: config.global.timezone.clone(),
+            log_schema: config.global.log_schema.clone(),
+        };
+        // A program's file may be one of those that are not here.
+        let is_of_a_file = |error: &Error| {
+            std::iter::successors(Some(&**error as &(dyn std::error::Error + 'static)), |error| {
+                error.source()
+            })
+            .any(|error| error.is::<std::io::Error>())
+        };
+        match entry.config.build(&cx) {
+            Ok(_) => {}
+            Err(error) if is_of_a_file(&error) => {}
+            Err(error) => problems.extend(config.places.of_component("transforms", &entry.id, error)),
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }

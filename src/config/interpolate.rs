@@ -1,8 +1,9 @@
-//! `${NAME}` in the values of a configuration: Vector's six forms and `$$`.
+//! `${NAME}` in the values of a configuration: Vector's six forms and `$$`; and `SECRET[backend.key]`.
 //!
 //! Values are interpolated after the text has been parsed, so that no secret can break the syntax
 //! around it, and what comes in is not looked at again.
 
+use super::secrets::{Secrets, parse_secret};
 use crate::env::Env;
 use crate::template::Template;
 
@@ -22,44 +23,72 @@ use crate::template::Template;
 /// # Errors
 /// One for each reference that has no value.
 pub fn interpolate(text: &str, env: &Env) -> Result<String, Vec<String>> {
-    interpolate_into(text, env, false, &mut Vec::new())
+    Lookup { env, secrets: None }.resolve(text, false, &mut Vec::new())
 }
 
-/// The same; in a template, what comes in is escaped. `used` gets every value that came in, so that no
-/// message repeats it.
-pub(super) fn interpolate_into(
-    text: &str,
-    env: &Env,
-    is_template: bool,
-    used: &mut Vec<String>,
-) -> Result<String, Vec<String>> {
-    let mut out = String::with_capacity(text.len());
-    let mut errors = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let reference = &rest[at..];
-        if let Some(after) = reference.strip_prefix("$$") {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        let Some((reference, after)) = parse(reference) else {
-            out.push('$');
-            rest = &reference[1..];
-            continue;
-        };
-        match reference.resolve(env) {
-            Ok(value) => {
-                out.push_str(&if is_template { Template::escape(&value) } else { value.clone() });
-                used.push(value);
+/// Where references are looked up.
+pub(super) struct Lookup<'a> {
+    pub env: &'a Env,
+    /// `None`: references to secrets stay as they are.
+    pub secrets: Option<&'a Secrets>,
+}
+
+impl Lookup<'_> {
+    /// Resolves the references of one value; in a template, what comes in is escaped. `used` gets every
+    /// value that came in, so that no message repeats it.
+    pub(super) fn resolve(
+        &self,
+        text: &str,
+        is_template: bool,
+        used: &mut Vec<String>,
+    ) -> Result<String, Vec<String>> {
+        let mut out = String::with_capacity(text.len());
+        let mut errors = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['$', 'S']) {
+            out.push_str(&rest[..at]);
+            let here = &rest[at..];
+            if let Some(after) = here.strip_prefix("$$") {
+                out.push('$');
+                rest = after;
+                continue;
             }
-            Err(error) => errors.push(error),
+            let secrets = self.secrets.and_then(|secrets| Some((secrets, parse_secret(here)?)));
+            let (value, after) = match (secrets, parse(here)) {
+                (Some((secrets, (secret, after))), _) => (secrets.get(&secret, self.env), after),
+                (None, Some((reference, after))) => (reference.resolve(self.env), after),
+                (None, None) => {
+                    out.push_str(&here[..1]);
+                    rest = &here[1..];
+                    continue;
+                }
+            };
+            match value {
+                Ok(value) => {
+                    out.push_str(&if is_template { Template::escape(&value) } else { value.clone() });
+                    used.push(value);
+                }
+                Err(error) => errors.push(error),
+            }
+            rest = after;
         }
-        rest = after;
+        out.push_str(rest);
+        if errors.is_empty() { Ok(out) } else { Err(errors) }
     }
-    out.push_str(rest);
-    if errors.is_empty() { Ok(out) } else { Err(errors) }
+}
+
+/// Whether the whole text is one reference, to a variable or a secret.
+pub(super) fn is_reference(text: &str) -> bool {
+    let after = match text.starts_with('$') {
+        true => parse(text).map(|(_, after)| after),
+        false => parse_secret(text).map(|(_, after)| after),
+    };
+    after == Some("")
+}
+
+/// The length of the reference to a variable at the start.
+pub(super) fn reference_len(text: &str) -> Option<usize> {
+    parse(text).map(|(_, after)| text.len() - after.len())
 }
 
 struct Reference<'a> {
@@ -70,6 +99,9 @@ struct Reference<'a> {
 
 /// The reference at the start of the text and what follows it.
 fn parse(text: &str) -> Option<(Reference<'_>, &str)> {
+    if !text.starts_with('$') {
+        return None;
+    }
     let Some(inner) = text.strip_prefix("${") else {
         let name = leading_name(&text[1..])?;
         return Some((Reference { name, modifier: None }, &text[1 + name.len()..]));

@@ -1,81 +1,25 @@
-//! TOML text to a [`Config`]: every mistake is found at once, with its file, line and component.
+//! Texts to a [`Config`]: every mistake is found at once, with its file, line and component.
+//!
+//! The texts are parsed, their tables for all components merged, the secrets that they name fetched, the
+//! references resolved, and each component is made by its type; then `connect` looks at who feeds whom.
 
-use super::deserialize::{deserialize, take_keys};
-use super::interpolate::interpolate_into;
-use super::{Config, GlobalOptions, Registry, SinkEntry, SinkOptions, SourceEntry, TransformEntry};
+use super::connect::Ids;
+use super::deserialize::{References, Step, deserialize, take_keys, to_path};
+use super::files::ConfigFile;
+use super::fingerprint::fingerprint;
+use super::format::{Document, join};
+use super::global::merge;
+use super::interpolate::{Lookup, is_reference};
+use super::problem::{Place, is_secret};
+use super::registry::SINK_OPTIONS;
+use super::secrets::{Secrets, collect};
+use super::{
+    Config, Format, GlobalOptions, Problem, Problems, Registry, SinkEntry, SinkOptions, SourceEntry,
+    TransformEntry,
+};
 use crate::env::Env;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
-use std::ops::Range;
-use toml::de::{DeTable, DeValue};
+use std::collections::BTreeSet;
 use toml::{Table, Value};
-
-/// One mistake in a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file, if it is in one.
-    pub file: Option<String>,
-    /// The line in it, from 1.
-    pub line: Option<usize>,
-    /// Where in the configuration: `sinks.loki.endpoint`.
-    pub path: String,
-    /// What is wrong, what was expected, what to do.
-    pub message: String,
-}
-
-/// Every mistake of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
-
-impl Problem {
-    /// A mistake of a whole component.
-    pub fn new(message: impl Into<String>) -> Problem {
-        Problem::at("", message)
-    }
-
-    /// A mistake in the option at this path.
-    pub fn at(path: impl Into<String>, message: impl Into<String>) -> Problem {
-        Problem { file: None, line: None, path: path.into(), message: message.into() }
-    }
-
-    /// The same mistake, its path below `parent`.
-    pub(crate) fn below(mut self, parent: &str) -> Problem {
-        self.path = match (parent, self.path.as_str()) {
-            (parent, "") => parent.to_owned(),
-            ("", path) => path.to_owned(),
-            (parent, path) => format!("{parent}.{path}"),
-        };
-        self
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{file}:")?;
-            if let Some(line) = self.line {
-                write!(f, "{line}:")?;
-            }
-            f.write_str(" ")?;
-        }
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Problems {}
 
 impl Config {
     /// The configuration that this TOML text describes. `file` is its name in messages; `${NAME}` is
@@ -84,192 +28,307 @@ impl Config {
     /// # Errors
     /// Every mistake in it.
     pub fn from_toml(text: &str, file: &str, registry: &Registry, env: &Env) -> Result<Config, Problems> {
-        Config::from_files(&[(file.to_owned(), text.to_owned())], registry, env)
+        Config::from_text(text, file, Format::Toml, registry, env)
     }
 
-    /// The configuration that these files, names and texts, describe together.
+    /// The configuration that a text of this format describes. `file` is its name in messages.
     ///
     /// # Errors
-    /// Every mistake in them.
-    pub fn from_files(
-        files: &[(String, String)],
+    /// Every mistake in it.
+    pub fn from_text(
+        text: &str,
+        file: &str,
+        format: Format,
         registry: &Registry,
         env: &Env,
     ) -> Result<Config, Problems> {
+        let file = ConfigFile { format, ..ConfigFile::new(file, text) };
+        Config::from_files(&[file], registry, env)
+    }
+
+    /// The configuration that these files describe together.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn from_files(files: &[ConfigFile], registry: &Registry, env: &Env) -> Result<Config, Problems> {
         let mut loader = Loader {
             registry,
             env,
+            secrets: Secrets::default(),
             config: Config::default(),
             global: Table::new(),
-            ids: BTreeMap::new(),
+            tests: Vec::new(),
+            components: Vec::new(),
+            ids: Ids::new(),
             problems: Vec::new(),
         };
-        for (file, text) in files {
-            loader.load(file, text);
+        let are_whole = files.iter().filter(|file| !loader.parse(file)).count() == 0;
+        loader.fetch_secrets();
+        loader.make_global();
+        let components = std::mem::take(&mut loader.components);
+        for component in components {
+            loader.make_component(component);
         }
-        loader.check_inputs();
-        if loader.problems.is_empty() { Ok(loader.config) } else { Err(Problems(loader.problems)) }
+        // Who feeds whom cannot be said without a file that nobody can read.
+        if are_whole {
+            let problems = super::connect::connect(&mut loader.config, &loader.ids);
+            loader.problems.extend(problems);
+        }
+        let Loader { config, problems, .. } = loader;
+        let mut problems: Vec<_> = problems.into_iter().map(|problem| config.places.place(problem)).collect();
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        // In the order in which they are read.
+        let order = |problem: &Problem| {
+            files.iter().position(|file| Some(&file.name) == problem.file.as_ref()).unwrap_or(files.len())
+        };
+        problems.sort_by_cached_key(|problem| (order(problem), problem.line, problem.column));
+        Err(Problems(problems))
     }
 }
 
 struct Loader<'a> {
     registry: &'a Registry,
     env: &'a Env,
+    secrets: Secrets,
     config: Config,
-    /// What holds for all, of every file so far.
+    /// What holds for all, of every file.
     global: Table,
-    /// Each component's id with its table and the place of its definition.
+    tests: Vec<Value>,
+    components: Vec<Component>,
     ids: Ids,
     problems: Vec<Problem>,
 }
 
-#[derive(Clone)]
-struct Place {
-    file: String,
-    line: Option<usize>,
+/// A component as it is written down.
+struct Component {
+    kind: &'static str,
+    id: String,
+    options: Value,
+    /// `sinks.out`.
+    path: String,
 }
 
+/// A value whose references are resolved.
+#[derive(Default)]
+struct Resolved {
+    /// What came in, so that no message repeats it.
+    used: Vec<String>,
+    references: References,
+}
+
+const KINDS: [&str; 3] = ["sources", "transforms", "sinks"];
+
 impl Loader<'_> {
-    fn load(&mut self, file: &str, text: &str) {
-        let (parsed, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() {
-            for error in errors {
-                let line = error.span().map(|span| line_of(text, span.start));
-                let has_reference =
-                    line.and_then(|line| text.lines().nth(line - 1)).is_some_and(|line| line.contains('$'));
-                let hint = if has_reference { "; a ${NAME} must stand in quotes" } else { "" };
-                let problem = Problem::new(format!("{}{hint}", error.message().trim_end()));
-                self.problems.push(Problem { file: Some(file.to_owned()), line, ..problem });
-            }
-            return;
-        }
-        let table: Table = match toml::from_str(text) {
-            Ok(table) => table,
-            Err(error) => {
-                let problem = Problem::new(error.message().trim_end());
-                self.problems.push(Problem { file: Some(file.to_owned()), ..problem });
-                return;
+    /// Takes a file apart. Returns whether it could be read.
+    fn parse(&mut self, file: &ConfigFile) -> bool {
+        let document = match Document::parse(&file.name, &file.text, file.format) {
+            Ok(document) => document,
+            Err(problems) => {
+                self.problems.extend(problems);
+                return false;
             }
         };
-        let lines = Lines::new(text, parsed.get_ref());
-        self.load_table(file, &lines, table);
-    }
-
-    fn load_table(&mut self, file: &str, lines: &Lines, mut table: Table) {
-        for kind in ["sources", "transforms", "sinks"] {
+        let Document { source, mut table, places } = document;
+        if let Some((kind, id)) = &file.component {
+            // The whole file is one component.
+            let place = Place { source, key: Some(0..0), value: None };
+            let path = if *kind == "tests" {
+                self.tests.push(Value::Table(table));
+                format!("tests[{}]", self.tests.len() - 1)
+            } else {
+                self.add_component(kind, id.clone(), Value::Table(table), &place);
+                join(kind, id)
+            };
+            self.config.places.insert(path.clone(), place);
+            self.config.places.extend_below(&path, &places);
+            return true;
+        }
+        for kind in KINDS {
             match table.remove(kind) {
                 None => {}
                 Some(Value::Table(components)) => {
-                    for (id, component) in components {
-                        self.load_component(file, lines, kind, &id, component);
+                    for (id, options) in components {
+                        if let Some(place) = places.get(&join(kind, &id)) {
+                            self.add_component(kind, id, options, &place.clone());
+                        }
                     }
                 }
-                Some(_) => self.report(
-                    file,
-                    lines,
-                    vec![Problem::at(kind, "expected tables, one for each component")],
-                ),
+                Some(_) => {
+                    let problem = Problem::at(kind, "expected tables, one for each component");
+                    self.problems.push(places.place(problem));
+                }
             }
         }
-        let mut used = Vec::new();
-        let mut global = Value::Table(table);
-        if let Err(problems) = self.interpolate(&mut global, "", &mut used) {
-            self.report(file, lines, problems);
-            return;
-        }
-        let Value::Table(global) = global else { return };
-        if global.is_empty() {
-            return;
-        }
-        // The tables of several files are taken together; a later file's key wins.
-        let mut merged = std::mem::take(&mut self.global);
-        for (key, value) in global.clone() {
-            match (merged.get_mut(&key), value) {
-                (Some(Value::Table(known)), Value::Table(more)) => known.extend(more),
-                (_, value) => drop(merged.insert(key, value)),
+        match table.remove("tests") {
+            None => {}
+            Some(Value::Array(tests)) => {
+                // Their places are those of the list that all files' tests make together.
+                for index in 0..tests.len() {
+                    let all = format!("tests[{}]", self.tests.len() + index);
+                    self.config.places.extend_below(&all, &places.below(&format!("tests[{index}]")));
+                }
+                self.tests.extend(tests);
+            }
+            Some(_) => {
+                self.problems.push(places.place(Problem::at("tests", "expected a list of tables")));
             }
         }
-        match (deserialize::<GlobalOptions>(global), deserialize::<GlobalOptions>(merged.clone())) {
-            (Ok(_), Ok(all)) => self.config.global = all,
-            (Ok(_), Err(problems)) | (Err(problems), _) => self.report(file, lines, redact(problems, &used)),
-        }
-        self.global = merged;
+        let conflicts = merge(&mut self.global, table, "", &self.config.places, &places);
+        self.problems.extend(conflicts.into_iter().map(|problem| places.place(problem)));
+        self.config.places.extend(&places);
+        true
     }
 
-    fn load_component(&mut self, file: &str, lines: &Lines, kind: &'static str, id: &str, component: Value) {
-        let path = format!("{kind}.{}", quote_key(id));
-        let place = Place { file: file.to_owned(), line: lines.line(&path) };
-        if let Some((other, first)) = self.ids.get(id) {
-            let line = first.line.map(|line| format!(":{line}")).unwrap_or_default();
+    fn add_component(&mut self, kind: &'static str, id: String, options: Value, place: &Place) {
+        let path = join(kind, &id);
+        if let Some((other, first)) = self.ids.get(&id) {
             let message = format!(
-                "the id `{id}` is already that of one of the {other} ({}{line}); ids must differ, so rename one of them",
-                first.file
+                "the id `{id}` is already that of one of the {other} ({}); ids must differ, so rename one of them",
+                first.to_words()
             );
-            self.report(file, lines, vec![Problem::at(path, message)]);
+            let span = place.key.clone().unwrap_or(0..0);
+            self.problems.push(Problem::at(path, message).in_source(&place.source, span));
             return;
         }
-        self.ids.insert(id.to_owned(), (kind, place));
+        if id.contains('.') {
+            let message = format!(
+                "the id `{id}` has a dot, which divides a transform's id from one of its outputs; write it without"
+            );
+            self.problems.push(Problem::at(path.clone(), message));
+        }
+        self.ids.insert(id.clone(), (kind, place.clone()));
+        self.components.push(Component { kind, id, options, path });
+    }
+
+    fn fetch_secrets(&mut self) {
+        let mut backends = match self.global.remove("secret") {
+            None => Value::Table(Table::new()),
+            Some(table @ Value::Table(_)) => table,
+            Some(_) => {
+                self.problems.push(Problem::at("secret", "expected tables, one for each backend"));
+                return;
+            }
+        };
+        let mut names = BTreeSet::new();
+        let components = self.components.iter().map(|component| &component.options);
+        components
+            .chain(self.global.values())
+            .chain(&self.tests)
+            .for_each(|value| collect(value, &mut names));
+        match self.resolve(&mut backends, "secret") {
+            Ok(resolved) => {
+                let Value::Table(backends) = &backends else { return };
+                let (secrets, problems) = Secrets::load(backends, names, self.env);
+                self.secrets = secrets;
+                self.problems.extend(redact(problems, &resolved.used));
+            }
+            Err(problems) => self.problems.extend(problems),
+        }
+    }
+
+    fn make_global(&mut self) {
+        let mut tests = Value::Array(std::mem::take(&mut self.tests));
+        if let Err(problems) = self.resolve(&mut tests, "tests") {
+            self.problems.extend(problems);
+        }
+        let Value::Array(tests) = tests else { return };
+        for (index, test) in tests.into_iter().enumerate() {
+            match test {
+                Value::Table(test) => self.config.tests.push(test),
+                _ => self.problems.push(Problem::at(format!("tests[{index}]"), "expected a table")),
+            }
+        }
+        let mut global = Value::Table(std::mem::take(&mut self.global));
+        let resolved = match self.resolve(&mut global, "") {
+            Ok(resolved) => resolved,
+            Err(problems) => return self.problems.extend(problems),
+        };
+        let Value::Table(mut global) = global else { return };
+        if let Some(Value::Table(tables)) = global.remove("enrichment_tables")
+            && !tables.is_empty()
+        {
+            let message = "enrichment tables are not supported; take them out, and the programs that look something up in them";
+            self.problems.push(Problem::at("enrichment_tables", message));
+        }
+        match deserialize::<GlobalOptions>(global.clone(), &resolved.references) {
+            Ok(options) => self.config.global = options,
+            Err(problems) => {
+                let name = |mut problem: Problem| {
+                    problem.message = super::suggest::suggest(&problem.message, &KINDS);
+                    problem
+                };
+                let problems = redact(hide(problems, &global), &resolved.used);
+                self.problems.extend(problems.into_iter().map(name));
+            }
+        }
+        self.global = global;
+    }
+
+    fn make_component(&mut self, component: Component) {
+        let path = component.path.clone();
         let place = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.below(&path));
-        match self.parse_component(kind, id, component) {
+        match self.parse_component(component) {
             Ok(warnings) => {
-                let warnings = place(warnings).map(|warning| lines.place(file, warning));
+                let warnings: Vec<_> =
+                    place(warnings).map(|warning| self.config.places.place(warning)).collect();
                 self.config.warnings.extend(warnings);
             }
-            Err(problems) => self.report(file, lines, place(problems).collect()),
+            Err(problems) => self.problems.extend(place(problems)),
         }
     }
 
     /// Adds a component; what of it should be written otherwise.
-    fn parse_component(
-        &mut self,
-        kind: &str,
-        id: &str,
-        mut component: Value,
-    ) -> Result<Vec<Problem>, Vec<Problem>> {
-        let mut used = Vec::new();
-        self.interpolate(&mut component, "", &mut used)?;
-        let Value::Table(mut table) = component else {
+    fn parse_component(&mut self, component: Component) -> Result<Vec<Problem>, Vec<Problem>> {
+        let Component { kind, id, mut options, .. } = component;
+        let resolved = self.resolve(&mut options, "")?;
+        let Value::Table(mut table) = options else {
             return Err(vec![Problem::new("expected a table with a `type`")]);
         };
+        let written = table.clone();
         let Some(Value::String(name)) = table.remove("type") else {
             return Err(vec![Problem::at(
                 "type",
                 format!("missing: expected the name of one of the {kind}"),
             )]);
         };
-        let parsed = self.parse_by_type(kind, id, &name, table);
-        parsed.map_err(|problems| redact(problems, &used))
+        // How Vector's own graph of the topology draws the component.
+        table.remove("graph");
+        let fingerprint = Some(fingerprint(&name, &table, &self.global, self.env));
+        let parsed = self.parse_by_type(kind, id, &name, table, &resolved.references, fingerprint);
+        parsed.map_err(|problems| redact(hide(problems, &written), &resolved.used))
     }
 
     fn parse_by_type(
         &mut self,
         kind: &str,
-        id: &str,
+        id: String,
         name: &str,
         mut table: Table,
+        references: &References,
+        fingerprint: Option<u64>,
     ) -> Result<Vec<Problem>, Vec<Problem>> {
-        let id = id.to_owned();
         match kind {
             "sources" => {
-                let (config, warnings) = self.registry.parse_source(name, table)?;
-                self.config.sources.push(SourceEntry { id, config, fingerprint: None });
+                let (config, warnings) = self.registry.parse_source(name, table, references)?;
+                self.config.sources.push(SourceEntry { id, config, fingerprint });
                 Ok(warnings)
             }
             "transforms" => {
-                let inputs = deserialize::<Inputs>(take_keys(&mut table, &["inputs"]));
-                let parsed = both(inputs, self.registry.parse_transform(name, table));
+                let inputs = deserialize::<Inputs>(take_keys(&mut table, &["inputs"]), references);
+                let parsed = both(inputs, self.registry.parse_transform(name, table, references));
                 let (inputs, (config, warnings)) = parsed?;
                 self.config.transforms.push(TransformEntry {
                     id,
                     inputs: inputs.inputs,
                     config,
-                    fingerprint: None,
+                    fingerprint,
                 });
                 Ok(warnings)
             }
             _ => {
-                let keys = ["inputs", "buffer", "healthcheck", "acknowledgements", "proxy"];
-                let mut options = take_keys(&mut table, &keys);
+                let mut options = take_keys(&mut table, SINK_OPTIONS);
                 // What of it is the sink's own: Splunk has acknowledgements too.
                 if let Some(Value::Table(all)) = options.get_mut("acknowledgements") {
                     let enabled = take_keys(all, &["enabled"]);
@@ -278,136 +337,72 @@ impl Loader<'_> {
                         table.insert("acknowledgements".to_owned(), Value::Table(own));
                     }
                 }
-                let options = deserialize::<SinkOptions>(options);
-                let (options, (config, warnings)) = both(options, self.registry.parse_sink(name, table))?;
-                self.config.sinks.push(SinkEntry { id, options, config, fingerprint: None });
+                let options = deserialize::<SinkOptions>(options, references);
+                let parsed = both(options, self.registry.parse_sink(name, table, references));
+                let (options, (config, warnings)) = parsed?;
+                self.config.sinks.push(SinkEntry { id, options, config, fingerprint });
                 Ok(warnings)
             }
         }
     }
 
-    /// Resolves the references in every string of the value; `used` collects what came in, so that no
-    /// message repeats it.
-    fn interpolate(&self, value: &mut Value, path: &str, used: &mut Vec<String>) -> Result<(), Vec<Problem>> {
+    /// Resolves the references in every string of the value. The problems' paths are below `path`.
+    fn resolve(&self, value: &mut Value, path: &str) -> Result<Resolved, Vec<Problem>> {
+        let lookup = Lookup { env: self.env, secrets: Some(&self.secrets) };
+        let mut resolved = Resolved::default();
         let mut problems = Vec::new();
-        match value {
-            Value::String(text) if text.contains('$') => {
-                match interpolate_into(text, self.env, is_header(path), used) {
-                    Ok(resolved) => *text = resolved,
-                    Err(errors) => problems.extend(errors.into_iter().map(|error| Problem::at(path, error))),
-                }
-            }
-            Value::Array(items) => {
-                for (index, item) in items.iter_mut().enumerate() {
-                    problems.extend(
-                        self.interpolate(item, &format!("{path}[{index}]"), used).err().into_iter().flatten(),
-                    );
-                }
-            }
-            Value::Table(table) => {
-                for (key, item) in table.iter_mut() {
-                    let path = Problem::at(quote_key(key), "").below(path).path;
-                    problems.extend(self.interpolate(item, &path, used).err().into_iter().flatten());
-                }
-            }
-            _ => {}
+        resolve(value, &mut Vec::new(), &lookup, &mut resolved, &mut problems);
+        if problems.is_empty() {
+            return Ok(resolved);
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
-    }
-
-    fn report(&mut self, file: &str, lines: &Lines, problems: Vec<Problem>) {
-        self.problems.extend(problems.into_iter().map(|problem| lines.place(file, problem)));
-    }
-
-    /// Every input must be there, and nobody may feed himself.
-    fn check_inputs(&mut self) {
-        let mut feeds: HashMap<String, Vec<String>> = HashMap::new();
-        let transforms =
-            self.config.transforms.iter_mut().map(|entry| ("transforms", &entry.id, &mut entry.inputs));
-        let sinks = self.config.sinks.iter_mut().map(|entry| ("sinks", &entry.id, &mut entry.options.inputs));
-        let mut problems = Vec::new();
-        for (kind, id, inputs) in transforms.chain(sinks) {
-            let mut resolved = BTreeSet::new();
-            for input in inputs.iter() {
-                let found: Vec<_> =
-                    producers(&self.ids).filter(|other| glob(input, other) && *other != id).collect();
-                if found.is_empty() {
-                    let mut known: Vec<_> = producers(&self.ids).map(|id| format!("`{id}`")).collect();
-                    known.sort();
-                    let message = match known.is_empty() {
-                        true => format!("no component is called `{input}`; there are no sources yet"),
-                        false => {
-                            format!("no component is called `{input}`, expected one of {}", known.join(", "))
-                        }
-                    };
-                    problems
-                        .push((id.clone(), Problem::at(format!("{kind}.{}.inputs", quote_key(id)), message)));
-                }
-                resolved.extend(found.into_iter().cloned());
-            }
-            if inputs.is_empty() {
-                let message = "empty: expected the ids of the components that feed it";
-                problems.push((id.clone(), Problem::at(format!("{kind}.{}.inputs", quote_key(id)), message)));
-            }
-            *inputs = resolved.into_iter().collect();
-            feeds.insert(id.clone(), inputs.clone());
-        }
-        for id in feeds.keys() {
-            if reaches(&feeds, id, id) {
-                let message = format!("`{id}` feeds itself through its inputs; break the circle");
-                problems
-                    .push((id.clone(), Problem::at(format!("transforms.{}.inputs", quote_key(id)), message)));
-            }
-        }
-        problems.sort_by(|a, b| a.1.path.cmp(&b.1.path));
-        for (id, problem) in problems {
-            let place = self.ids.get(&id).map(|(_, place)| place.clone());
-            let file = place.as_ref().map(|place| place.file.clone());
-            self.problems.push(Problem { file, line: place.and_then(|place| place.line), ..problem });
-        }
+        Err(problems.into_iter().map(|problem| problem.below(path)).collect())
     }
 }
 
-type Ids = BTreeMap<String, (&'static str, Place)>;
-
-/// Whether the option at this path is a header, whose value is a template: a key from the environment
-/// must not be read as one.
-fn is_header(path: &str) -> bool {
-    path.rsplit_once('.').is_some_and(|(parent, _)| parent == "headers" || parent.ends_with(".headers"))
-}
-
-fn producers<'a>(ids: &'a Ids) -> impl Iterator<Item = &'a String> + use<'a> {
-    ids.iter().filter(|(_, (kind, _))| *kind != "sinks").map(|(id, _)| id)
-}
-
-/// Whether `to` is among the inputs of `from`, or of one of those.
-fn reaches(feeds: &HashMap<String, Vec<String>>, from: &str, to: &str) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut next = vec![from];
-    while let Some(id) = next.pop() {
-        for input in feeds.get(id).into_iter().flatten() {
-            if input == to {
-                return true;
-            }
-            if seen.insert(input) {
-                next.push(input);
+fn resolve(
+    value: &mut Value,
+    steps: &mut Vec<Step>,
+    lookup: &Lookup<'_>,
+    resolved: &mut Resolved,
+    problems: &mut Vec<Problem>,
+) {
+    match value {
+        Value::String(text) if text.contains(['$', '[']) => {
+            match lookup.resolve(text, is_header(steps), &mut resolved.used) {
+                Ok(value) => {
+                    if is_reference(text) {
+                        resolved.references.insert(steps.clone());
+                    }
+                    *text = value;
+                }
+                Err(errors) => {
+                    let path = to_path(steps);
+                    problems.extend(errors.into_iter().map(|error| Problem::at(path.clone(), error)));
+                }
             }
         }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                steps.push(Step::Index(index));
+                resolve(item, steps, lookup, resolved, problems);
+                steps.pop();
+            }
+        }
+        Value::Table(table) => {
+            for (key, item) in table.iter_mut() {
+                steps.push(Step::Key(key.to_owned()));
+                resolve(item, steps, lookup, resolved, problems);
+                steps.pop();
+            }
+        }
+        _ => {}
     }
-    false
 }
 
-/// Whether the name fits the pattern, in which `*` stands for any characters.
-fn glob(pattern: &str, name: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(first) else { return false };
-    let parts: Vec<&str> = rest.split('*').collect();
-    let (last, middle) = parts.split_last().unwrap_or((&"", &[]));
-    for part in middle {
-        let Some(at) = name.find(part) else { return false };
-        name = &name[at + part.len()..];
-    }
-    name.ends_with(last)
+/// Whether the option is a header, whose value is a template: a key from the environment must not be read
+/// as one.
+fn is_header(steps: &[Step]) -> bool {
+    matches!(steps, [.., Step::Key(parent), Step::Key(_)] if parent == "headers")
 }
 
 fn both<A, B>(a: Result<A, Vec<Problem>>, b: Result<B, Vec<Problem>>) -> Result<(A, B), Vec<Problem>> {
@@ -422,67 +417,48 @@ struct Inputs {
     inputs: Vec<String>,
 }
 
+/// The messages without the secrets that stand in the text itself: a mistake in one is told without it.
+fn hide(problems: Vec<Problem>, table: &Table) -> Vec<Problem> {
+    let mut secrets = Vec::new();
+    let table = Value::Table(table.clone());
+    collect_secrets(&table, "", &mut secrets);
+    replace(problems, &secrets, "(a secret)")
+}
+
+fn collect_secrets(value: &Value, path: &str, secrets: &mut Vec<String>) {
+    match value {
+        Value::Table(table) => {
+            table.iter().for_each(|(key, value)| collect_secrets(value, &join(path, key), secrets));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_secrets(item, path, secrets)),
+        Value::String(text) if is_secret(path) => secrets.push(text.clone()),
+        Value::Integer(number) if is_secret(path) => secrets.push(number.to_string()),
+        _ => {}
+    }
+}
+
 /// The messages without the values that came from the environment.
 fn redact(problems: Vec<Problem>, used: &[String]) -> Vec<Problem> {
+    replace(problems, used, "(a value from the environment)")
+}
+
+fn replace(problems: Vec<Problem>, values: &[String], what: &str) -> Vec<Problem> {
     let hide = |mut message: String| {
-        for value in used.iter().filter(|value| !value.is_empty()) {
-            let escaped = format!("{value:?}");
-            message = message.replace(&escaped, "(a value from the environment)");
+        for value in values.iter().filter(|value| !value.is_empty()) {
+            for quoted in [format!("{value:?}"), format!("`{value}`")] {
+                message = message.replace(&quoted, what);
+            }
             // A short value would be found in ordinary words; serde quotes what it repeats.
             if value.len() > 3 {
-                message = message.replace(value.as_str(), "(a value from the environment)");
+                message = message.replace(value.as_str(), what);
             }
         }
         message
     };
-    problems.into_iter().map(|problem| Problem { message: hide(problem.message), ..problem }).collect()
-}
-
-fn quote_key(key: &str) -> String {
-    let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if is_bare { key.to_owned() } else { format!("{key:?}") }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
-}
-
-/// The line of every key of a file, by its path.
-struct Lines(HashMap<String, usize>);
-
-impl Lines {
-    fn new(text: &str, table: &DeTable<'_>) -> Lines {
-        let mut lines = Lines(HashMap::new());
-        lines.add(text, "", table);
-        lines
-    }
-
-    fn add(&mut self, text: &str, parent: &str, table: &DeTable<'_>) {
-        for (key, value) in table {
-            let path = Problem::at(quote_key(key.get_ref()), "").below(parent).path;
-            let Range { start, .. } = key.span();
-            self.0.entry(path.clone()).or_insert_with(|| line_of(text, start));
-            if let DeValue::Table(inner) = value.get_ref() {
-                self.add(text, &path, inner);
-            }
-        }
-    }
-
-    /// The problem with its file and line.
-    fn place(&self, file: &str, problem: Problem) -> Problem {
-        Problem { file: Some(file.to_owned()), line: self.line(&problem.path), ..problem }
-    }
-
-    /// The line of the path, or of the nearest thing above it that is written down.
-    fn line(&self, path: &str) -> Option<usize> {
-        let mut path = path;
-        loop {
-            if let Some(line) = self.0.get(path) {
-                return Some(*line);
-            }
-            path = &path[..path.rfind(['.', '['])?];
-        }
-    }
+    problems
+        .into_iter()
+        .map(|problem| Problem { message: hide(problem.message.clone()), ..problem })
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,23 +2,39 @@
 //!
 //! - this file: the component traits, [`Config`], and the options that every sink has
 //! - `registry`: [`Registry`], every component by name
-//! - `load`: TOML text to a [`Config`]; `deserialize`: every mistake at once; `renamed`: old names
-//! - `interpolate`: `${NAME}` in the values of that text
+//! - `files`: the files and directories of a configuration
+//! - `format`: TOML, YAML and JSON to one tree, with the place of everything in it
+//! - `load`: those trees to a [`Config`]; `deserialize`: every mistake at once; `renamed`: old names
+//! - `global`: the options for all components; `connect`: who feeds whom
+//! - `interpolate`: `${NAME}` in the values; `secrets`: `SECRET[backend.key]`
+//! - `problem`: a mistake, its place, and how it is shown; `suggest`: what was meant
+//! - `fingerprint`: by which a reload can tell what has changed
 //! - `schema`: the JSON Schema of all of this
 //! - `environment`: the environment's variables to TOML text, by the table of providers
 
+mod connect;
 mod deserialize;
 mod environment;
+mod files;
+mod fingerprint;
+mod format;
+mod global;
 mod interpolate;
 mod load;
+mod problem;
 mod registry;
 mod renamed;
 pub(crate) mod schema;
+mod secrets;
+mod suggest;
 
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
 pub(crate) use environment::{destinations, subscription};
+pub use files::ConfigFile;
+pub use format::Format;
+pub use global::{ApiOptions, SchemaOptions, TelemetryOptions, TelemetryTags, WildcardMatching};
 pub use interpolate::interpolate;
-pub use load::{Problem, Problems};
+pub use problem::{Places, Problem, Problems, Severity};
 pub use registry::{ComponentInfo, ComponentKind, Registry};
 
 use crate::env::Env;
@@ -241,6 +257,10 @@ pub struct Config {
     pub global: GlobalOptions,
     /// What works, but should be written otherwise.
     pub warnings: Vec<Problem>,
+    /// The `tests` of transforms, as they are written, references resolved.
+    pub tests: Vec<toml::Table>,
+    /// Where everything stands that was loaded from a text: for mistakes that are found later.
+    pub places: Places,
 }
 
 /// A source in a configuration.
@@ -341,6 +361,25 @@ pub struct GlobalOptions {
     pub timezone: Option<String>,
     /// Which fields have a meaning, for transforms.
     pub log_schema: LogSchema,
+    /// Vector's API; read so that its configurations load.
+    pub api: ApiOptions,
+    /// Whether an input with a `*` may fit no component.
+    pub wildcard_matching: WildcardMatching,
+    /// Vector's types of events; without effect.
+    pub schema: SchemaOptions,
+    /// The tags of Vector's metrics; without effect.
+    pub telemetry: TelemetryOptions,
+    /// Seconds after which Vector forgets a metric that nothing has changed; without effect.
+    pub expire_metrics_secs: Option<f64>,
+    /// The same for some metrics; without effect.
+    #[schemars(with = "Option<Vec<serde_json::Map<String, serde_json::Value>>>")]
+    pub expire_metrics_per_metric_set: Option<Vec<toml::Table>>,
+    /// How Vector smooths the fill of its buffers; without effect.
+    pub buffer_utilization_ewma_alpha: Option<f64>,
+    /// How Vector smooths its latencies; without effect.
+    pub latency_ewma_alpha: Option<f64>,
+    /// How often Vector makes its metrics anew, in seconds; without effect.
+    pub metrics_storage_refresh_period: Option<f64>,
 }
 
 /// The global `healthchecks` table.

@@ -1,8 +1,9 @@
 //! [`Registry`]: every component by name, as a plain value.
 
-use super::deserialize::{deserialize, take_keys};
+use super::deserialize::{References, deserialize, take_keys};
 use super::renamed::rename;
 use super::schema::{self, Component, Options};
+use super::suggest::{nearest, suggest};
 use super::{Problem, SinkConfig, SourceConfig, TransformConfig};
 use crate::sinks::HttpSink;
 use crate::sinks::http_sink::{HTTP_ACCESS, HTTP_OPTIONS, HttpOptions, HttpSinkConfig};
@@ -13,7 +14,10 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use toml::Table;
 
-type Parse<T> = Box<dyn Fn(Table) -> Parsed<T> + Send + Sync>;
+type Parse<T> = Box<dyn Fn(Table, &References) -> Parsed<T> + Send + Sync>;
+
+/// The options of every sink that are not its own.
+pub(super) const SINK_OPTIONS: &[&str] = &["inputs", "buffer", "healthcheck", "acknowledgements", "proxy"];
 
 /// Every source, transform and sink that a configuration may name.
 #[derive(Default)]
@@ -90,7 +94,9 @@ impl Registry {
 
     /// Adds a source; one of the same name is replaced.
     pub fn source<T: SourceConfig + DeserializeOwned + JsonSchema + 'static>(&mut self, info: ComponentInfo) {
-        let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn SourceConfig>, Vec::new()));
+        let parse = |table, references: &References| {
+            Ok((Box::new(deserialize::<T>(table, references)?) as Box<dyn SourceConfig>, Vec::new()))
+        };
         let entry = Entry { info, parse: Box::new(parse), options: schema::options::<T>, renamed: &[] };
         self.sources.insert(info.name, entry);
     }
@@ -100,15 +106,17 @@ impl Registry {
         &mut self,
         info: ComponentInfo,
     ) {
-        let parse = |table| Ok((Box::new(deserialize::<T>(table)?) as Box<dyn TransformConfig>, Vec::new()));
+        let parse = |table, references: &References| {
+            Ok((Box::new(deserialize::<T>(table, references)?) as Box<dyn TransformConfig>, Vec::new()))
+        };
         let entry = Entry { info, parse: Box::new(parse), options: schema::options::<T>, renamed: &[] };
         self.transforms.insert(info.name, entry);
     }
 
     /// Adds a sink; one of the same name is replaced.
     pub fn sink<T: SinkConfig + DeserializeOwned + JsonSchema + 'static>(&mut self, info: ComponentInfo) {
-        let parse = |table| {
-            let sink = deserialize::<T>(table)?;
+        let parse = |table, references: &References| {
+            let sink = deserialize::<T>(table, references)?;
             let warnings = sink.warnings();
             Ok((Box::new(sink) as Box<dyn SinkConfig>, warnings))
         };
@@ -124,10 +132,10 @@ impl Registry {
     /// Adds an HTTP sink, with all options of the kernel; one of the same name is replaced.
     pub fn http_sink<S: HttpSink + JsonSchema>(&mut self) {
         let info = ComponentInfo { name: S::NAME, summary: S::SUMMARY, example: S::EXAMPLE };
-        let parse = |mut table: Table| {
+        let parse = |mut table: Table, references: &References| {
             let wire = hash_without(&table, S::ACCESS.iter().chain(HTTP_ACCESS));
             let options = take_keys(&mut table, HTTP_OPTIONS);
-            match (deserialize(options), deserialize::<S>(table)) {
+            match (deserialize(options, references), deserialize::<S>(table, references)) {
                 (Ok(options), Ok(sink)) => {
                     let mut config = HttpSinkConfig::new(sink, options)
                         .map_err(|error| vec![Problem::new(error.to_string())])?
@@ -135,7 +143,10 @@ impl Registry {
                     let warnings = config.take_warnings();
                     Ok((Box::new(config) as Box<dyn SinkConfig>, warnings))
                 }
-                (options, sink) => Err([options.err(), sink.err()].into_iter().flatten().flatten().collect()),
+                (options, sink) => {
+                    let problems = [options.err(), sink.err()].into_iter().flatten().flatten();
+                    Err(problems.map(|problem| also(problem, HTTP_OPTIONS)).collect())
+                }
             }
         };
         let options = schema::options_of_both::<S, HttpOptions>;
@@ -179,18 +190,35 @@ impl Registry {
         Component { name, summary, old_names, renamed: entry.renamed, options: entry.options }
     }
 
-    pub(super) fn parse_source(&self, name: &str, table: Table) -> Parsed<dyn SourceConfig> {
-        parse(&self.sources, name, table)
+    pub(super) fn parse_source(
+        &self,
+        name: &str,
+        table: Table,
+        references: &References,
+    ) -> Parsed<dyn SourceConfig> {
+        parse(&self.sources, name, table, references, &[])
     }
 
-    pub(super) fn parse_transform(&self, name: &str, table: Table) -> Parsed<dyn TransformConfig> {
-        parse(&self.transforms, name, table)
+    pub(super) fn parse_transform(
+        &self,
+        name: &str,
+        table: Table,
+        references: &References,
+    ) -> Parsed<dyn TransformConfig> {
+        parse(&self.transforms, name, table, references, &["inputs"])
     }
 
-    pub(super) fn parse_sink(&self, name: &str, table: Table) -> Parsed<dyn SinkConfig> {
-        let Some(new) = self.renamed_sinks.get(name) else { return parse(&self.sinks, name, table) };
-        let (sink, mut warnings) = parse(&self.sinks, new, table)?;
-        warnings.push(Problem::at("type", format!("`{name}` is the old name of `{new}`; use that")));
+    pub(super) fn parse_sink(
+        &self,
+        name: &str,
+        table: Table,
+        references: &References,
+    ) -> Parsed<dyn SinkConfig> {
+        let new = self.renamed_sinks.get(name).copied();
+        let (sink, mut warnings) = parse(&self.sinks, new.unwrap_or(name), table, references, SINK_OPTIONS)?;
+        if let Some(new) = new {
+            warnings.push(Problem::at("type", format!("`{name}` is the old name of `{new}`; use that")));
+        }
         Ok((sink, warnings))
     }
 }
@@ -204,16 +232,40 @@ fn hash_without<'a>(table: &Table, mut keys: impl Iterator<Item = &'a &'static s
     hasher.finish()
 }
 
-fn parse<T: ?Sized>(entries: &BTreeMap<&'static str, Entry<T>>, name: &str, mut table: Table) -> Parsed<T> {
+/// `options` are those that the component has beside its own.
+fn parse<T: ?Sized>(
+    entries: &BTreeMap<&'static str, Entry<T>>,
+    name: &str,
+    mut table: Table,
+    references: &References,
+    options: &[&str],
+) -> Parsed<T> {
     let Some(entry) = entries.get(name) else {
-        let names: Vec<_> = entries.keys().map(|name| format!("`{name}`")).collect();
-        let message = format!("unknown type `{name}`, expected one of {}", names.join(", "));
-        return Err(vec![Problem::at("type", message)]);
+        let expected = match nearest(name, entries.keys().copied()) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => {
+                let names: Vec<_> = entries.keys().map(|name| format!("`{name}`")).collect();
+                format!(", expected one of {}", names.join(", "))
+            }
+        };
+        return Err(vec![Problem::at("type", format!("unknown type `{name}`{expected}"))]);
     };
-    let mut warnings = rename(&mut table, entry.renamed)?;
-    let (component, more) = (entry.parse)(table)?;
+    let mut references = references.clone();
+    let mut warnings = rename(&mut table, entry.renamed, &mut references)?;
+    let parsed = (entry.parse)(table, &references);
+    let (component, more) = parsed
+        .map_err(|problems| problems.into_iter().map(|problem| also(problem, options)).collect::<Vec<_>>())?;
     warnings.extend(more);
     Ok((component, warnings))
+}
+
+/// The problem of an unknown option, with the nearest of these as what may have been meant.
+fn also(mut problem: Problem, options: &[&str]) -> Problem {
+    // Deeper down there are other options.
+    if !problem.path.contains(['.', '[']) && !problem.message.ends_with('?') {
+        problem.message = suggest(&problem.message, options);
+    }
+    problem
 }
 
 impl fmt::Debug for Registry {

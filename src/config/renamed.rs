@@ -1,6 +1,7 @@
 //! Options under names that they once had: they are read, and the new name is told.
 
 use super::Problem;
+use super::deserialize::{References, Step};
 use toml::{Table, Value};
 
 /// Old and new dotted names of options that any component may have.
@@ -11,10 +12,20 @@ pub(super) const EVERYWHERE: &[(&str, &str)] =
 ///
 /// # Errors
 /// If an option stands under both names.
-pub(super) fn rename(table: &mut Table, own: &[(&str, &str)]) -> Result<Vec<Problem>, Vec<Problem>> {
+pub(super) fn rename(
+    table: &mut Table,
+    own: &[(&str, &str)],
+    references: &mut References,
+) -> Result<Vec<Problem>, Vec<Problem>> {
     let (mut warnings, mut problems) = (Vec::new(), Vec::new());
     for (old, new) in own.iter().chain(EVERYWHERE) {
         let Some(value) = take(table, old) else { continue };
+        let (from, to) = (steps(old), steps(new));
+        let moved: Vec<_> = references
+            .iter()
+            .filter_map(|path| Some([&to, path.strip_prefix(&from[..])?].concat()))
+            .collect();
+        references.extend(moved);
         if put(table, new, value) {
             warnings.push(Problem::at(*old, format!("the old name of `{new}`; use that")));
         } else {
@@ -23,6 +34,10 @@ pub(super) fn rename(table: &mut Table, own: &[(&str, &str)]) -> Result<Vec<Prob
         }
     }
     if problems.is_empty() { Ok(warnings) } else { Err(problems) }
+}
+
+fn steps(path: &str) -> Vec<Step> {
+    path.split('.').map(|key| Step::Key(key.to_owned())).collect()
 }
 
 fn take(table: &mut Table, path: &str) -> Option<Value> {
@@ -59,7 +74,7 @@ mod tests {
         let own = [("host", "endpoint"), ("headers", "request.headers")];
         let text = "host = 'h'\nheaders = {a = '1', b = '2'}\nrequest.headers.b = '3'\ntls.ca_path = 'x'";
         let mut table: Table = text.parse().unwrap();
-        let warnings = rename(&mut table, &own).unwrap();
+        let warnings = rename(&mut table, &own, &mut References::new()).unwrap();
         let expected: Table =
             "endpoint = 'h'\nrequest.headers = {a = '1', b = '3'}\ntls.ca_file = 'x'".parse().unwrap();
         assert_eq!(table, expected);
@@ -67,8 +82,8 @@ mod tests {
         assert_eq!(warnings[0].to_string(), "host: the old name of `endpoint`; use that");
 
         let mut table: Table = "host = 'h'\nendpoint = 'e'".parse().unwrap();
-        let problems = rename(&mut table, &own).unwrap_err();
+        let problems = rename(&mut table, &own, &mut References::new()).unwrap_err();
         assert!(problems[0].to_string().contains("keep that one"), "{problems:?}");
-        assert_eq!(rename(&mut "x = 1".parse().unwrap(), &own), Ok(vec![]));
+        assert_eq!(rename(&mut "x = 1".parse().unwrap(), &own, &mut References::new()), Ok(vec![]));
     }
 }

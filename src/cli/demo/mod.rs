@@ -6,7 +6,7 @@
 
 mod broker;
 
-use super::{Failure, run};
+use super::{Failure, print_problems, run, start_failure};
 use crate::config::{Config, Registry, destinations, subscription};
 use crate::env::Env;
 use crate::event::Timestamp;
@@ -47,12 +47,14 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         run::announce(&environment);
         let table = table(&broker.url(), environment.table, env)?;
         let text = toml::to_string(&table).map_err(Failure::failed)?;
-        let config = Config::from_toml(&text, "demo", registry, env).map_err(Failure::config)?;
+        let config = Config::from_toml(&text, "demo", registry, env);
+        let config = config.map_err(|problems| print_problems(&problems, env))?;
         let subjects = subjects(&table);
         let options =
             TopologyOptions { when_full: WhenFull::DropOldest, require_healthy: false, env: env.clone() };
         let signals = run::StopSignals::catch()?;
-        let running = Topology::start(config, &options).await.map_err(Failure::config)?;
+        let running = Topology::start(config, &options).await;
+        let running = running.map_err(|error| start_failure(&error, env))?;
         tracing::info!(
             "sample apps publish to {}; the shipper has subscribed to {}",
             broker.url(),

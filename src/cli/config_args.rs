@@ -1,0 +1,74 @@
+//! `-c` and `-C`: which configuration a command is for.
+
+use super::{Failure, print_problems};
+use crate::config::{Config, ConfigFile, Environment, EnvironmentError, Problems, Registry, from_environment, generate};
+use crate::env::Env;
+use std::path::PathBuf;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ConfigArgs {
+    /// A configuration file, by its name TOML, YAML or JSON; may be given several times, and with `*` for
+    /// several files. Without one: the environment.
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// A directory of configuration files; may be given several times. Its folders `sources`, `transforms`,
+    /// `sinks` and `tests` hold files of one component each, called as the file is.
+    #[arg(short = 'C', long, value_name = "DIR")]
+    config_dir: Vec<PathBuf>,
+}
+
+/// Why there is no configuration.
+pub(super) enum Mistakes {
+    Files(Problems),
+    Environment(EnvironmentError),
+}
+
+impl ConfigArgs {
+    /// Whether the configuration comes from the environment's secrets.
+    pub(super) fn is_environment(&self) -> bool {
+        self.config.is_empty() && self.config_dir.is_empty()
+    }
+
+    /// The files and directories that it comes from.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.config.iter().chain(&self.config_dir)
+    }
+
+    /// The configuration; mistakes in it are shown on standard error. Of an environment, `announce` gets to see
+    /// what it says.
+    pub(super) fn load(
+        &self,
+        registry: &Registry,
+        env: &Env,
+        announce: fn(&Environment),
+    ) -> Result<Config, Failure> {
+        self.read(registry, env, announce).map_err(|mistakes| match mistakes {
+            Mistakes::Files(problems) => print_problems(&problems, env),
+            Mistakes::Environment(error) => Failure::config(error),
+        })
+    }
+
+    /// The configuration in the files; without one, that of the environment.
+    pub(super) fn read(
+        &self,
+        registry: &Registry,
+        env: &Env,
+        announce: fn(&Environment),
+    ) -> Result<Config, Mistakes> {
+        if self.is_environment() {
+            let environment = from_environment(env).map_err(Mistakes::Environment)?;
+            announce(&environment);
+            let text = generate(&environment).map_err(Mistakes::Environment)?;
+            return Config::from_toml(&text, "environment", registry, env).map_err(Mistakes::Files);
+        }
+        let (files, mut problems) = ConfigFile::read(&self.config, &self.config_dir);
+        match Config::from_files(&files, registry, env) {
+            Ok(config) if problems.is_empty() => return Ok(config),
+            // What is in a file that cannot be read, nobody knows: that there is nothing is no mistake then.
+            Err(_) if files.is_empty() => {}
+            result => problems.extend(result.err().into_iter().flat_map(|problems| problems.0)),
+        }
+        Err(Mistakes::Files(Problems(problems)))
+    }
+}

@@ -1,0 +1,85 @@
+//! `port = ${PORT}`: in Vector, whose references are resolved before the text is parsed, no quotes are
+//! needed. Here a reference outside of strings and comments is replaced by a string of the same length, so
+//! that every place stays what it is, and known by its place.
+
+use crate::config::interpolate::reference_len;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// The text without bare references, and those references by where they begin.
+pub(super) struct Quoted {
+    pub text: String,
+    pub references: BTreeMap<usize, Range<usize>>,
+}
+
+/// How the strings and comments of a format look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Syntax {
+    /// Four kinds of strings, and comments.
+    Toml,
+    /// One kind of string.
+    Json,
+}
+
+/// Replaces the bare references.
+pub(super) fn quote(text: &str, syntax: Syntax) -> Quoted {
+    let mut quoted = Quoted { text: String::with_capacity(text.len()), references: BTreeMap::new() };
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let len = match rest.as_bytes()[0] {
+            b'"' | b'\'' if syntax == Syntax::Toml => toml_string(rest),
+            b'"' => string(rest, "\"", true),
+            b'#' if syntax == Syntax::Toml => rest.find('\n').unwrap_or(rest.len()),
+            b'$' => match reference_len(rest).filter(|len| !rest[..*len].contains(['\n', '\r'])) {
+                Some(len) => {
+                    quoted.references.insert(at, at..at + len);
+                    quoted.text.push('"');
+                    quoted.text.extend(std::iter::repeat_n('_', len - 2));
+                    quoted.text.push('"');
+                    at += len;
+                    continue;
+                }
+                None => 1,
+            },
+            // Whatever lies between is not looked at again.
+            _ => rest
+                .find(['"', '\'', '#', '$'])
+                .filter(|len| *len > 0)
+                .unwrap_or_else(|| rest.chars().next().map_or(1, char::len_utf8)),
+        };
+        quoted.text.push_str(&rest[..len]);
+        at += len;
+    }
+    quoted
+}
+
+fn toml_string(text: &str) -> usize {
+    let (quote, triple) = if text.starts_with('"') { ("\"", "\"\"\"") } else { ("'", "'''") };
+    let has_escapes = quote == "\"";
+    if text.starts_with(triple) {
+        string(text, triple, has_escapes)
+    } else {
+        string(text, quote, has_escapes)
+    }
+}
+
+/// The length of the string at the start, with its quotes; one that has no end is one line long.
+fn string(text: &str, quote: &str, has_escapes: bool) -> usize {
+    let is_one_line = quote.len() == 1;
+    let mut at = quote.len();
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        if rest.starts_with(quote) {
+            // Up to two quotes may stand before the closing three.
+            let more = rest[quote.len()..].bytes().take_while(|byte| *byte == quote.as_bytes()[0]).take(2);
+            return at + quote.len() + if is_one_line { 0 } else { more.count() };
+        }
+        let mut chars = rest.chars();
+        match chars.next() {
+            Some('\n') if is_one_line => return at,
+            Some('\\') if has_escapes => at += 1 + chars.next().map_or(0, char::len_utf8),
+            first => at += first.map_or(1, char::len_utf8),
+        }
+    }
+    text.len()
+}
