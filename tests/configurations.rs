@@ -65,7 +65,7 @@ async fn build(config: Config, env: &Env) {
 }
 
 /// The variables of all providers. What is an address is this one; anything else is called as its variable.
-fn env(address: &str) -> Env {
+fn variables(address: &str) -> Vec<(&'static str, String)> {
     let value = |name: &str| match name {
         "PAPERTRAIL_ENDPOINT" => address.rsplit('/').next().unwrap_or_default().to_owned(),
         "PAPERTRAIL_ENCODING_CODEC" | "UPTRACE_SINK_ENCODING" => "json".to_owned(),
@@ -77,11 +77,14 @@ fn env(address: &str) -> Env {
         name => name.to_lowercase(),
     };
     let variables = PROVIDERS.iter().flat_map(|provider| provider.variables).map(|variable| variable.name);
-    Env::from_pairs(variables.chain(["ACCESS_TOKEN"]).map(|name| (name, value(name))))
+    variables.chain(["ACCESS_TOKEN"]).map(|name| (name, value(name))).collect()
 }
 
+/// An address at which there is nothing.
+const NOWHERE: &str = "http://192.0.2.1:9";
+
 fn somewhere() -> Env {
-    env("http://192.0.2.1:9")
+    Env::from_pairs(variables(NOWHERE))
 }
 
 /// The warnings are those of the table whose option is of one of these sinks, and no others.
@@ -134,7 +137,7 @@ fn validate_takes_them_as_vector_is_given_them() {
     for spelling in [OLD, NEW] {
         let root = path("tests/configs").join(spelling);
         let mut command = Command::new(env!("CARGO_BIN_EXE_log-shipper"));
-        command.env_clear().args(["validate", "--no-environment", "-c"]).arg(root.join("vector.toml"));
+        command.env_clear().envs(variables(NOWHERE)).args(["validate", "-c"]).arg(root.join("vector.toml"));
         let output = command.arg("-C").arg(root.join("sinks")).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{spelling}: {stderr}");
@@ -190,7 +193,7 @@ fn redirect(file: &ConfigFile, sink: &str, address: &str) -> ConfigFile {
 
 /// Runs the sink of this id alone, with one message in front of `log_json`.
 async fn run(files: &[ConfigFile], sink: &str, address: &str, payload: &OneEvent) {
-    let env = env(address);
+    let env = Env::from_pairs(variables(address));
     let files: Vec<_> = files.iter().map(|file| redirect(file, sink, address)).collect();
     let mut config = load(&files, &env);
     config.sources = vec![SourceEntry::new("nats", message_of_nats(payload))];
@@ -286,8 +289,12 @@ async fn a_directory_of_yaml_and_json_sends_the_same() {
 #[tokio::test]
 async fn each_example_loads_and_builds_without_a_warning() {
     let files = Certificates::generate();
-    let variables =
-        [("NATS_CA", &files.ca), ("NATS_CERT", &files.client_cert), ("NATS_KEY", &files.client_key)];
+    let variables = [
+        ("NATS_CA", files.ca.as_path()),
+        ("NATS_CERT", files.client_cert.as_path()),
+        ("NATS_KEY", files.client_key.as_path()),
+        ("BUCKET_NAME", Path::new("bucket")),
+    ];
     let env = Env::from_pairs(variables).with_placeholder("https://placeholder.invalid");
     let mut count = 0;
     let directory = path("examples/configs");

@@ -1,7 +1,9 @@
 //! `-c` and `-C`: which configuration a command is for.
 
 use super::{Failure, print_problems};
-use crate::config::{Config, ConfigFile, Environment, EnvironmentError, Problems, Registry, from_environment, generate};
+use crate::config::{
+    Config, ConfigFile, Environment, EnvironmentError, Problems, Registry, from_environment, generate,
+};
 use crate::env::Env;
 use std::path::PathBuf;
 
