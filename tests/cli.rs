@@ -509,3 +509,84 @@ async fn a_closed_pipe_ends_the_program() {
         tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("it does not stop").unwrap();
     check(&output, 1, "", "sink out: cannot write to Stdout");
 }
+
+/// Reads the log until it has these words.
+async fn wait_for_log(log: &mut BufReader<tokio::process::ChildStderr>, words: &str) {
+    let mut line = String::new();
+    while !line.contains(words) {
+        line.clear();
+        let read = tokio::time::timeout(LIMIT, log.read_line(&mut line)).await;
+        assert_ne!(read.unwrap_or_else(|_| panic!("not in the log: {words}")).unwrap(), 0, "it has ended");
+    }
+}
+
+async fn hang_up(child: &tokio::process::Child) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+}
+
+/// A token in a file is replaced while the destination refuses the old one.
+#[tokio::test]
+async fn a_new_token_in_its_file_is_taken_by_itself() {
+    let nats = NatsServer::start().await;
+    let http = HttpServer::start().await;
+    http.respond_with(|request| match request.header("authorization") {
+        Some("Bearer new") => Reply::status(200),
+        _ => Reply::status(401),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "old\n").unwrap();
+    let (nats_url, url) = (nats.url(), http.url("/"));
+    let env =
+        [("NATS_URL", nats_url.as_str()), ("HTTP_URL", &url), ("HTTP_TOKEN_FILE", token.to_str().unwrap())];
+    let (child, mut log) = start(&["run", "--watch-config"], &env, "connected to NATS").await;
+    nats.wait_for_subscription("logs.>").await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    publisher.publish_events(0..100).await;
+    publisher.flush().await;
+    http.wait_for(1).await;
+    // As Kubernetes and editors do it: another file of the same name.
+    std::fs::write(dir.path().join("other"), "new\n").unwrap();
+    std::fs::rename(dir.path().join("other"), &token).unwrap();
+    wait_for_log(&mut log, "reloaded: changed sinks.http").await;
+    http.wait_until(|requests| requests.iter().any(|r| r.header("authorization") == Some("Bearer new")))
+        .await;
+    let (code, log) = end(child, log, "-TERM").await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("sink http: received 100, delivered 100"), "{log}");
+}
+
+#[tokio::test]
+async fn a_signal_reloads_and_a_bad_configuration_is_refused() {
+    let nats = NatsServer::start().await;
+    let http = HttpServer::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = format!(
+        "sources.nats = {{type = 'nats', url = '{}', connection_name = 'x', subject = 'logs.>', decoding.codec = 'json'}}\n\
+         sinks.out = {{type = 'http', inputs = ['nats'], uri = '{}', encoding.codec = 'json', healthcheck = false}}\n",
+        nats.url(),
+        http.url("/out")
+    );
+    std::fs::write(&path, &text).unwrap();
+    let (child, mut log) = start(&["run", "-c", path.to_str().unwrap()], &[], "connected to NATS").await;
+    nats.wait_for_subscription("logs.>").await;
+    std::fs::write(&path, format!("{text}sinks.bad = {{type = 'nope', inputs = ['nats']}}\n")).unwrap();
+    hang_up(&child).await;
+    wait_for_log(&mut log, "the new configuration is refused, and the old one goes on").await;
+    std::fs::write(&path, format!("{text}sinks.more = {{type = 'blackhole', inputs = ['nats']}}\n")).unwrap();
+    hang_up(&child).await;
+    wait_for_log(&mut log, "reloaded: added sinks.more").await;
+    hang_up(&child).await;
+    wait_for_log(&mut log, "reloaded: no component is different").await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    publisher.publish_events(0..100).await;
+    publisher.flush().await;
+    http.wait_for(1).await;
+    let (code, log) = end(child, log, "-TERM").await;
+    assert_eq!(code, Some(0), "{log}");
+    for sink in ["out", "more"] {
+        assert!(log.contains(&format!("sink {sink}: received 100, delivered 100")), "{log}");
+    }
+}

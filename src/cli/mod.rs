@@ -10,11 +10,13 @@ mod completion;
 mod config_args;
 mod demo;
 mod generate;
+mod graph;
 mod list;
 mod providers;
 mod reload;
 mod run;
 mod schema;
+mod test;
 mod validate;
 mod vrl;
 
@@ -59,6 +61,10 @@ enum Command {
     Generate(generate::Args),
     /// Report every mistake in a configuration.
     Validate(validate::Args),
+    /// Run the tests of a configuration's transforms.
+    Test(test::Args),
+    /// Draw what feeds what.
+    Graph(graph::Args),
     /// Ask NATS and every destination whether they are well and know us.
     Check(check::Args),
     /// List the destinations that secrets of the environment switch on.
@@ -103,6 +109,8 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Demo(args) => demo::run(&args, &registry, &env),
             Command::Generate(args) => generate::run(&args, &env),
             Command::Validate(args) => validate::run(&args, &registry, &env),
+            Command::Test(args) => test::run(&args, &registry, &env),
+            Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),

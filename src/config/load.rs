@@ -3,7 +3,7 @@
 //! The texts are parsed, their tables for all components merged, the secrets that they name fetched, the
 //! references resolved, and each component is made by its type; then `connect` looks at who feeds whom.
 
-use super::connect::Ids;
+use super::connect::{Broken, Ids};
 use super::deserialize::{References, Step, deserialize, take_keys, to_path};
 use super::files::ConfigFile;
 use super::fingerprint::fingerprint;
@@ -15,7 +15,7 @@ use super::registry::SINK_OPTIONS;
 use super::secrets::{Secrets, collect};
 use super::{
     Config, Format, GlobalOptions, Problem, Problems, Registry, SinkEntry, SinkOptions, SourceEntry,
-    TransformEntry,
+    TransformEntry, UnitTest,
 };
 use crate::env::Env;
 use std::collections::BTreeSet;
@@ -60,6 +60,7 @@ impl Config {
             tests: Vec::new(),
             components: Vec::new(),
             ids: Ids::new(),
+            broken: Vec::new(),
             problems: Vec::new(),
         };
         let are_whole = files.iter().filter(|file| !loader.parse(file)).count() == 0;
@@ -71,7 +72,7 @@ impl Config {
         }
         // Who feeds whom cannot be said without a file that nobody can read.
         if are_whole {
-            let problems = super::connect::connect(&mut loader.config, &loader.ids);
+            let problems = super::connect::connect(&mut loader.config, &loader.ids, &loader.broken);
             loader.problems.extend(problems);
         }
         let Loader { config, problems, .. } = loader;
@@ -98,6 +99,7 @@ struct Loader<'a> {
     tests: Vec<Value>,
     components: Vec<Component>,
     ids: Ids,
+    broken: Vec<Broken>,
     problems: Vec<Problem>,
 }
 
@@ -236,7 +238,13 @@ impl Loader<'_> {
         let Value::Array(tests) = tests else { return };
         for (index, test) in tests.into_iter().enumerate() {
             match test {
-                Value::Table(test) => self.config.tests.push(test),
+                Value::Table(test) => match deserialize::<UnitTest>(test, &References::default()) {
+                    Ok(test) => self.config.tests.push(test),
+                    Err(problems) => {
+                        let path = format!("tests[{index}]");
+                        self.problems.extend(problems.into_iter().map(|problem| problem.below(&path)));
+                    }
+                },
                 _ => self.problems.push(Problem::at(format!("tests[{index}]"), "expected a table")),
             }
         }
@@ -268,6 +276,9 @@ impl Loader<'_> {
 
     fn make_component(&mut self, component: Component) {
         let path = component.path.clone();
+        let (kind, id) = (component.kind, component.id.clone());
+        // Its inputs are looked at even if the rest of it is wrong.
+        let inputs = component.options.get("inputs").and_then(|inputs| inputs.clone().try_into().ok());
         let place = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.below(&path));
         match self.parse_component(component) {
             Ok(warnings) => {
@@ -275,7 +286,10 @@ impl Loader<'_> {
                     place(warnings).map(|warning| self.config.places.place(warning)).collect();
                 self.config.warnings.extend(warnings);
             }
-            Err(problems) => self.problems.extend(place(problems)),
+            Err(problems) => {
+                self.problems.extend(place(problems));
+                self.broken.extend(inputs.map(|inputs| Broken { kind, id, inputs }));
+            }
         }
     }
 
@@ -312,7 +326,7 @@ impl Loader<'_> {
         match kind {
             "sources" => {
                 let (config, warnings) = self.registry.parse_source(name, table, references)?;
-                self.config.sources.push(SourceEntry { id, config, fingerprint });
+                self.config.sources.push(SourceEntry { id, r#type: name.to_owned(), config, fingerprint });
                 Ok(warnings)
             }
             "transforms" => {
@@ -321,6 +335,7 @@ impl Loader<'_> {
                 let (inputs, (config, warnings)) = parsed?;
                 self.config.transforms.push(TransformEntry {
                     id,
+                    r#type: name.to_owned(),
                     inputs: inputs.inputs,
                     config,
                     fingerprint,
@@ -340,7 +355,13 @@ impl Loader<'_> {
                 let options = deserialize::<SinkOptions>(options, references);
                 let parsed = both(options, self.registry.parse_sink(name, table, references));
                 let (options, (config, warnings)) = parsed?;
-                self.config.sinks.push(SinkEntry { id, options, config, fingerprint });
+                self.config.sinks.push(SinkEntry {
+                    id,
+                    r#type: name.to_owned(),
+                    options,
+                    config,
+                    fingerprint,
+                });
                 Ok(warnings)
             }
         }

@@ -10,6 +10,7 @@
 //! - `problem`: a mistake, its place, and how it is shown; `suggest`: what was meant
 //! - `fingerprint`: by which a reload can tell what has changed
 //! - `schema`: the JSON Schema of all of this
+//! - `unit_test`: `[[tests]]`
 //! - `environment`: the environment's variables to TOML text, by the table of providers
 
 mod connect;
@@ -27,6 +28,7 @@ mod renamed;
 pub(crate) mod schema;
 mod secrets;
 mod suggest;
+mod unit_test;
 
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
 pub(crate) use environment::{destinations, subscription};
@@ -36,6 +38,7 @@ pub use global::{ApiOptions, SchemaOptions, TelemetryOptions, TelemetryTags, Wil
 pub use interpolate::interpolate;
 pub use problem::{Places, Problem, Problems, Severity};
 pub use registry::{ComponentInfo, ComponentKind, Registry};
+pub use unit_test::{InputKind, OneOrMany, TestInput, TestOutput, UnitTest};
 
 use crate::env::Env;
 use crate::event::LogEvent;
@@ -257,8 +260,8 @@ pub struct Config {
     pub global: GlobalOptions,
     /// What works, but should be written otherwise.
     pub warnings: Vec<Problem>,
-    /// The `tests` of transforms, as they are written, references resolved.
-    pub tests: Vec<toml::Table>,
+    /// The tests of its transforms.
+    pub tests: Vec<UnitTest>,
     /// Where everything stands that was loaded from a text: for mistakes that are found later.
     pub places: Places,
 }
@@ -268,6 +271,8 @@ pub struct Config {
 pub struct SourceEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// Its own options.
     pub config: Box<dyn SourceConfig>,
     /// What stands for all that it was made from: another number after a reload means that it has to be
@@ -275,10 +280,18 @@ pub struct SourceEntry {
     pub fingerprint: Option<u64>,
 }
 
+/// The type of a component that no registry has made.
+const CUSTOM: &str = "custom";
+
 impl SourceEntry {
     /// A source that is built in code.
     pub fn new(id: &str, config: impl SourceConfig + 'static) -> SourceEntry {
-        SourceEntry { id: id.to_owned(), config: Box::new(config), fingerprint: None }
+        SourceEntry {
+            id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
+            config: Box::new(config),
+            fingerprint: None,
+        }
     }
 }
 
@@ -287,6 +300,8 @@ impl SourceEntry {
 pub struct TransformEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// The ids of the components that feed it.
     pub inputs: Vec<String>,
     /// Its own options.
@@ -300,6 +315,8 @@ pub struct TransformEntry {
 pub struct SinkEntry {
     /// Its id.
     pub id: String,
+    /// Its `type`; `custom` for one that was made in code.
+    pub r#type: String,
     /// The options that every sink has.
     pub options: SinkOptions,
     /// Its own options.
@@ -322,6 +339,7 @@ impl Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
         self.transforms.push(TransformEntry {
             id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
             inputs,
             config: Box::new(config),
             fingerprint: None,
@@ -336,6 +354,7 @@ impl Config {
         let options = SinkOptions { inputs, ..SinkOptions::default() };
         self.sinks.push(SinkEntry {
             id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
             options,
             config: Box::new(config),
             fingerprint: None,

@@ -216,7 +216,7 @@ impl Builder<'_> {
 
     async fn build(mut self, config: Config, running: &dyn Running) -> Result<Topology, StartError> {
         self.check_inputs(&config);
-        let Config { sources, transforms, sinks, .. } = config;
+        let Config { sources, transforms, sinks, places, .. } = config;
         for entry in sinks {
             let is_kept = running.keeps_sink(&entry.id, entry.fingerprint);
             let built = if is_kept { Ok(None) } else { self.sink(&entry).map(Some) };
@@ -255,7 +255,10 @@ impl Builder<'_> {
         }
         match self.problems.is_empty() {
             true => Ok(self.topology),
-            false => Err(StartError::Build { problems: Problems(self.problems) }),
+            false => {
+                let placed = self.problems.into_iter().map(|problem| places.place(problem));
+                Err(StartError::Build { problems: Problems(placed.collect()) })
+            }
         }
     }
 

@@ -143,6 +143,22 @@ impl fmt::Debug for Test {
 }
 
 impl Condition {
+    /// Whether it holds for this event; if not, why.
+    ///
+    /// # Errors
+    /// The expression's own error, as `assert!` has one, or that it is false.
+    pub fn explain(&mut self, event: &LogEvent) -> Result<(), String> {
+        match &mut self.0 {
+            Test::Always(true) => Ok(()),
+            Test::Always(false) => Err("the event is a log".to_owned()),
+            Test::Vrl(vrl) => match vrl.program.evaluate(event) {
+                Ok(Value::Boolean(true)) => Ok(()),
+                Ok(_) => Err("it does not hold".to_owned()),
+                Err(failure) => Err(failure.message()),
+            },
+        }
+    }
+
     /// Whether it holds for this event. An expression that fails says no, as in Vector, and the log tells why.
     pub fn check(&mut self, event: &LogEvent) -> bool {
         match &mut self.0 {

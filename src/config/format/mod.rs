@@ -46,6 +46,8 @@ const MAX_DEPTH: usize = 100;
 const MAX_BYTES: usize = 16 << 20;
 /// The most values, so that no aliases can make a small text into a huge tree.
 const MAX_NODES: usize = 1 << 20;
+/// The most mistakes of syntax that are told of a text.
+const MAX_ERRORS: usize = 20;
 
 /// A text as a tree.
 #[derive(Debug)]
@@ -128,7 +130,8 @@ impl Document {
                 // Nobody knows where in a broken text its secrets are.
                 let source = Arc::new(Source::broken(name, text));
                 let problem = |error: SyntaxError| Problem::new(error.message).in_source(&source, error.span);
-                Err(errors.into_iter().map(problem).collect())
+                // After some mistakes the others are most likely their consequences.
+                Err(errors.into_iter().take(MAX_ERRORS).map(problem).collect())
             }
         }
     }
