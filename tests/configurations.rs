@@ -191,11 +191,14 @@ fn redirect(file: &ConfigFile, sink: &str, address: &str) -> ConfigFile {
     ConfigFile::new(&file.name, &table.to_string())
 }
 
+fn redirected(files: &[ConfigFile], sink: &str, address: &str) -> Vec<ConfigFile> {
+    files.iter().map(|file| redirect(file, sink, address)).collect()
+}
+
 /// Runs the sink of this id alone, with one message in front of `log_json`.
 async fn run(files: &[ConfigFile], sink: &str, address: &str, payload: &OneEvent) {
     let env = Env::from_pairs(variables(address));
-    let files: Vec<_> = files.iter().map(|file| redirect(file, sink, address)).collect();
-    let mut config = load(&files, &env);
+    let mut config = load(files, &env);
     config.sources = vec![SourceEntry::new("nats", message_of_nats(payload))];
     config.sinks.retain(|entry| entry.id == sink);
     config.sinks[0].options.healthcheck.enabled = false;
@@ -227,7 +230,7 @@ fn lasting(request: &Request) -> Value {
 
 async fn request_of(files: &[ConfigFile], sink: &str, payload: &OneEvent) -> Value {
     let server = HttpServer::start().await;
-    run(files, sink, &server.url(""), payload).await;
+    run(&redirected(files, sink, &server.url("")), sink, &server.url(""), payload).await;
     lasting(&server.requests()[0])
 }
 
@@ -241,7 +244,8 @@ async fn line_of(files: &[ConfigFile], sink: &str, payload: &OneEvent) -> Value 
         stream.read_to_string(&mut text).await.unwrap();
         text.into()
     };
-    tokio::join!(run(files, sink, &address, payload), read).1
+    let files = redirected(files, sink, &address);
+    tokio::join!(run(&files, sink, &address, payload), read).1
 }
 
 /// A line of text, and one of JSON that some of the programs take apart.
@@ -278,7 +282,7 @@ async fn a_directory_of_yaml_and_json_sends_the_same() {
     let [payload, _] = payloads();
     for id in ids {
         let server = HttpServer::start().await;
-        // The component's own file has its options at the root: what is redirected is the environment.
+        // The address of each of these is a variable.
         run(&files_of_directory, &id, &server.url(""), &payload).await;
         let expected = request_of(&files(NEW, &id), &id, &payload).await;
         assert_eq!(lasting(&server.requests()[0]), expected, "{id}");
