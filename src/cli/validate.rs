@@ -1,7 +1,7 @@
 //! `log-shipper validate`
 
 use super::config_args::ConfigArgs;
-use super::{Failure, print_config_warnings, print_problems, print_warnings, start_failure};
+use super::{Failure, PLACEHOLDER, print_config_warnings, print_problems, print_warnings, start_failure};
 use crate::config::{Config, Error, Problems, Registry, TransformContext};
 use crate::env::Env;
 use crate::topology::{Topology, TopologyOptions};
@@ -18,9 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
-    // What stands for a variable that is not here fits wherever a URL or a word does.
-    let env =
-        if args.no_environment { env.with_placeholder("https://placeholder.invalid") } else { env.clone() };
+    let env = if args.no_environment { env.with_placeholder(PLACEHOLDER) } else { env.clone() };
     let config = args.config.load(registry, &env, print_warnings)?;
     print_config_warnings(&config, &env);
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
@@ -56,7 +54,12 @@ fn compile_transforms(config: &Config) -> Result<(), Problems> {
         match entry.config.build(&cx) {
             Ok(_) => {}
             Err(error) if is_of_a_file(&error) => {}
-            Err(error) => problems.extend(config.places.of_component("transforms", &entry.id, error)),
+            Err(error) => {
+                let mistakes = config.places.of_component("transforms", &entry.id, error);
+                // What stands in a program instead of a variable is no expression.
+                problems
+                    .extend(mistakes.into_iter().filter(|problem| !problem.message.contains(PLACEHOLDER)));
+            }
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
