@@ -357,6 +357,35 @@ async fn standard_input_goes_through_a_configuration_to_standard_output() {
 }
 
 #[tokio::test]
+async fn transforms_send_events_through_their_named_outputs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let text = "[sources.in]\ntype='stdin'\ndecoding.codec='json'\n\
+                [transforms.parse]\ntype='remap'\ninputs=['in']\nsource='. = parse_json!(.message)'\n\
+                drop_on_error=true\nreroute_dropped=true\n\
+                [transforms.by]\ntype='route'\ninputs=['parse']\nroute.errors='.level == \"error\"'\n\
+                [transforms.low]\ntype='remap'\ninputs=['by._unmatched']\nsource='.low = true'\n\
+                [transforms.seen]\ntype='filter'\ninputs=['low']\ncondition='.level != \"debug\"'\n\
+                [sinks.out]\ntype='console'\ninputs=['by.errors','seen','parse.dropped']\nencoding.codec='json'\n";
+    std::fs::write(&path, text).unwrap();
+    let mut command = command(&["run", "-c", path.to_str().unwrap()], &[]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let lines = r#"{"message":"{\"level\": \"error\",\"n\":1.50}"}
+{"message":"{\"level\":\"info\"}"}
+{"message":"{\"level\":\"debug\"}"}
+plain
+"#;
+    stdin.write_all(lines.as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.unwrap().unwrap();
+    check(&output, 0, "{\"level\": \"error\",\"n\":1.50}\n", "sink out: received 3, delivered 3");
+    check(&output, 0, "{\"level\":\"info\",\"low\":true}\n", "");
+    check(&output, 0, "{\"message\":\"plain\"", "");
+    check(&output, 0, "\"component_id\":\"parse\"", "");
+}
+
+#[tokio::test]
 async fn vrl_runs_a_program_on_each_line() {
     let dir = tempfile::tempdir().unwrap();
     let (events, program) = (dir.path().join("events.jsonl"), dir.path().join("program.vrl"));

@@ -2,7 +2,8 @@
 //!
 //! An event that is text stays text, but for the fields that the program changes (see `program`). VRL's functions
 //! that wait for the network are not here (`http_request`, `dns_lookup`, `reverse_dns`): a transform runs where
-//! its events come from and holds them up, and these functions need a runtime of several threads.
+//! its events come from and holds them up, and these functions need a runtime of several threads. Nor are those that
+//! Vector adds to VRL (enrichment tables, secrets). `get_env_var` reads the process's environment, as in Vector.
 
 use super::condition::Runtime;
 use super::program::{Access, Failure, Program, split, time_zone};
