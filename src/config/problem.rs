@@ -22,7 +22,7 @@ pub struct Problem {
     /// What is wrong, what was expected, what to do.
     pub message: String,
     /// What to show of the file.
-    pub(super) shown: Option<(Arc<Source>, Range<usize>)>,
+    pub(super) shown: Option<Box<(Arc<Source>, Range<usize>)>>,
 }
 
 /// Every mistake of a configuration.
@@ -64,7 +64,7 @@ impl Problem {
         let (line, column) = source.position(span.start);
         self.file = Some(source.name.clone());
         (self.line, self.column) = (Some(line), Some(column));
-        self.shown = Some((Arc::clone(source), span));
+        self.shown = Some(Box::new((Arc::clone(source), span)));
         self
     }
 
@@ -79,7 +79,7 @@ impl Problem {
             Severity::Warning => Level::WARNING,
         };
         let renderer = if coloured { Renderer::styled().hyperlink(false) } else { Renderer::plain() };
-        let mut text = match &self.shown {
+        let mut text = match self.shown.as_deref() {
             Some((source, span)) => {
                 let (excerpt, span, line) = source.excerpt(span);
                 let snippet = Snippet::source(excerpt)
