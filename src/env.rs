@@ -7,6 +7,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What stands for a variable that is not set where a configuration is looked at without its environment: it
+/// fits wherever a URL or a word does.
+pub(crate) const PLACEHOLDER: &str = "https://placeholder.invalid";
+
 /// The environment's variables, or a map that stands for them. A variable `NAME` may also be given
 /// as `NAME_FILE`, the path of a file that holds its value. Cheap to clone.
 #[derive(Clone, Default)]
@@ -43,11 +47,18 @@ pub enum EnvError {
 }
 
 impl Env {
-    /// The environment of this process. Variables whose name is not UTF-8 are left out.
+    /// The environment of this process. Variables whose name is not UTF-8 are left out. `HOSTNAME`, which
+    /// shells have but do not hand on, is the system's name for the host where it is not set.
     pub fn from_process() -> Env {
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        Env(Arc::new(Inner { variables: variables.collect(), ..Inner::default() }))
+        let mut variables: BTreeMap<_, _> = variables.collect();
+        if !variables.contains_key("HOSTNAME")
+            && let Some(name) = host_name()
+        {
+            variables.insert("HOSTNAME".to_owned(), name.into());
+        }
+        Env(Arc::new(Inner { variables, ..Inner::default() }))
     }
 
     /// An environment of these variables.
@@ -133,6 +144,13 @@ impl std::fmt::Debug for Env {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.names()).finish()
     }
+}
+
+/// The host's name, where the system has it in a file: on Linux.
+fn host_name() -> Option<String> {
+    let names = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let name = names.iter().find_map(|path| std::fs::read_to_string(path).ok())?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 fn read_secret(path: &std::path::Path) -> std::io::Result<String> {

@@ -2,8 +2,8 @@
 
 use super::config_args::ConfigArgs;
 use super::{Failure, print_config_warnings, print_problems, print_warnings, start_failure};
-use crate::config::{Config, Error, Problems, Registry, TransformContext};
-use crate::env::Env;
+use crate::config::{Config, Problems, Registry, TransformContext};
+use crate::env::{Env, PLACEHOLDER};
 use crate::topology::{Topology, TopologyOptions};
 
 /// `validate`'s arguments.
@@ -18,9 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
-    // What stands for a variable that is not here fits wherever a URL or a word does.
-    let env =
-        if args.no_environment { env.with_placeholder("https://placeholder.invalid") } else { env.clone() };
+    let env = if args.no_environment { env.with_placeholder(PLACEHOLDER) } else { env.clone() };
     let config = args.config.load(registry, &env, print_warnings)?;
     print_config_warnings(&config, &env);
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
@@ -47,16 +45,12 @@ fn compile_transforms(config: &Config) -> Result<(), Problems> {
             log_schema: config.global.log_schema.clone(),
         };
         // A program's file may be one of those that are not here.
-        let is_of_a_file = |error: &Error| {
-            std::iter::successors(Some(&**error as &(dyn std::error::Error + 'static)), |error| {
-                error.source()
-            })
-            .any(|error| error.is::<std::io::Error>())
-        };
-        match entry.config.build(&cx) {
-            Ok(_) => {}
-            Err(error) if is_of_a_file(&error) => {}
-            Err(error) => problems.extend(config.places.of_component("transforms", &entry.id, error)),
+        let is_in_a_file = |option: &&str| config.places.has(&format!("transforms.{}.{option}", entry.id));
+        if ["file", "files"].iter().any(is_in_a_file) {
+            continue;
+        }
+        if let Err(error) = entry.config.build(&cx) {
+            problems.extend(config.places.of_component("transforms", &entry.id, error));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }

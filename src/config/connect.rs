@@ -10,9 +10,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Each component's id with its table and its place, also of those that could not be made.
 pub(super) type Ids = BTreeMap<String, (&'static str, Place)>;
 
+/// A component that could not be made, and what it says of its inputs.
+pub(super) struct Broken {
+    pub kind: &'static str,
+    pub id: String,
+    pub inputs: Vec<String>,
+}
+
 /// Resolves the inputs of every component, and finds what is wrong with them. What is odd goes to the
 /// configuration's warnings.
-pub(super) fn connect(config: &mut Config, ids: &Ids) -> Vec<Problem> {
+pub(super) fn connect(config: &mut Config, ids: &Ids, broken: &[Broken]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (kind, words) in [("sources", "it would have no events"), ("sinks", "its events would go nowhere")] {
         if !ids.values().any(|(known, _)| *known == kind) {
@@ -25,7 +32,11 @@ pub(super) fn connect(config: &mut Config, ids: &Ids) -> Vec<Problem> {
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let transforms = config.transforms.iter_mut().map(|entry| ("transforms", &entry.id, &mut entry.inputs));
     let sinks = config.sinks.iter_mut().map(|entry| ("sinks", &entry.id, &mut entry.options.inputs));
-    for (kind, id, inputs) in transforms.chain(sinks) {
+    let mut of_broken: Vec<_> =
+        broken.iter().map(|entry| (entry.kind, &entry.id, entry.inputs.clone())).collect();
+    let of_broken = of_broken.iter_mut().filter(|(kind, ..)| *kind != "sources");
+    let of_broken = of_broken.map(|(kind, id, inputs)| (*kind, *id, inputs));
+    for (kind, id, inputs) in transforms.chain(sinks).chain(of_broken) {
         let path = join(&join(kind, id), "inputs");
         if inputs.is_empty() {
             let message = "empty: expected the ids of the components that feed it";

@@ -3,7 +3,7 @@
 //! The texts are parsed, their tables for all components merged, the secrets that they name fetched, the
 //! references resolved, and each component is made by its type; then `connect` looks at who feeds whom.
 
-use super::connect::Ids;
+use super::connect::{Broken, Ids};
 use super::deserialize::{References, Step, deserialize, take_keys, to_path};
 use super::files::ConfigFile;
 use super::fingerprint::fingerprint;
@@ -60,6 +60,7 @@ impl Config {
             tests: Vec::new(),
             components: Vec::new(),
             ids: Ids::new(),
+            broken: Vec::new(),
             problems: Vec::new(),
         };
         let are_whole = files.iter().filter(|file| !loader.parse(file)).count() == 0;
@@ -71,7 +72,7 @@ impl Config {
         }
         // Who feeds whom cannot be said without a file that nobody can read.
         if are_whole {
-            let problems = super::connect::connect(&mut loader.config, &loader.ids);
+            let problems = super::connect::connect(&mut loader.config, &loader.ids, &loader.broken);
             loader.problems.extend(problems);
         }
         let Loader { config, problems, .. } = loader;
@@ -98,6 +99,7 @@ struct Loader<'a> {
     tests: Vec<Value>,
     components: Vec<Component>,
     ids: Ids,
+    broken: Vec<Broken>,
     problems: Vec<Problem>,
 }
 
@@ -217,14 +219,18 @@ impl Loader<'_> {
             .chain(self.global.values())
             .chain(&self.tests)
             .for_each(|value| collect(value, &mut names));
-        match self.resolve(&mut backends, "secret") {
+        let result = self.resolve(&mut backends, "secret");
+        let Value::Table(backends) = &backends else { return };
+        match result {
             Ok(resolved) => {
-                let Value::Table(backends) = &backends else { return };
                 let (secrets, problems) = Secrets::load(backends, names, self.env);
                 self.secrets = secrets;
                 self.problems.extend(redact(problems, &resolved.used));
             }
-            Err(problems) => self.problems.extend(problems),
+            Err(problems) => {
+                self.secrets = Secrets::unusable(backends);
+                self.problems.extend(problems);
+            }
         }
     }
 
@@ -274,6 +280,9 @@ impl Loader<'_> {
 
     fn make_component(&mut self, component: Component) {
         let path = component.path.clone();
+        let (kind, id) = (component.kind, component.id.clone());
+        // Its inputs are looked at even if the rest of it is wrong.
+        let inputs = component.options.get("inputs").and_then(|inputs| inputs.clone().try_into().ok());
         let place = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.below(&path));
         match self.parse_component(component) {
             Ok(warnings) => {
@@ -281,7 +290,10 @@ impl Loader<'_> {
                     place(warnings).map(|warning| self.config.places.place(warning)).collect();
                 self.config.warnings.extend(warnings);
             }
-            Err(problems) => self.problems.extend(place(problems)),
+            Err(problems) => {
+                self.problems.extend(place(problems));
+                self.broken.extend(inputs.map(|inputs| Broken { kind, id, inputs }));
+            }
         }
     }
 

@@ -17,7 +17,8 @@
 //!
 //! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`,
 //! `elasticsearch`, `honeycomb`, `http`, `humio_logs`, `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`,
-//! `splunk_hec_logs`. By themselves: `blackhole`, `console`, `file`, `nats`, `papertrail`.
+//! `splunk_hec_logs`. By themselves: `blackhole`, `console`, `file`, `nats`, `papertrail`,
+//! `prometheus_exporter` (which does nothing yet).
 
 mod appsignal;
 mod auth;
@@ -46,6 +47,7 @@ mod mezmo;
 mod nats;
 mod new_relic;
 mod papertrail;
+mod prometheus_exporter;
 mod request;
 mod sematext_logs;
 mod slack;
@@ -75,6 +77,7 @@ pub use mezmo::Mezmo;
 pub use nats::NatsSinkConfig;
 pub use new_relic::NewRelic;
 pub use papertrail::PapertrailConfig;
+pub use prometheus_exporter::PrometheusExporterConfig;
 pub use sematext_logs::SematextLogs;
 pub use slack::Slack;
 pub use splunk_hec_logs::SplunkHecLogs;
@@ -102,6 +105,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.sink::<NatsSinkConfig>(NatsSinkConfig::INFO);
     registry.http_sink::<NewRelic>();
     registry.sink::<PapertrailConfig>(PapertrailConfig::INFO);
+    registry.sink::<PrometheusExporterConfig>(PrometheusExporterConfig::INFO);
     registry.http_sink::<SematextLogs>();
     registry.http_sink::<Slack>();
     registry.http_sink::<SplunkHecLogs>();

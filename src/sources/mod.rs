@@ -1,14 +1,17 @@
 //! Sources: where events come from.
 //!
 //! - `demo_logs`: made-up events
+//! - `internal_metrics`: nothing yet
 //! - `nats`: messages of NATS subjects
 //! - `stdin`: lines of standard input
 
 pub(crate) mod demo_logs;
+mod internal_metrics;
 mod nats;
 mod stdin;
 
 pub use demo_logs::DemoLogsConfig;
+pub use internal_metrics::{InternalMetricsConfig, InternalMetricsTags};
 pub use nats::{Decoding, NatsConfig};
 pub use stdin::StdinConfig;
 
@@ -16,6 +19,7 @@ use crate::config::Registry;
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.source::<DemoLogsConfig>(DemoLogsConfig::INFO);
+    registry.source::<InternalMetricsConfig>(InternalMetricsConfig::INFO);
     registry.source::<NatsConfig>(NatsConfig::INFO);
     registry.source::<StdinConfig>(StdinConfig::INFO);
 }

@@ -65,3 +65,26 @@ fn optional_condition(
 ) -> Option<Condition> {
     condition?.compile(option, cx).map_err(|problem| problems.push(problem)).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ComponentKind, Config};
+    use crate::env::Env;
+
+    #[test]
+    fn every_example_loads_and_builds() {
+        let registry = Registry::builtin();
+        for info in registry.components(ComponentKind::Transform) {
+            let text = format!(
+                "sources.in = {{ type = 'stdin' }}\nsinks.out = {{ type = 'blackhole', inputs = ['t*'] }}\n\
+                 [transforms.t]\ntype = '{}'\ninputs = ['in']\n{}",
+                info.name, info.example
+            );
+            let config = Config::from_toml(&text, "test.toml", &registry, &Env::default());
+            let config = config.unwrap_or_else(|problems| panic!("{}: {problems}", info.name));
+            let built = config.transforms[0].config.build(&TransformContext::default());
+            assert!(built.is_ok(), "{}: {:?}", info.name, built.err());
+        }
+    }
+}

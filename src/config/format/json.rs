@@ -23,6 +23,9 @@ const STRICT: ParseOptions = ParseOptions {
 
 pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let quoted = quote(text, Syntax::Json);
+    if let Some(at) = quoted.too_deep {
+        return Err(SyntaxError::new("nested too deeply", at..at + 1));
+    }
     let parsed = parse_to_ast(&quoted.text, &CollectOptions::default(), &STRICT).map_err(|error| {
         let range = error.range();
         let mut message = error.kind().to_string();

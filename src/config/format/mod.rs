@@ -46,6 +46,8 @@ const MAX_DEPTH: usize = 100;
 const MAX_BYTES: usize = 16 << 20;
 /// The most values, so that no aliases can make a small text into a huge tree.
 const MAX_NODES: usize = 1 << 20;
+/// The most mistakes of syntax that are told of a text.
+const MAX_ERRORS: usize = 20;
 
 /// A text as a tree.
 #[derive(Debug)]
@@ -57,6 +59,9 @@ pub(super) struct Document {
     /// Where.
     pub places: Places,
 }
+
+/// Bytes of a text.
+type Span = Range<usize>;
 
 /// A value as it stands in a text.
 #[derive(Clone, Debug)]
@@ -96,6 +101,8 @@ impl SyntaxError {
 impl Document {
     /// Reads the text; `name` is the file's, for messages.
     pub(super) fn parse(name: &str, text: &str, format: Format) -> Result<Document, Vec<Problem>> {
+        // Some editors begin a file with a mark that is no part of its text.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.len() > MAX_BYTES {
             let message = format!("it has {} MiB, expected at most {}", text.len() >> 20, MAX_BYTES >> 20);
             return Err(vec![Problem { file: Some(name.to_owned()), ..Problem::new(message) }]);
@@ -128,7 +135,8 @@ impl Document {
                 // Nobody knows where in a broken text its secrets are.
                 let source = Arc::new(Source::broken(name, text));
                 let problem = |error: SyntaxError| Problem::new(error.message).in_source(&source, error.span);
-                Err(errors.into_iter().map(problem).collect())
+                // After some mistakes the others are most likely their consequences.
+                Err(errors.into_iter().take(MAX_ERRORS).map(problem).collect())
             }
         }
     }
@@ -137,7 +145,8 @@ impl Document {
 /// From nodes to values.
 #[derive(Default)]
 struct Walk {
-    places: Vec<(String, Option<Range<usize>>, Option<Range<usize>>)>,
+    /// By path, the spans of key and value.
+    places: Vec<(String, Option<Span>, Option<Span>)>,
     secrets: Vec<Range<usize>>,
     errors: Vec<SyntaxError>,
     nodes: usize,

@@ -2,6 +2,7 @@
 //! needed. Here a reference outside of strings and comments is replaced by a string of the same length, so
 //! that every place stays what it is, and known by its place.
 
+use super::MAX_DEPTH;
 use crate::config::interpolate::reference_len;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,6 +11,9 @@ use std::ops::Range;
 pub(super) struct Quoted {
     pub text: String,
     pub references: BTreeMap<usize, Range<usize>>,
+    /// Where the brackets or the dots of a key first go deeper than [`MAX_DEPTH`]: parsers that go on after
+    /// a mistake take very long for such a text.
+    pub too_deep: Option<usize>,
 }
 
 /// How the strings and comments of a format look.
@@ -23,10 +27,23 @@ pub(super) enum Syntax {
 
 /// Replaces the bare references.
 pub(super) fn quote(text: &str, syntax: Syntax) -> Quoted {
-    let mut quoted = Quoted { text: String::with_capacity(text.len()), references: BTreeMap::new() };
+    let mut quoted =
+        Quoted { text: String::with_capacity(text.len()), references: BTreeMap::new(), too_deep: None };
     let mut at = 0;
+    let (mut brackets, mut dots) = (0_usize, 0_usize);
     while at < text.len() {
         let rest = &text[at..];
+        match rest.as_bytes()[0] {
+            b'[' | b'{' => brackets += 1,
+            b']' | b'}' => brackets = brackets.saturating_sub(1),
+            b'.' => dots += 1,
+            b'"' | b'\'' | b' ' | b'\t' | b'-' | b'_' => {}
+            byte if byte.is_ascii_alphanumeric() => {}
+            _ => dots = 0,
+        }
+        if brackets.max(dots) > MAX_DEPTH && quoted.too_deep.is_none() {
+            quoted.too_deep = Some(at);
+        }
         let len = match rest.as_bytes()[0] {
             b'"' | b'\'' if syntax == Syntax::Toml => toml_string(rest),
             b'"' => string(rest, "\"", true),
@@ -42,11 +59,7 @@ pub(super) fn quote(text: &str, syntax: Syntax) -> Quoted {
                 }
                 None => 1,
             },
-            // Whatever lies between is not looked at again.
-            _ => rest
-                .find(['"', '\'', '#', '$'])
-                .filter(|len| *len > 0)
-                .unwrap_or_else(|| rest.chars().next().map_or(1, char::len_utf8)),
+            _ => rest.chars().next().map_or(1, char::len_utf8),
         };
         quoted.text.push_str(&rest[..len]);
         at += len;
@@ -69,9 +82,9 @@ fn string(text: &str, quote: &str, has_escapes: bool) -> usize {
     let is_one_line = quote.len() == 1;
     let mut at = quote.len();
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        if rest.starts_with(quote) {
+        if let Some(after) = rest.strip_prefix(quote) {
             // Up to two quotes may stand before the closing three.
-            let more = rest[quote.len()..].bytes().take_while(|byte| *byte == quote.as_bytes()[0]).take(2);
+            let more = after.bytes().take_while(|byte| *byte == quote.as_bytes()[0]).take(2);
             return at + quote.len() + if is_one_line { 0 } else { more.count() };
         }
         let mut chars = rest.chars();

@@ -1,7 +1,7 @@
 //! TOML, by a parser that goes on after a mistake.
 
 use super::references::{Quoted, Syntax, quote};
-use super::{Key, Kind, Node, SyntaxError};
+use super::{Key, Kind, MAX_ERRORS, Node, SyntaxError};
 use std::ops::Range;
 use toml::Spanned;
 use toml::Value;
@@ -9,9 +9,13 @@ use toml::de::{DeTable, DeValue};
 
 pub(super) fn parse(text: &str) -> Result<Node, Vec<SyntaxError>> {
     let quoted = quote(text, Syntax::Toml);
+    if let Some(at) = quoted.too_deep {
+        return Err(vec![SyntaxError::new("nested too deeply", at..at + 1)]);
+    }
     let (root, errors) = DeTable::parse_recoverable(&quoted.text);
     let mut errors: Vec<_> = errors
         .iter()
+        .take(MAX_ERRORS)
         .map(|error| SyntaxError::new(error.message().trim_end(), error.span().unwrap_or(0..0)))
         .collect();
     if !errors.is_empty() {

@@ -11,6 +11,9 @@ use toml::Value;
 struct Bytes<'a> {
     text: &'a str,
     lines: Vec<usize>,
+    is_ascii: bool,
+    /// A line, a column in it and its byte: the next place is mostly one after it.
+    last: (usize, usize, usize),
 }
 
 impl Bytes<'_> {
@@ -21,13 +24,24 @@ impl Bytes<'_> {
             _ => None,
         };
         let lines = text.as_bytes().iter().enumerate().filter_map(after_break);
-        Bytes { text, lines: std::iter::once(0).chain(lines).collect() }
+        let lines = std::iter::once(0).chain(lines).collect();
+        Bytes { text, lines, is_ascii: text.is_ascii(), last: (0, 0, 0) }
     }
 
-    fn at(&self, marker: &Marker) -> usize {
-        let Some(start) = self.lines.get(marker.line().saturating_sub(1)) else { return self.text.len() };
-        let rest = &self.text[*start..];
-        start + rest.char_indices().nth(marker.col()).map_or(rest.len(), |(at, _)| at)
+    fn at(&mut self, marker: &Marker) -> usize {
+        let line = marker.line().saturating_sub(1);
+        let Some(start) = self.lines.get(line) else { return self.text.len() };
+        if self.is_ascii {
+            return (start + marker.col()).min(self.text.len());
+        }
+        let (column, from) = match self.last {
+            (known, column, at) if known == line && column <= marker.col() => (column, at),
+            _ => (0, *start),
+        };
+        let rest = &self.text[from..];
+        let at = rest.char_indices().nth(marker.col() - column).map_or(self.text.len(), |(at, _)| from + at);
+        self.last = (line, marker.col(), at);
+        at
     }
 }
 
