@@ -10,6 +10,7 @@ use log_shipper::topology::{Topology, TopologyOptions};
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::http_server::{HttpServer, Request};
+use support::one_event::{OneEvent, TIME};
 use tokio::io::AsyncReadExt;
 
 /// Everything that has ever broken a configuration made of text.
@@ -327,7 +328,6 @@ fn a_key_that_cannot_be_right_is_warned_about() {
     }
 }
 
-const TIME: &str = "2026-11-22T05:00:00.000137000Z";
 const NANOS: i64 = 1_795_323_600_000_137_000;
 
 /// The one request for one event, in an environment with these variables.
@@ -351,31 +351,4 @@ async fn request_for(provider: &Provider, pairs: &[(&str, &str)], event: OneEven
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{}", provider.name);
     server.requests().remove(0)
-}
-
-/// One event of this text.
-#[derive(Debug)]
-struct OneEvent(String);
-
-impl OneEvent {
-    /// A Fly event.
-    fn of_fly() -> OneEvent {
-        OneEvent(format!(
-            r#"{{"event":{{"provider":"app"}},"fly":{{"app":{{"instance":"machine1","name":"web"}},"region":"ord"}},"host":"h1","log":{{"level":"warn"}},"message":"m","timestamp":"{TIME}"}}"#
-        ))
-    }
-}
-
-#[async_trait::async_trait]
-impl log_shipper::config::SourceConfig for OneEvent {
-    async fn build(
-        &self,
-        cx: log_shipper::config::SourceContext,
-    ) -> log_shipper::config::Result<log_shipper::config::Source> {
-        let event = log_shipper::event::LogEvent::from_json(self.0.clone().into()).unwrap();
-        Ok(Box::pin(async move {
-            cx.output.send(vec![event]).await;
-            Ok(())
-        }))
-    }
 }

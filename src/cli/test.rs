@@ -7,7 +7,7 @@ use crate::config::{
     Config, InputKind, Registry, Result, SinkConfig, SinkContext, Source, SourceConfig, SourceContext,
     StreamSink, TestInput, TestOutput, TransformContext, UnitTest,
 };
-use crate::env::Env;
+use crate::env::{Env, PLACEHOLDER};
 use crate::event::{LogEvent, Path, Timestamp};
 use crate::healthcheck::Healthcheck;
 use crate::topology::{BufferReceiver, Outcome, Topology, TopologyOptions};
@@ -28,7 +28,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
     // Sinks do not run, so that their secrets need not be here.
-    let env = env.with_placeholder("https://placeholder.invalid");
+    let env = env.with_placeholder(PLACEHOLDER);
     let load = || args.config.load(registry, &env, print_warnings);
     let tests = load()?.tests;
     if tests.is_empty() {

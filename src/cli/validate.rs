@@ -50,7 +50,9 @@ fn compile_transforms(config: &Config) -> Result<(), Problems> {
             continue;
         }
         if let Err(error) = entry.config.build(&cx) {
-            problems.extend(config.places.of_component("transforms", &entry.id, error));
+            let mistakes = config.places.of_component("transforms", &entry.id, error);
+            // What stands in a program instead of a variable is no expression.
+            problems.extend(mistakes.into_iter().filter(|problem| !problem.message.contains(PLACEHOLDER)));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }

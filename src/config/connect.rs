@@ -18,15 +18,20 @@ pub(super) struct Broken {
 }
 
 /// Resolves the inputs of every component, and finds what is wrong with them. What is odd goes to the
-/// configuration's warnings.
-pub(super) fn connect(config: &mut Config, ids: &Ids, broken: &[Broken]) -> Vec<Problem> {
+/// configuration's warnings. An input that a placeholder stands for may be any component.
+pub(super) fn connect(
+    config: &mut Config,
+    ids: &Ids,
+    broken: &[Broken],
+    placeholder: Option<&str>,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (kind, words) in [("sources", "it would have no events"), ("sinks", "its events would go nowhere")] {
         if !ids.values().any(|(known, _)| *known == kind) {
             problems.push(Problem::at(kind, format!("none: {words}; add at least one")));
         }
     }
-    let producers = Producers::new(config, ids);
+    let mut producers = Producers::new(config, ids);
     let is_relaxed = config.global.wildcard_matching == WildcardMatching::Relaxed;
     let mut feeds: HashMap<String, BTreeSet<String>> = HashMap::new();
     let mut taken: BTreeSet<String> = BTreeSet::new();
@@ -44,6 +49,10 @@ pub(super) fn connect(config: &mut Config, ids: &Ids, broken: &[Broken]) -> Vec<
         }
         let mut resolved = BTreeSet::new();
         for (index, input) in inputs.iter().enumerate() {
+            if placeholder.is_some_and(|placeholder| input.contains(placeholder)) {
+                producers.is_complete = false;
+                continue;
+            }
             let fits = |output: &&Output| glob(input, &output.name) && output.component != *id;
             let found: Vec<_> = producers.outputs.iter().filter(fits).collect();
             let is_pattern = input.contains('*');

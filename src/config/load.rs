@@ -72,7 +72,8 @@ impl Config {
         }
         // Who feeds whom cannot be said without a file that nobody can read.
         if are_whole {
-            let problems = super::connect::connect(&mut loader.config, &loader.ids, &loader.broken);
+            let problems =
+                super::connect::connect(&mut loader.config, &loader.ids, &loader.broken, env.placeholder());
             loader.problems.extend(problems);
         }
         let Loader { config, problems, .. } = loader;
@@ -281,8 +282,11 @@ impl Loader<'_> {
     fn make_component(&mut self, component: Component) {
         let path = component.path.clone();
         let (kind, id) = (component.kind, component.id.clone());
-        // Its inputs are looked at even if the rest of it is wrong.
-        let inputs = component.options.get("inputs").and_then(|inputs| inputs.clone().try_into().ok());
+        // Its inputs are looked at even if the rest of it is wrong, or cannot be known.
+        let inputs = component.options.get("inputs").cloned().and_then(|mut inputs| {
+            self.resolve(&mut inputs, "inputs").ok()?;
+            inputs.try_into().ok()
+        });
         let place = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.below(&path));
         match self.parse_component(component) {
             Ok(warnings) => {
@@ -299,7 +303,7 @@ impl Loader<'_> {
 
     /// Adds a component; what of it should be written otherwise.
     fn parse_component(&mut self, component: Component) -> Result<Vec<Problem>, Vec<Problem>> {
-        let Component { kind, id, mut options, .. } = component;
+        let Component { kind, id, mut options, path } = component;
         let resolved = self.resolve(&mut options, "")?;
         let Value::Table(mut table) = options else {
             return Err(vec![Problem::new("expected a table with a `type`")]);
@@ -315,7 +319,24 @@ impl Loader<'_> {
         table.remove("graph");
         let fingerprint = Some(fingerprint(&name, &table, &self.global, self.env));
         let parsed = self.parse_by_type(kind, id, &name, table, &resolved.references, fingerprint);
-        parsed.map_err(|problems| redact(hide(problems, &written), &resolved.used))
+        parsed.map_err(|problems| {
+            let mistakes = self.without_unknown(problems, &path);
+            redact(hide(mistakes, &written), &resolved.used)
+        })
+    }
+
+    /// The problems but those of values that a placeholder stands for, because the true ones may be right: these
+    /// are warned about.
+    fn without_unknown(&mut self, problems: Vec<Problem>, path: &str) -> Vec<Problem> {
+        let Some(placeholder) = self.env.placeholder() else { return problems };
+        let is_known = |problem: &Problem| !problem.message.contains(placeholder);
+        let (mistakes, unknown): (Vec<_>, Vec<_>) = problems.into_iter().partition(is_known);
+        let message = "it depends on the environment, without which the component cannot be looked at";
+        let warn = |problem: Problem| Problem::at(problem.path, message).below(path);
+        let warnings: Vec<_> =
+            unknown.into_iter().map(|problem| self.config.places.place(warn(problem))).collect();
+        self.config.warnings.extend(warnings);
+        mistakes
     }
 
     fn parse_by_type(

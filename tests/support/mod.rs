@@ -4,6 +4,7 @@
 //! - [`nats_server`]: the real nats-server, started, stopped and restarted at will;
 //! - [`publisher`]: a plain NATS publisher and the made-up events it sends;
 //! - [`http_server`]: a destination that answers as the test says and remembers what it got;
+//! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
@@ -15,6 +16,7 @@ pub mod certificates;
 pub mod http_server;
 pub mod moto;
 pub mod nats_server;
+pub mod one_event;
 pub mod ports;
 pub mod publisher;
 pub mod sigv4;

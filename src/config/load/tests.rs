@@ -499,3 +499,32 @@ proptest::proptest! {
         }
     }
 }
+
+/// What a placeholder stands for may be right; what else is wrong is told.
+#[test]
+fn values_of_placeholders_are_not_judged() {
+    let env = Env::default().with_placeholder("https://placeholder.invalid");
+    let load = |text: &str| Config::from_toml(text, "test.toml", &Registry::builtin(), &env);
+    let text = format!(
+        "{SOURCE}[transforms.t]\ntype = 'throttle'\ninputs = ['in']\nthreshold = '${{N}}'\nwindow_secs = 1\n\
+         [sinks.archive]\ntype = 'aws_s3'\ninputs = ['t']\nbucket = '${{BUCKET}}'\nencoding.codec = 'json'\n\
+         [sinks.out]\ntype = 'blackhole'\ninputs = ['${{INPUT}}']\n"
+    );
+    let config = load(&text).unwrap();
+    let warnings: Vec<_> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
+    assert_eq!(warnings, ["transforms.t.threshold", "sinks.archive"], "{:?}", config.warnings);
+    assert!(config.warnings[1].message.contains("it depends on the environment"));
+    let wrong =
+        format!("{text}[sinks.bad]\ntype = 'aws_s3'\ninputs = ['x']\nbucket = '${{BUCKET}}'\nbuket = 1\n");
+    let problems: Vec<_> = load(&wrong).unwrap_err().0.into_iter().map(|problem| problem.path).collect();
+    assert_eq!(problems, ["sinks.bad", "sinks.bad.inputs[0]", "sinks.bad.buket"]);
+}
+
+/// The inputs of a component with another mistake are those that the environment says.
+#[test]
+fn inputs_from_the_environment_are_resolved_first() {
+    let env = Env::from_pairs([("INPUT", "in")]);
+    let text = format!("{SOURCE}[sinks.out]\ntype = 'blackhole'\ninputs = ['${{INPUT}}']\nrat = 1\n");
+    let problems = Config::from_toml(&text, "test.toml", &Registry::builtin(), &env).unwrap_err().0;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+}
