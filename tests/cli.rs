@@ -204,7 +204,7 @@ async fn generate_prints_what_run_would_use_without_secrets() {
     check(
         &run(&["validate", "-c", path.to_str().unwrap()], &env).await,
         0,
-        "1 sources, 0 transforms, 1 sinks",
+        "1 sources, 1 transforms, 1 sinks",
         "",
     );
 }

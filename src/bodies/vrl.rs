@@ -149,14 +149,16 @@ fn detect_level(out: &mut String) {
     for level in Level::ALL {
         let words =
             Level::WORDS.iter().filter(|(_, other)| *other == level).map(|(word, _)| (*word).to_owned());
-        let numbers = (0..=99).filter(|number| Level::from_number(*number) == Some(level));
-        // As `05` and as `5`.
-        let numbers = numbers.map(|number| format!("{}{number}", if number < 10 { "0?" } else { "" }));
+        // As `05` and as `5`; pino's go by tens.
+        let is_level = |number: u64| Level::from_number(number) == Some(level);
+        let few = (0..10).filter(|number| is_level(*number)).map(|number| format!("0?{number}"));
+        let tens = (1..10).filter(|tens| is_level(tens * 10)).map(|tens| format!("{tens}[0-9]"));
+        let numbers = few.chain(tens);
         let all = words.chain(numbers).collect::<Vec<_>>().join("|");
         push(
             out,
             format_args!(
-                "if match(word, {}) {{ {} }} else ",
+                "if match(word, {}) {{\n        {}\n      }} else ",
                 literal(&format!("^(?:{all})$")),
                 string(level.as_str())
             ),

@@ -6,30 +6,22 @@ use crate::bodies::{Bodies, BodyOptions, Passed};
 use crate::config::{ComponentInfo, Result, Transform, TransformConfig, TransformContext};
 use crate::event::LogEvent;
 use crate::topology::Outputs;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The configuration of the `log_bodies` transform: the options of [`BodyOptions`], which the `nats` source has too.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct LogBodiesConfig {
-    options: BodyOptions,
-}
+/// The configuration of the `log_bodies` transform: options that the `nats` source has too.
+pub type LogBodiesConfig = BodyOptions;
 
-impl LogBodiesConfig {
-    pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
-        "log_bodies",
-        "Lift JSON and logfmt out of messages, find levels, join stack traces, redact.",
-        "log_parse = \"auto\"\ndetect_level = true\nredact = [\"email\", \"ip\"]",
-    );
-}
+pub(super) const INFO: ComponentInfo = ComponentInfo::new(
+    "log_bodies",
+    "Lift JSON and logfmt out of messages, find levels, join stack traces, redact.",
+    "log_parse = \"auto\"\ndetect_level = true\nredact = [\"email\", \"ip\"]",
+);
 
-impl TransformConfig for LogBodiesConfig {
+impl TransformConfig for BodyOptions {
     fn build(&self, _cx: &TransformContext) -> Result<Box<dyn Transform>> {
-        let bodies = self.options.build()?;
-        let wait = self.options.multiline.enabled.then_some(self.options.multiline.timeout);
+        let bodies = BodyOptions::build(self)?;
+        let wait = self.multiline.enabled.then_some(self.multiline.timeout);
         Ok(Box::new(LogBodies { bodies, wait, start: Instant::now(), passed: Passed::default() }))
     }
 }
@@ -89,7 +81,7 @@ mod tests {
     #[test]
     fn passes_on_what_it_has_changed_and_holds_lines_back() {
         let config: LogBodiesConfig = toml::from_str("multiline = true\nlog_parse = \"json\"").unwrap();
-        let mut transform = config.build(&TransformContext::default()).unwrap();
+        let mut transform = TransformConfig::build(&config, &TransformContext::default()).unwrap();
         assert_eq!(transform.flush_every(), Some(Duration::from_millis(500)));
         let mut outputs = Outputs::new(0, Default::default());
         for text in [r#"{"message":"{\"a\":1,"}"#, r#"{"message":" \"b\":2}"}"#, r#"{"message":"x"}"#] {

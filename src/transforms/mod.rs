@@ -48,7 +48,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.transform::<DedupeConfig>(DedupeConfig::INFO);
     registry.transform::<ExclusiveRouteConfig>(ExclusiveRouteConfig::INFO);
     registry.transform::<FilterConfig>(FilterConfig::INFO);
-    registry.transform::<LogBodiesConfig>(LogBodiesConfig::INFO);
+    registry.transform::<LogBodiesConfig>(log_bodies::INFO);
     registry.transform::<ReduceConfig>(ReduceConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
     registry.transform::<RouteConfig>(RouteConfig::INFO);
