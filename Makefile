@@ -5,7 +5,7 @@ NATS_SERVER := $(TOOLS)/bin/nats-server
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test lint docs bench micro instructions fmt clean-tools
+.PHONY: test lint docs bench micro instructions fuzz fmt clean-tools
 
 ## test: formatting, lints, docs, every test, the examples
 test: $(NATS_SERVER) lint docs
@@ -31,6 +31,16 @@ micro:
 ## instructions: how many instructions each step takes, against benches/instructions.txt; needs valgrind
 instructions:
 	cargo bench --locked --bench instructions
+
+# A stable compiler is enough: coverage is a pass that it has, and only sanitizers, which find nothing in safe code that
+# the checks of the profile do not, are switched on by flags of a nightly one.
+FUZZ_TARGETS := configuration event interpolation nats template
+FUZZ_SECONDS := 30
+
+## fuzz: each target for FUZZ_SECONDS; needs cargo-fuzz and a C++ compiler
+fuzz:
+	set -e; for target in $(FUZZ_TARGETS); do mkdir -p fuzz/corpus/$$target; cargo fuzz run --sanitizer none $$target \
+		fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1; done
 
 fmt:
 	cargo fmt

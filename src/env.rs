@@ -7,6 +7,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What stands for a variable that is not set where a configuration is looked at without its environment: it
+/// fits wherever a URL or a word does.
+pub(crate) const PLACEHOLDER: &str = "https://placeholder.invalid";
+
 /// The environment's variables, or a map that stands for them. A variable `NAME` may also be given
 /// as `NAME_FILE`, the path of a file that holds its value. Cheap to clone.
 #[derive(Clone, Default)]

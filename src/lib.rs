@@ -60,6 +60,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aws;
+pub mod bodies;
 pub mod cli;
 pub mod config;
 pub mod env;

@@ -63,8 +63,16 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
     let path = dir.path().join("bad.toml");
     std::fs::write(&path, "[sources.a]\ntype = 'nope'\n[sinks.b]\ntype = 'http'\ninputs = ['c']\n").unwrap();
     let output = run(&["run", "-c", path.to_str().unwrap()], &[]).await;
-    check(&output, 78, "", "bad.toml:2: sources.a.type: unknown type `nope`");
-    assert!(stderr(&output).contains("bad.toml:3: sinks.b: missing field"), "{}", stderr(&output));
+    let (all, path) = (stderr(&output), path.display());
+    check(&output, 78, "", "error: sources.a.type: unknown type `nope`");
+    for words in [
+        format!(" --> {path}:2:8\n  |\n2 | type = 'nope'\n  |        ^^^^^^\n"),
+        format!("error: sinks.b: missing field `uri`\n --> {path}:3:8\n"),
+        "sinks.b.inputs[0]: no component is called `c`".to_owned(),
+    ] {
+        assert!(all.contains(&words), "{all}\nshould contain\n{words}");
+    }
+    assert!(!all.contains('\u{1b}'), "colours without a terminal: {all}");
     check(&run(&["run", "-c", "/nowhere.toml"], &[]).await, 78, "", "/nowhere.toml: cannot be read");
     check(
         &run(&["providers", "nope"], &[]).await,
@@ -85,6 +93,71 @@ async fn tls_cannot_come_first_where_it_is_switched_off() {
     std::fs::write(&path, text).unwrap();
     let output = run(&["validate", "-c", path.to_str().unwrap()], &[]).await;
     check(&output, 78, "", "sources.nats: tls_first: it needs TLS, but tls.enabled is false; take one of");
+}
+
+#[tokio::test]
+async fn a_directory_is_a_configuration_and_so_is_a_pattern() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("api.toml", "api.enabled = true\napi.address = '[::]:8686'\n"),
+        ("main.yaml", "sources:\n  in: {type: demo_logs, format: fly, count: 3, interval: 0.001}\n"),
+        (".hidden.toml", "broken"),
+        ("notes.md", "# no configuration\n"),
+        ("sinks/out.json", r#"{"type": "console", "inputs": ["in"], "encoding": {"codec": "json"}}"#),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let path = dir.path().to_str().unwrap();
+    let output = run(&["run", "-C", path], &[]).await;
+    check(&output, 0, "{\"event\"", "sink out: received 3, delivered 3");
+    check(
+        &run(&["validate", "--config-dir", path], &[]).await,
+        0,
+        "valid: 1 sources, 0 transforms, 1 sinks",
+        "",
+    );
+    let pattern = format!("{path}/*.yaml");
+    check(&run(&["validate", "-c", &pattern], &[]).await, 78, "", "sinks: none: its events would go nowhere");
+    check(&run(&["check", "-C", "/nowhere"], &[]).await, 78, "", "/nowhere: cannot be read");
+}
+
+#[tokio::test]
+async fn warnings_are_shown_by_every_command_that_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("v.yml");
+    let text = "sources:\n  in: {type: demo_logs, format: fly, count: 0}\n  idle: {type: demo_logs, format: fly, count: 0}\n\
+                sinks:\n  out: {type: blackhole, inputs: [in]}\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    for args in
+        [&["validate", "-c", path][..], &["validate", "--no-environment", "-c", path], &["check", "-c", path]]
+    {
+        let output = run(args, &[]).await;
+        check(&output, 0, "", "warning: sources.idle: no component takes the events of `idle`");
+        assert!(stderr(&output).contains("v.yml:3:3\n"), "{}", stderr(&output));
+    }
+    check(&run(&["run", "-c", path], &[]).await, 0, "", "v.yml:3:3: sources.idle: no component takes");
+}
+
+#[tokio::test]
+async fn programs_are_compiled_without_the_environment_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("v.toml");
+    let text = "[sources.in]\ntype='demo_logs'\nformat='fly'\ncount=${COUNT}\n\
+                [transforms.t]\ntype='remap'\ninputs=['in']\nsource='.a = = .b'\n\
+                [sinks.out]\ntype='blackhole'\ninputs=['t']\nprint_interval_secs=${SECRET}\n";
+    let path = {
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let output = run(&["validate", "--no-environment", "-c", &path], &[]).await;
+    check(&output, 78, "", "transforms.t");
+    std::fs::write(&path, text.replace("= = .b", "= .b")).unwrap();
+    check(&run(&["validate", "--no-environment", "-c", &path], &[]).await, 0, "valid: 1 sources", "");
+    let env = [("COUNT", "0"), ("SECRET", "5")];
+    check(&run(&["validate", "-c", &path], &env).await, 0, "valid: 1 sources", "");
 }
 
 #[tokio::test]
@@ -197,7 +270,7 @@ async fn list_shows_components_and_their_options() {
     let sources: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     let names: Vec<_> =
         sources.as_array().unwrap().iter().map(|source| source["type"].as_str().unwrap()).collect();
-    assert_eq!(names, ["demo_logs", "nats", "stdin"]);
+    assert_eq!(names, ["demo_logs", "internal_metrics", "nats", "stdin"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 mod support;
 
 use futures::StreamExt;
-use log_shipper::config::{Config, Registry, from_environment, generate};
+use log_shipper::config::{Config, Registry, from_environment};
 use log_shipper::env::Env;
 use log_shipper::topology::{DropReason, RunningTopology, Topology, TopologyOptions, WhenFull};
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
 /// Starts what the environment says.
 async fn start_from_environment(pairs: &[(&str, &str)]) -> RunningTopology {
     let env = Env::from_pairs(pairs.iter().copied());
-    let text = generate(&from_environment(&env).unwrap()).unwrap();
+    let text = from_environment(&env).unwrap().table.to_string();
     let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env).unwrap();
     let options = TopologyOptions { when_full: WhenFull::DropOldest, env, ..TopologyOptions::default() };
     Topology::start(config, &options).await.unwrap()
@@ -860,6 +860,66 @@ async fn a_dead_destination_does_not_hold_up_another() {
             assert_eq!(sink.delivered + sink.rejected + sink.dropped_total(), EVENTS, "{id}: {sink}");
             let expected = if id == "http" { EVENTS } else { 0 };
             assert_eq!(sink.delivered, expected, "{id}");
+        }
+    })
+    .await;
+}
+
+/// The lines of a trace come between those of forty-nine others, and between the shipper's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traces_of_fifty_instances_arrive_as_an_event_each_and_own_lines_do_not() {
+    in_time(async {
+        const INSTANCES: usize = 50;
+        const TRACE: [&str; 4] =
+            ["[ERROR] no luck for a@b.io", "\tat com.example.A.b(A.java:5)", "Caused by: x", "\t... 2 more"];
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        let (nats_url, url) = (nats.url(), http.url("/"));
+        let mut running = start_from_environment(&[
+            ("NATS_URL", &nats_url),
+            ("HTTP_URL", &url),
+            ("HTTP_TOKEN", "t"),
+            ("FLY_APP_NAME", "shipper"),
+            // Nothing waits so long: what is left comes at the end.
+            ("LOG_MULTILINE", "60000"),
+            ("REDACT", "email"),
+            ("ENRICH_ENV", "test"),
+        ])
+        .await;
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        for line in TRACE.iter().chain(["after"].iter()) {
+            for instance in 0..INSTANCES {
+                let event = serde_json::json!({
+                    "fly": {"app": {"instance": instance.to_string(), "name": "web"}, "region": "ord"},
+                    "log": {"level": "info"},
+                    "message": line,
+                });
+                publisher.publish(&format!("logs.web.ord.{instance}"), &event.to_string()).await;
+            }
+            publisher.publish("logs.shipper.ord.1", "{\"message\":\"status 500\"}").await;
+        }
+        publisher.flush().await;
+        let joined = (INSTANCES * (TRACE.len() - 1)) as u64;
+        while running.report().sources[0].1.joined < joined || running.report().sources[0].1.excluded < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let report = running.stop(Duration::from_secs(10)).await;
+        let source = report.sources[0].1;
+        assert_eq!((source.received, source.joined, source.excluded), (2 * INSTANCES as u64, joined, 5));
+        let requests = http.requests();
+        let events: Vec<_> =
+            requests.iter().flat_map(|request| request.json().as_array().cloned().unwrap()).collect();
+        let trace = TRACE.join("\n").replace("a@b.io", "[email]");
+        for (message, level) in [(trace.as_str(), "error"), ("after", "info")] {
+            let mut instances: Vec<usize> = events
+                .iter()
+                .filter(|event| event["message"] == message && event["log"]["level"] == level)
+                .filter(|event| event["env"] == "test")
+                .map(|event| event["fly"]["app"]["instance"].as_str().unwrap().parse().unwrap())
+                .collect();
+            instances.sort_unstable();
+            assert_eq!(instances, (0..INSTANCES).collect::<Vec<_>>(), "{message}");
         }
     })
     .await;

@@ -105,8 +105,19 @@ fn what_loads_is_valid() {
         "retry_strategy = {type = 'custom', status_codes = [500]}",
         "auth = {strategy = 'basic', user = 'u', password = 'p'}\ntls = {verify_hostname = false, ca_path = '/dev/null'}",
         "compression = '${ALGORITHM:-gzip}'",
+        "batch.max_events = '${NUMBER}'",
+        "request.retry_attempts = '${NUMBER}'",
+        "tls.verify_hostname = '${SWITCH:-false}'",
     ] {
         check(&validator, &sink(&format!("{http}{options}")), true);
+    }
+    for text in [
+        "api.enabled = false\nschema.log_namespace = false\nwildcard_matching = 'relaxed'\nexpire_metrics_secs = 60",
+        "[secret.a]\ntype = 'file'\npath = 'x.json'\n[secret.b]\ntype = 'exec'\ncommand = ['true']\ntimeout = 1",
+        "[secret.d]\ntype = 'directory'\npath = '/run/secrets'\nremove_trailing_whitespace = true",
+        "[[tests]]\nname = 'one'\n[[tests.outputs]]\nextract_from = 't'",
+    ] {
+        check(&validator, &format!("{text}\n{}", sink("type = 'blackhole'")), true);
     }
 }
 
@@ -161,6 +172,10 @@ fn what_does_not_load_is_not_valid() {
         "sources = []",
         "sink = 1",
         "healthchecks.enabled = 5",
+        "wildcard_matching = 'loose'",
+        "secret.a = {type = 'file'}",
+        "secret.a = {type = 'vault', path = 'x'}",
+        "tests = 5",
     ] {
         check(&validator, text, false);
     }

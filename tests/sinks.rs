@@ -254,6 +254,7 @@ const SINKS: &[(&str, Option<&str>)] = &[
     ("nats", None),
     ("new_relic", Some("KEY")),
     ("papertrail", None),
+    ("prometheus_exporter", None),
     ("sematext_logs", Some("TOKEN")),
     ("slack", Some("https://hooks.slack.com/services/T/B/X")),
     ("splunk_hec_logs", Some("TOKEN")),

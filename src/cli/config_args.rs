@@ -2,7 +2,7 @@
 
 use super::{Failure, print_problems};
 use crate::config::{
-    Config, ConfigFile, Environment, EnvironmentError, Problems, Registry, from_environment, generate,
+    Config, ConfigFile, Environment, EnvironmentError, Problems, Registry, from_environment,
 };
 use crate::env::Env;
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ impl ConfigArgs {
         if self.is_environment() {
             let environment = from_environment(env).map_err(Mistakes::Environment)?;
             announce(&environment);
-            let text = generate(&environment).map_err(Mistakes::Environment)?;
+            let text = environment.table.to_string();
             return Config::from_toml(&text, "environment", registry, env).map_err(Mistakes::Files);
         }
         let (files, mut problems) = ConfigFile::read(&self.config, &self.config_dir);

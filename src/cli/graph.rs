@@ -3,7 +3,7 @@
 use super::config_args::ConfigArgs;
 use super::{Failure, print_warnings};
 use crate::config::{ComponentKind, Config, Registry};
-use crate::env::Env;
+use crate::env::{Env, PLACEHOLDER};
 use clap::ValueEnum;
 
 /// `graph`'s arguments.
@@ -29,8 +29,7 @@ enum Format {
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
     // A picture needs no secrets.
-    let config =
-        args.config.load(registry, &env.with_placeholder("https://placeholder.invalid"), print_warnings)?;
+    let config = args.config.load(registry, &env.with_placeholder(PLACEHOLDER), print_warnings)?;
     print!("{}", draw(&Graph::new(&config), args.format));
     Ok(())
 }

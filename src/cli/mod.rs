@@ -91,10 +91,6 @@ enum Failure {
 const EXIT_USAGE: u8 = 64;
 const EXIT_CONFIG: u8 = 78;
 
-/// What stands for a variable that is not here, where a command does without: it fits wherever a URL or a word
-/// does.
-const PLACEHOLDER: &str = "https://placeholder.invalid";
-
 /// The whole program, with these components.
 pub fn main(registry: Registry) -> ExitCode {
     let cli = match Cli::try_parse() {

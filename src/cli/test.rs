@@ -2,12 +2,12 @@
 
 use super::config_args::ConfigArgs;
 use super::run::block_on;
-use super::{Failure, PLACEHOLDER, print_warnings};
+use super::{Failure, print_warnings};
 use crate::config::{
     Config, InputKind, Registry, Result, SinkConfig, SinkContext, Source, SourceConfig, SourceContext,
     StreamSink, TestInput, TestOutput, TransformContext, UnitTest,
 };
-use crate::env::Env;
+use crate::env::{Env, PLACEHOLDER};
 use crate::event::{LogEvent, Path, Timestamp};
 use crate::healthcheck::Healthcheck;
 use crate::topology::{BufferReceiver, Outcome, Topology, TopologyOptions};

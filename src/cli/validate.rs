@@ -1,9 +1,9 @@
 //! `log-shipper validate`
 
 use super::config_args::ConfigArgs;
-use super::{Failure, PLACEHOLDER, print_config_warnings, print_problems, print_warnings, start_failure};
-use crate::config::{Config, Error, Problems, Registry, TransformContext};
-use crate::env::Env;
+use super::{Failure, print_config_warnings, print_problems, print_warnings, start_failure};
+use crate::config::{Config, Problems, Registry, TransformContext};
+use crate::env::{Env, PLACEHOLDER};
 use crate::topology::{Topology, TopologyOptions};
 
 /// `validate`'s arguments.
@@ -45,21 +45,14 @@ fn compile_transforms(config: &Config) -> Result<(), Problems> {
             log_schema: config.global.log_schema.clone(),
         };
         // A program's file may be one of those that are not here.
-        let is_of_a_file = |error: &Error| {
-            std::iter::successors(Some(&**error as &(dyn std::error::Error + 'static)), |error| {
-                error.source()
-            })
-            .any(|error| error.is::<std::io::Error>())
-        };
-        match entry.config.build(&cx) {
-            Ok(_) => {}
-            Err(error) if is_of_a_file(&error) => {}
-            Err(error) => {
-                let mistakes = config.places.of_component("transforms", &entry.id, error);
-                // What stands in a program instead of a variable is no expression.
-                problems
-                    .extend(mistakes.into_iter().filter(|problem| !problem.message.contains(PLACEHOLDER)));
-            }
+        let is_in_a_file = |option: &&str| config.places.has(&format!("transforms.{}.{option}", entry.id));
+        if ["file", "files"].iter().any(is_in_a_file) {
+            continue;
+        }
+        if let Err(error) = entry.config.build(&cx) {
+            let mistakes = config.places.of_component("transforms", &entry.id, error);
+            // What stands in a program instead of a variable is no expression.
+            problems.extend(mistakes.into_iter().filter(|problem| !problem.message.contains(PLACEHOLDER)));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }

@@ -3,6 +3,7 @@
 use super::Problem;
 use super::format::join;
 use super::suggest::suggest;
+use crate::env::PLACEHOLDER;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use std::collections::BTreeSet;
@@ -98,11 +99,23 @@ fn attempt<T: DeserializeOwned>(table: &Table) -> Result<T, Mistake> {
 /// The table with the texts of references as what they say, if that mends the mistake: as few of them as
 /// do. Nothing that was text before becomes something else unless the option cannot be text.
 fn retype<T: DeserializeOwned>(table: &Table, mistake: &Mistake, references: &References) -> Option<Table> {
-    // Beyond so many, each is tried alone, and all together.
-    const MOST_COMBINED: usize = 6;
     if mistake.message.starts_with("missing field") || mistake.message.starts_with("unknown field") {
         return None;
     }
+    // What stands for a variable that is not here may have to be a number or a switch.
+    let placeholders = [Value::Integer(1), Value::Boolean(true)];
+    placeholders.iter().find_map(|placeholder| retype_with::<T>(table, mistake, references, placeholder))
+}
+
+fn retype_with<T: DeserializeOwned>(
+    table: &Table,
+    mistake: &Mistake,
+    references: &References,
+    placeholder: &Value,
+) -> Option<Table> {
+    // Beyond so many, each is tried alone, and all together.
+    const MOST_COMBINED: usize = 6;
+    let parse = |text: &str| if text == PLACEHOLDER { Some(placeholder.clone()) } else { parse(text) };
     let typed = |steps: &&Vec<Step>| {
         let is_there = steps.starts_with(&mistake.steps) || mistake.steps.starts_with(steps);
         let value = get(table, steps).filter(|_| is_there)?.as_str().and_then(parse)?;

@@ -3,6 +3,7 @@
 //! What comes out is TOML that a stock Vector runs as well, with secrets as `${NAME}`: it is built as
 //! values and serialised, so that nothing in a variable can break it.
 
+use super::bodies::{self, Bodies, Form};
 use crate::env::{Env, EnvError};
 use crate::providers::{Need, PROVIDERS, Provider, Remap, Setting, State};
 use snafu::{ResultExt, Snafu, ensure};
@@ -11,8 +12,10 @@ use toml::{Table, Value};
 /// What the environment says.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// The configuration.
+    /// The configuration that log-shipper runs.
     pub table: Table,
+    /// The same for a stock Vector, which has no transform like ours for log bodies.
+    pub(crate) for_vector: Table,
     /// The providers that are on.
     pub enabled: Vec<&'static Provider>,
     /// What looks like a mistake but does not keep us from starting.
@@ -39,6 +42,14 @@ pub enum EnvironmentError {
         /// The variable.
         name: &'static str,
     },
+    /// A variable holds something else than it can.
+    #[snafu(display("{name} is wrong: {reason}"))]
+    Unexpected {
+        /// The variable.
+        name: String,
+        /// Why, and what was expected.
+        reason: String,
+    },
     /// No provider is on.
     #[snafu(display("no destination: set the secrets of at least one (`log-shipper providers` lists them){}", hints.iter().map(|hint| format!("\n{hint}")).collect::<String>()))]
     NoDestination {
@@ -56,37 +67,50 @@ pub enum EnvironmentError {
 /// The configuration that the environment's variables stand for.
 ///
 /// # Errors
-/// If there is no way to sign in to NATS, or no destination.
+/// If there is no way to sign in to NATS, if there is no destination, or if a variable holds what it cannot.
 pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
-    let source = nats_source(env)?;
+    let mut source = nats_source(env)?;
     let mut environment = destinations(env, "nats")?;
-    let sources = [("nats".to_owned(), Value::Table(source))].into_iter().collect();
-    environment.table.insert("sources".to_owned(), Value::Table(sources));
+    let sources =
+        |source: &Table| -> Table { [("nats".to_owned(), source.clone().into())].into_iter().collect() };
+    environment.table.insert("sources".to_owned(), sources(&source).into());
+    Bodies::unset_source(&mut source);
+    environment.for_vector.insert("sources".to_owned(), sources(&source).into());
     ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
     Ok(environment)
 }
 
 /// The sinks of every provider that is on, and their transforms, fed by the source of this id.
 pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, EnvironmentError> {
-    let mut environment = Environment { table: Table::new(), enabled: Vec::new(), warnings: Vec::new() };
+    let mut enabled = Vec::new();
+    let mut warnings = Vec::new();
     for provider in PROVIDERS {
         match provider.state(env)? {
             State::Off => {}
-            State::Incomplete(missing) => environment.warnings.push(format!(
+            State::Incomplete(missing) => warnings.push(format!(
                 "{} is off: {} {} not set, though other variables of it are",
                 provider.title,
                 missing.join(" and "),
                 if missing.len() == 1 { "is" } else { "are" }
             )),
             State::On => {
-                environment.enabled.push(provider);
-                environment.warnings.extend(unexpected(provider, env)?);
-                add_provider(provider, env, source, &mut environment.table)?;
+                enabled.push(provider);
+                warnings.extend(unexpected(provider, env)?);
             }
         }
     }
-    environment.warnings.extend(misspelt(env)?);
-    Ok(environment)
+    warnings.extend(misspelt(env)?);
+    let bodies = Bodies::from_env(env)?;
+    let table = |form| {
+        let mut table = Table::new();
+        let inputs = bodies.add(form, source, &enabled, &mut table);
+        for (provider, input) in enabled.iter().zip(inputs) {
+            add_provider(provider, env, input, &mut table)?;
+        }
+        Ok::<_, EnvError>(table)
+    };
+    let (table, for_vector) = (table(Form::Own)?, table(Form::Vector)?);
+    Ok(Environment { table, for_vector, enabled, warnings })
 }
 
 /// Warnings for values that cannot be right.
@@ -105,8 +129,13 @@ fn unexpected(provider: &Provider, env: &Env) -> Result<Vec<String>, EnvError> {
     Ok(warnings)
 }
 
-fn add_provider(provider: &Provider, env: &Env, source: &str, table: &mut Table) -> Result<(), EnvError> {
-    let mut input = source.to_owned();
+/// Adds the sink of a provider, and the transform in front of it, if it has one.
+fn add_provider(
+    provider: &Provider,
+    env: &Env,
+    mut input: String,
+    table: &mut Table,
+) -> Result<(), EnvError> {
     let mut program = Vec::new();
     for line in provider.remap {
         if applies(line, env)? {
@@ -125,26 +154,16 @@ fn add_provider(provider: &Provider, env: &Env, source: &str, table: &mut Table)
     set(table, &format!("{sink}.type"), provider.sink);
     set(table, &format!("{sink}.inputs"), vec![input]);
     for (path, setting) in provider.set {
-        let path = format!("{sink}.{path}");
-        match setting {
-            Setting::Text(text) => {
-                if let Some(text) = resolve(provider, text, env)? {
-                    set(table, &path, text);
-                }
-            }
-            Setting::List(text) => {
-                if let Some(text) = resolve(provider, text, env)? {
-                    set(table, &path, vec![text]);
-                }
-            }
-            Setting::Unless(other, text) => {
-                let text = if env.get(other)?.is_none() { resolve(provider, text, env)? } else { None };
-                if let Some(text) = text {
-                    set(table, &path, text);
-                }
-            }
-            Setting::Integer(number) => set(table, &path, *number),
-            Setting::Bool(switch) => set(table, &path, *switch),
+        let value: Option<Value> = match setting {
+            Setting::Text(text) => resolve(provider, text, env)?.map(Value::from),
+            Setting::List(text) => resolve(provider, text, env)?.map(|text| vec![text].into()),
+            Setting::Unless(other, _) if env.get(other)?.is_some() => None,
+            Setting::Unless(_, text) => resolve(provider, text, env)?.map(Value::from),
+            Setting::Integer(number) => Some((*number).into()),
+            Setting::Bool(switch) => Some((*switch).into()),
+        };
+        if let Some(value) = value {
+            set(table, &format!("{sink}.{path}"), value);
         }
     }
     Ok(())
@@ -233,16 +252,26 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
 }
 
 /// Whether this variable is true; it is false if it is not set.
-fn is_on(env: &Env, name: &'static str) -> Result<bool, EnvironmentError> {
+pub(super) fn is_on(env: &Env, name: &'static str) -> Result<bool, EnvironmentError> {
+    Ok(switch(env, name)? == Some(true))
+}
+
+/// Whether this variable is true; it is if it is not set.
+pub(super) fn is_on_by_default(env: &Env, name: &'static str) -> Result<bool, EnvironmentError> {
+    Ok(switch(env, name)? != Some(false))
+}
+
+fn switch(env: &Env, name: &'static str) -> Result<Option<bool>, EnvironmentError> {
     match env.get(name)?.as_deref() {
-        Some("true" | "1") => Ok(true),
-        Some("false" | "0") | None => Ok(false),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
         Some(_) => NotASwitchSnafu { name }.fail(),
+        None => Ok(None),
     }
 }
 
 /// A `nats` source without its servers: what to subscribe to, and what a message is.
-pub(crate) fn subscription(env: &Env) -> Result<Table, EnvError> {
+pub(crate) fn subscription(env: &Env) -> Result<Table, EnvironmentError> {
     let mut source = Table::new();
     set(&mut source, "type", "nats");
     set(&mut source, "connection_name", "log-shipper");
@@ -261,6 +290,7 @@ pub(crate) fn subscription(env: &Env) -> Result<Table, EnvError> {
     set(&mut source, "decoding.codec", "json");
     // A Fly event says for itself where it comes from, and stays the text that it came as.
     set(&mut source, "subject_key_field", "");
+    Bodies::from_env(env)?.set_source(&mut source);
     Ok(source)
 }
 
@@ -288,12 +318,12 @@ fn list(text: Option<String>) -> Vec<String> {
 }
 
 /// The text as interpolation leaves it: a `$` of its own doubled.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('$', "$$")
 }
 
 /// Puts a value at a dotted path.
-fn set(table: &mut Table, path: &str, value: impl Into<Value>) {
+pub(super) fn set(table: &mut Table, path: &str, value: impl Into<Value>) {
     match path.split_once('.') {
         None => drop(table.insert(path.to_owned(), value.into())),
         Some((first, rest)) => {
@@ -309,11 +339,12 @@ fn set(table: &mut Table, path: &str, value: impl Into<Value>) {
 fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
     let of_providers = PROVIDERS.iter().flat_map(|provider| provider.variables);
     let of_providers = of_providers.flat_map(|variable| [Some(variable.name), variable.or]).flatten();
-    let known: Vec<&str> = CORE.iter().chain(OWN_SERVER).copied().chain(of_providers).collect();
+    let known = CORE.iter().chain(OWN_SERVER).chain(bodies::VARIABLES).copied();
+    let known: Vec<&str> = known.chain(of_providers).collect();
     let mut warnings = Vec::new();
     for name in env.names() {
         let base = name.strip_suffix("_FILE").unwrap_or(name);
-        if known.contains(&base) {
+        if known.contains(&base) || base.starts_with(bodies::ENRICH) {
             if env.lookup(name)?.is_some_and(|value| value.is_empty()) && env.get(base)?.is_none() {
                 warnings.push(format!("{name} is empty, which counts as not set"));
             }
@@ -344,7 +375,7 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
         "# Generated by `log-shipper generate` from the environment; `log-shipper run -c FILE` runs it, and so does\n\
          # Vector 0.58 with --dangerously-allow-env-var-interpolation. Secrets stay in the environment.\n\n",
     );
-    let source = environment.table.get("sources").and_then(|sources| sources.get("nats"));
+    let source = environment.for_vector.get("sources").and_then(|sources| sources.get("nats"));
     let has = |option: &str| source.is_some_and(|source| source.get(option).is_some());
     if has("subjects") || has("exclude") {
         text.push_str("# `subjects` and `exclude` are log-shipper's own: Vector has one subject for each nats source.\n\n");
@@ -357,7 +388,7 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     if environment.enabled.iter().any(|provider| provider.sink == "slack") {
         text.push_str("# `slack` is log-shipper's own: Vector has no such sink.\n\n");
     }
-    text.push_str(&toml::to_string(&environment.table).context(SerializeSnafu)?);
+    text.push_str(&toml::to_string_pretty(&environment.for_vector).context(SerializeSnafu)?);
     Ok(text)
 }
 
@@ -384,7 +415,7 @@ pub fn example() -> Result<String, EnvironmentError> {
         let alternative = provider.variables.iter().find(|variable| matches!(variable.need, Need::OneOf(_)));
         let env = Env::from_pairs(required.chain(alternative).map(|variable| (variable.name, "x")));
         let mut table = Table::new();
-        add_provider(provider, &env, "nats", &mut table)?;
+        add_provider(provider, &env, "nats".to_owned(), &mut table)?;
         text.push_str(&format!("\n# {}\n", provider.title));
         for variable in provider.variables {
             let default =

@@ -4,7 +4,7 @@
 use super::Problem;
 use super::format::join;
 use super::problem::Places;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 /// The `api` table. Read so that Vector's configurations load; nothing listens yet.
@@ -52,7 +52,7 @@ pub struct TelemetryTags {
 }
 
 /// Whether an input with a `*` may fit no component at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WildcardMatching {
     /// It may not. The default.

@@ -220,14 +220,18 @@ impl Loader<'_> {
             .chain(self.global.values())
             .chain(&self.tests)
             .for_each(|value| collect(value, &mut names));
-        match self.resolve(&mut backends, "secret") {
+        let result = self.resolve(&mut backends, "secret");
+        let Value::Table(backends) = &backends else { return };
+        match result {
             Ok(resolved) => {
-                let Value::Table(backends) = &backends else { return };
                 let (secrets, problems) = Secrets::load(backends, names, self.env);
                 self.secrets = secrets;
                 self.problems.extend(redact(problems, &resolved.used));
             }
-            Err(problems) => self.problems.extend(problems),
+            Err(problems) => {
+                self.secrets = Secrets::unusable(backends);
+                self.problems.extend(problems);
+            }
         }
     }
 

@@ -10,9 +10,11 @@
 //! - `problem`: a mistake, its place, and how it is shown; `suggest`: what was meant
 //! - `fingerprint`: by which a reload can tell what has changed
 //! - `schema`: the JSON Schema of all of this
+//! - `environment`: the environment's variables to TOML text, by the table of providers; `bodies`: what they say of
+//!   log bodies
 //! - `unit_test`: `[[tests]]`
-//! - `environment`: the environment's variables to TOML text, by the table of providers
 
+mod bodies;
 mod connect;
 mod deserialize;
 mod environment;

@@ -303,6 +303,11 @@ impl Places {
         problems.into_iter().map(|problem| self.place(problem.below(&path))).collect()
     }
 
+    /// Whether something is written down at this path.
+    pub fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
     pub(super) fn get(&self, path: &str) -> Option<&Place> {
         self.0.get(path)
     }
@@ -352,8 +357,23 @@ impl fmt::Debug for Places {
 }
 
 /// Words in an option's name whose value nobody should see.
-const SECRET_WORDS: &[&str] =
-    &["token", "pass", "secret", "api_key", "apikey", "credential", "seed", "webhook", "license"];
+const SECRET_WORDS: &[&str] = &[
+    "token",
+    "pass",
+    "secret",
+    "credential",
+    "seed",
+    "webhook",
+    "license",
+    "api_key",
+    "apikey",
+    "access_key",
+    "account_key",
+    "ingestion_key",
+    "private_key",
+    "shared_key",
+    "key_file",
+];
 
 /// Whether it has a URL that says who we are.
 pub(super) fn is_secret_url(text: &str) -> bool {
@@ -366,9 +386,7 @@ pub(super) fn is_secret(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(&path);
     SECRET_WORDS.iter().any(|word| path.contains(word))
         || last == "key"
-        || last == "key_file"
         || last.contains("auth")
-        || last.ends_with("_key") && !last.ends_with("field_key")
         || path.contains("headers.")
 }
 

@@ -5,11 +5,13 @@
 //! types. That is added here, once for all of them.
 
 use super::renamed::EVERYWHERE;
+use super::secrets::Backend;
 use super::{ComponentKind, GlobalOptions, SinkOptions};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// What a component is to the schema.
 pub(super) struct Component {
@@ -97,6 +99,7 @@ pub(super) fn whole<'a>(components: impl Fn(ComponentKind) -> Vec<Component> + '
     }))
     .unwrap_or_default();
     merge(&mut schema, GlobalOptions::json_schema(&mut generator));
+    merge(&mut schema, FurtherOptions::json_schema(&mut generator));
     finish(schema, definitions, generator)
 }
 
@@ -158,6 +161,17 @@ fn table(kind: ComponentKind, component: &Component, generator: &mut SchemaGener
     root.insert("title".to_owned(), json!(component.name));
     root.insert("description".to_owned(), json!(component.summary));
     schema
+}
+
+/// What a configuration has beside the components and the [`GlobalOptions`]; the loader takes it out by name.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is only the schema")]
+struct FurtherOptions {
+    /// Where `SECRET[NAME.key]` comes from: a table for each backend, under its NAME.
+    secret: Option<BTreeMap<String, Backend>>,
+    /// Tests of transforms, in Vector's form.
+    tests: Option<Vec<Map<String, Value>>>,
 }
 
 /// The one option of every transform.
@@ -401,7 +415,7 @@ fn sentences(text: &str) -> String {
     text.replace("[`", "`").replace("`]", "`")
 }
 
-/// A number, a switch or a word may come from elsewhere: then it is a string that is one reference.
+/// A number, a switch, a list or a word may come from elsewhere: then it is a string that is one reference.
 fn with_references(schema: &mut Schema) {
     // What has been changed has nothing more in it to change.
     if !add_reference(schema) {
@@ -424,6 +438,12 @@ fn add_reference(schema: &mut Schema) -> bool {
         schema.insert("type".to_owned(), json!([name, "string"]));
         schema.insert("pattern".to_owned(), json!(REFERENCE));
         return true;
+    }
+    // So may a list, and what is in it.
+    if schema.get("type").is_some_and(|name| name == "array") {
+        schema.insert("type".to_owned(), json!(["array", "string"]));
+        schema.insert("pattern".to_owned(), json!(REFERENCE));
+        return false;
     }
     // Words with a description each are alternatives already.
     let is_word = |schema: &Value| schema.get("type").is_some_and(|name| name == "string");

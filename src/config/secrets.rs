@@ -10,7 +10,8 @@ use super::format::join;
 use super::suggest::nearest;
 use crate::env::Env;
 use crate::secret::SensitiveString;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -67,10 +68,15 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
+    /// Backends that cannot be asked, because their own options are wrong.
+    pub(super) fn unusable(table: &Table) -> Secrets {
+        Secrets { backends: table.keys().cloned().collect(), ..Secrets::default() }
+    }
+
     /// Asks the backends of the `secret` table for these secrets. With a placeholder for what the
     /// environment does not have, nothing is read and nothing is run.
     pub(super) fn load(table: &Table, names: BTreeSet<SecretName>, env: &Env) -> (Secrets, Vec<Problem>) {
-        let mut secrets = Secrets { backends: table.keys().cloned().collect(), ..Secrets::default() };
+        let mut secrets = Secrets::unusable(table);
         let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for name in names {
             wanted.entry(name.backend).or_default().push(name.key);
@@ -120,36 +126,43 @@ impl Secrets {
 }
 
 /// A backend's options.
-enum Backend {
+#[derive(JsonSchema)]
+#[schemars(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Backend {
     File(FileBackend),
     Directory(DirectoryBackend),
     Exec(ExecBackend),
 }
 
 /// A file with a JSON object of strings.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct FileBackend {
+pub(super) struct FileBackend {
+    /// Where it is.
     path: PathBuf,
 }
 
 /// A directory with a file for each key.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct DirectoryBackend {
+pub(super) struct DirectoryBackend {
+    /// Where it is.
     path: PathBuf,
+    /// Whether white space at the end of a file is left out. Default: false.
     #[serde(default)]
     remove_trailing_whitespace: bool,
 }
 
 /// A command that is given the keys as JSON and answers with JSON.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ExecBackend {
+pub(super) struct ExecBackend {
+    /// The program and its arguments.
     command: Vec<String>,
-    /// Seconds.
+    /// How many seconds it may take. Default: 5.
     #[serde(default = "default_timeout")]
     timeout: u64,
+    /// How it is asked.
     #[serde(default)]
     protocol: Protocol,
 }
@@ -158,16 +171,18 @@ fn default_timeout() -> u64 {
     5
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Protocol {
+    /// The version of the protocol. Only `v1`, which is the default.
     #[serde(default)]
     version: Version,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Version {
+    /// Keys as JSON to the program's input, and an object of values from its output.
     #[default]
     V1,
 }

@@ -5,7 +5,12 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     // One letter in three may be wrong, and no more: a guess that is far off is worse than none.
     let most = (name.chars().count() / 3).max(1);
-    let near = known.into_iter().map(|other| (distance(other), other)).filter(|(far, _)| *far <= most);
+    // A name that is known elsewhere is not what was meant here.
+    let near = known
+        .into_iter()
+        .filter(|other| *other != name)
+        .map(|other| (distance(other), other))
+        .filter(|(far, _)| *far <= most);
     near.min().map(|(_, other)| other)
 }
 

@@ -26,6 +26,49 @@ pub enum Level {
 }
 
 impl Level {
+    /// All levels, from the least to the most serious.
+    pub const ALL: [Level; 9] = [
+        Level::Trace,
+        Level::Debug,
+        Level::Info,
+        Level::Notice,
+        Level::Warn,
+        Level::Error,
+        Level::Critical,
+        Level::Alert,
+        Level::Emergency,
+    ];
+
+    /// The words that [`Level::from_word`] knows.
+    pub(crate) const WORDS: [(&str, Level); 26] = [
+        ("trace", Level::Trace),
+        ("verbose", Level::Trace),
+        ("finest", Level::Trace),
+        ("debug", Level::Debug),
+        ("dbg", Level::Debug),
+        ("fine", Level::Debug),
+        ("info", Level::Info),
+        ("information", Level::Info),
+        ("informational", Level::Info),
+        ("inf", Level::Info),
+        ("notice", Level::Notice),
+        ("warn", Level::Warn),
+        ("warning", Level::Warn),
+        ("wrn", Level::Warn),
+        ("error", Level::Error),
+        ("err", Level::Error),
+        ("eror", Level::Error),
+        ("severe", Level::Error),
+        ("critical", Level::Critical),
+        ("crit", Level::Critical),
+        ("fatal", Level::Critical),
+        ("panic", Level::Critical),
+        ("dpanic", Level::Critical),
+        ("alert", Level::Alert),
+        ("emergency", Level::Emergency),
+        ("emerg", Level::Emergency),
+    ];
+
     /// From a word, in any case: `info`, `WARNING`, `err`, `fatal`, ... `None` for an unknown one.
     pub fn from_word(word: &str) -> Option<Level> {
         let mut lower = [0u8; 16];
@@ -109,17 +152,7 @@ mod tests {
 
     #[test]
     fn every_level_reads_its_own_word_and_severity() {
-        let levels = [
-            Level::Trace,
-            Level::Debug,
-            Level::Info,
-            Level::Notice,
-            Level::Warn,
-            Level::Error,
-            Level::Critical,
-            Level::Alert,
-            Level::Emergency,
-        ];
+        let levels = Level::ALL;
         for level in levels {
             assert_eq!(Level::from_word(level.as_str()), Some(level));
             assert_eq!(Level::from_word(&level.as_str().to_uppercase()), Some(level));
@@ -128,6 +161,9 @@ mod tests {
             assert_eq!(Level::from_number(level.syslog_severity().into()), Some(*level));
         }
         assert!(levels.is_sorted());
+        for (word, level) in Level::WORDS {
+            assert_eq!(Level::from_word(word), Some(level), "{word}");
+        }
     }
 
     #[test]

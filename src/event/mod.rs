@@ -164,6 +164,11 @@ impl LogEvent {
         event
     }
 
+    /// Adds these finalizers to the event's own.
+    pub fn add_finalizers(&mut self, finalizers: EventFinalizers) {
+        self.finalizers.merge(finalizers);
+    }
+
     /// An event of this JSON text that came here in the same way, and owes no receipts.
     ///
     /// # Errors
@@ -318,6 +323,18 @@ impl LogEvent {
                     };
                 }
             }
+        }
+    }
+
+    /// Puts the JSON object that `edit` makes of the event's text in its place, if it makes one; it must be one
+    /// that [`json::is_object`] takes. An event that was a tree is text from then on.
+    pub(crate) fn edit(&mut self, edit: impl FnOnce(&str) -> Option<String>) {
+        let edited = match &self.body {
+            Body::Raw(text) => edit(text),
+            Body::Value(value) => edit(&value_json(value)),
+        };
+        if let Some(text) = edited {
+            self.body = Body::Raw(text.into());
         }
     }
 

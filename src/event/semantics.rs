@@ -33,10 +33,11 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The field as text for people: a string without its quotes, anything else as JSON.
+    /// The field as text for people: a string or a time without its quotes, anything else as JSON.
     pub fn to_text(self) -> Cow<'a, str> {
         self.as_str().unwrap_or_else(|| match self {
             Field::Json(text) => Cow::Borrowed(text),
+            Field::Value(time @ Value::Timestamp(_)) => time.to_string_lossy(),
             Field::Value(value) => Cow::Owned(value_json(value)),
         })
     }

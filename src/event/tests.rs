@@ -85,6 +85,28 @@ fn what_is_no_object_becomes_a_message() {
 }
 
 #[test]
+fn text_stays_text_where_fields_change() {
+    #[track_caller]
+    fn check(change: impl Fn(&mut LogEvent), expected: &str) {
+        let mut changed = event(r#"{"a":1.50,"b":{"c":2.50}}"#);
+        change(&mut changed);
+        assert!(matches!(changed.root(), Field::Json(_)));
+        assert_eq!(changed.json(), expected);
+        let mut tree = event(r#"{"a":1.50,"b":{"c":2.50}}"#);
+        tree.value_mut();
+        change(&mut tree);
+        assert_eq!(tree.into_value(), changed.into_value());
+    }
+    let insert = |path: &'static str, value: i64| {
+        move |event: &mut LogEvent| event.insert(&Path::parse(path).unwrap(), Value::from(value))
+    };
+    check(insert("d", 3), r#"{"a":1.50,"b":{"c":2.50},"d":3}"#);
+    check(insert("b.c", 3), r#"{"a":1.50,"b":{"c":3}}"#);
+    check(insert("a.x[0]", 3), r#"{"a":{"x":[3]},"b":{"c":2.50}}"#);
+    check(|event| event.replace_root_fields(&[("a", None), ("b", Some("[]"))]), r#"{"b":[]}"#);
+}
+
+#[test]
 fn bytes_that_are_no_object_are_given_back() {
     for payload in [&b"text"[..], b"[1]", b"{\"a\":", b"\"a\"", b"", b"{\"a\":\"\xff\"}"] {
         assert_eq!(LogEvent::from_json(Bytes::from_static(payload)).unwrap_err(), payload);

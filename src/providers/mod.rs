@@ -23,6 +23,9 @@ pub struct Provider {
     pub set: &'static [(&'static str, Setting)],
     /// Programs of a `remap` transform in front of the sink, for what the sink itself does not do.
     pub remap: &'static [Remap],
+    /// Whether JSON in the message is lifted into the event unless the environment says otherwise, as
+    /// fly-log-shipper does for it.
+    pub lifts_json: bool,
     /// Where the destination finds what an event says of itself.
     pub places: Places,
 }

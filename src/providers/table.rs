@@ -80,6 +80,7 @@ pub const PROVIDERS: &[Provider] = &[
         sink: "appsignal",
         set: &[("push_api_key", Text("${APPSIGNAL_PUSH_API_KEY}")), GZIP],
         remap: &[],
+        lifts_json: false,
         places: Places {
             time: "log.timestamp",
             level: "log.severity",
@@ -113,6 +114,7 @@ pub const PROVIDERS: &[Provider] = &[
             always("if is_null(.host) { .host = .fly.app.instance }"),
             always(r#"if is_null(.host) { .host = "unknown" }"#),
         ],
+        lifts_json: false,
         places: Places {
             time: "timestamp",
             time_form: TimeForm::Millis,
@@ -147,6 +149,7 @@ pub const PROVIDERS: &[Provider] = &[
         ],
         // What is not Fly's has no app, and its key needs a beginning all the same.
         remap: &[APP],
+        lifts_json: false,
         places: EVENT,
     },
     Provider {
@@ -156,6 +159,7 @@ pub const PROVIDERS: &[Provider] = &[
         sink: "axiom",
         set: &[("token", Text("${AXIOM_TOKEN}")), ("dataset", Text("${AXIOM_DATASET}")), GZIP, BATCH_BYTES],
         remap: &[],
+        lifts_json: false,
         places: Places { level: "level", ..EVENT },
     },
     Provider {
@@ -176,6 +180,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: false,
         places: EVENT,
     },
     Provider {
@@ -194,6 +199,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[always("if exists(.timestamp) { .dt = del(.timestamp) }"), LEVEL],
+        lifts_json: false,
         places: Places { time: "dt", level: "level", ..EVENT },
     },
     Provider {
@@ -211,6 +217,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: false,
         places: Places {
             time: "timestamp",
             time_form: TimeForm::Millis,
@@ -241,6 +248,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: true,
         places: EVENT,
     },
     Provider {
@@ -258,6 +266,7 @@ pub const PROVIDERS: &[Provider] = &[
         ],
         // Highlight refuses a line without a time, and what comes after it.
         remap: &[TIMESTAMP, LEVEL],
+        lifts_json: false,
         places: Places { level: "level", ..EVENT },
     },
     Provider {
@@ -274,6 +283,7 @@ pub const PROVIDERS: &[Provider] = &[
             ("batch.max_bytes", Integer(100_000)),
         ],
         remap: &[always("if exists(.timestamp) { .ts = del(.timestamp) }")],
+        lifts_json: false,
         places: Places { time: "ts", ..EVENT },
     },
     Provider {
@@ -288,6 +298,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: false,
         places: Places { time: "time", ..EVENT },
     },
     Provider {
@@ -306,6 +317,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: false,
         places: EVENT,
     },
     Provider {
@@ -325,6 +337,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: false,
         places: Places {
             time: "time",
             time_form: TimeForm::Seconds,
@@ -351,6 +364,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: false,
         places: EVENT,
     },
     Provider {
@@ -364,6 +378,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: false,
         places: Places {
             time: "timestamp",
             time_form: TimeForm::Millis,
@@ -390,6 +405,7 @@ pub const PROVIDERS: &[Provider] = &[
         ],
         // An event without a time makes Logflare answer 500, for ever.
         remap: &[TIMESTAMP, LEVEL],
+        lifts_json: false,
         places: Places { level: "level", ..EVENT },
     },
     Provider {
@@ -418,6 +434,7 @@ pub const PROVIDERS: &[Provider] = &[
             UNCONFINED,
         ],
         remap: &[],
+        lifts_json: true,
         places: LOKI,
     },
     Provider {
@@ -442,6 +459,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[],
+        lifts_json: false,
         places: Places {
             time: "timestamp",
             time_form: TimeForm::Millis,
@@ -477,6 +495,7 @@ pub const PROVIDERS: &[Provider] = &[
             ),
             LEVEL,
         ],
+        lifts_json: false,
         places: Places { time: "_timestamp", time_form: TimeForm::Micros, level: "level", ..EVENT },
     },
     Provider {
@@ -505,6 +524,7 @@ pub const PROVIDERS: &[Provider] = &[
             UNCONFINED,
         ],
         remap: &[],
+        lifts_json: true,
         places: LOKI,
     },
     Provider {
@@ -520,6 +540,7 @@ pub const PROVIDERS: &[Provider] = &[
             ("encoding.codec", Text("${PAPERTRAIL_ENCODING_CODEC}")),
         ],
         remap: &[],
+        lifts_json: false,
         places: Places {
             time: "TIMESTAMP",
             time_form: TimeForm::Rfc3339,
@@ -540,6 +561,7 @@ pub const PROVIDERS: &[Provider] = &[
         sink: "sematext_logs",
         set: &[("token", Text("${SEMATEXT_TOKEN}")), ("region", Text("${SEMATEXT_REGION}")), BATCH_BYTES],
         remap: &[],
+        lifts_json: false,
         places: Places { time: "@timestamp", level: "severity", host: "os.host", ..EVENT },
     },
     Provider {
@@ -571,6 +593,7 @@ pub const PROVIDERS: &[Provider] = &[
                 unless_host: Some(("SIGNOZ_URI", "signoz.cloud")),
             },
         ],
+        lifts_json: false,
         places: Places { level: "severity_text", ..EVENT },
     },
     Provider {
@@ -583,6 +606,7 @@ pub const PROVIDERS: &[Provider] = &[
         sink: "slack",
         set: &[("webhook_url", Text("${SLACK_WEBHOOK_URL}")), ("keywords", Text("${SLACK_ALERT_KEYWORDS}"))],
         remap: &[],
+        lifts_json: false,
         places: Places {
             time: "text",
             time_form: TimeForm::Rfc3339,
@@ -615,6 +639,7 @@ pub const PROVIDERS: &[Provider] = &[
             BATCH_BYTES,
         ],
         remap: &[LEVEL],
+        lifts_json: false,
         places: Places { level: "level", ..EVENT },
     },
 ];

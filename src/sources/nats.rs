@@ -1,5 +1,6 @@
 //! `nats`: messages of NATS subjects, each one event.
 
+use crate::bodies::{Bodies, BodyOptions, LogParse, MultilineConfig, Passed, Redaction};
 use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
 use crate::env::Env;
 use crate::event::{LogEvent, Path, Timestamp};
@@ -13,7 +14,9 @@ use crate::tls::TlsConfig;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The configuration of the `nats` source: Vector's options, and `subjects` and `exclude`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -59,6 +62,28 @@ pub struct NatsConfig {
     /// are not read yet wait in the server. Default: 65,536.
     #[serde(default = "default_capacity")]
     subscriber_capacity: usize,
+    /// The app whose lines are left out, and counted as excluded. Ours, as all that follow: see
+    /// [`BodyOptions`].
+    exclude_app: Option<String>,
+    /// Whether escape sequences for terminals are taken out of messages. Default: false.
+    #[serde(default)]
+    strip_ansi: bool,
+    /// Whether lines of one instance that belong together become one event: true, or a table with `timeout_ms`,
+    /// `max_lines`, `max_bytes`. Default: false.
+    #[serde(default)]
+    multiline: MultilineConfig,
+    /// What is lifted out of the message into the event: `off`, `json`, `logfmt` or `auto`. Default: `off`.
+    #[serde(default)]
+    log_parse: LogParse,
+    /// Whether the level that a line names takes the place of a missing one, or of `info`. Default: false.
+    #[serde(default)]
+    detect_level: bool,
+    /// What is replaced by markers. Default: nothing.
+    #[serde(default)]
+    redact: Vec<Redaction>,
+    /// Fields that every event gets. Default: none.
+    #[serde(default)]
+    enrich: BTreeMap<String, String>,
 }
 
 /// What a payload is.
@@ -113,6 +138,18 @@ impl NatsConfig {
         })
     }
 
+    fn bodies(&self) -> BodyOptions {
+        BodyOptions {
+            exclude_app: self.exclude_app.clone(),
+            strip_ansi: self.strip_ansi,
+            multiline: self.multiline,
+            log_parse: self.log_parse,
+            detect_level: self.detect_level,
+            redact: self.redact.clone(),
+            enrich: self.enrich.clone(),
+        }
+    }
+
     fn filters(&self, option: &str, subjects: &[&String]) -> Result<Vec<SubjectFilter>> {
         let parse = |subject: &&String| {
             SubjectFilter::parse(subject).map_err(|error| format!("{option}: {error}").into())
@@ -146,7 +183,8 @@ impl SourceConfig for NatsConfig {
         for subject in &decoder.subjects {
             connection.subscribe(subject.as_str(), queue.as_deref());
         }
-        Ok(Box::pin(run(cx, connection, decoder)))
+        let bodies = self.bodies().build()?;
+        Ok(Box::pin(run(cx, connection, decoder, bodies)))
     }
 
     /// Connects and signs in, as a client of its own that subscribes to nothing.
@@ -161,7 +199,12 @@ impl SourceConfig for NatsConfig {
 /// How long the server may take for an answer to a healthcheck.
 const CHECK_PATIENCE: Duration = Duration::from_secs(10);
 
-async fn run(cx: SourceContext, mut connection: Connection, decoder: Decoder) -> Result<()> {
+async fn run(
+    cx: SourceContext,
+    mut connection: Connection,
+    decoder: Decoder,
+    mut bodies: Option<Bodies>,
+) -> Result<()> {
     let counts = cx.output.counts();
     let mut is_draining = false;
     tokio::select! {
@@ -169,10 +212,17 @@ async fn run(cx: SourceContext, mut connection: Connection, decoder: Decoder) ->
         () = cx.shutdown.cancelled() => {}
     }
     loop {
+        let deadline = bodies.as_ref().and_then(Bodies::deadline);
         let chunk = tokio::select! {
             chunk = connection.next_chunk() => chunk,
             // On a connection that has died unnoticed, the end of a drain never comes.
             () = tokio::time::sleep(DRAIN_PATIENCE), if is_draining => None,
+            () = sleep_until(deadline), if deadline.is_some() => {
+                if let Some(bodies) = &mut bodies {
+                    send(&cx, bodies.flush(Instant::now())).await;
+                }
+                continue;
+            }
             () = cx.shutdown.cancelled(), if !is_draining => {
                 is_draining = true;
                 connection.drain();
@@ -180,13 +230,35 @@ async fn run(cx: SourceContext, mut connection: Connection, decoder: Decoder) ->
             }
         };
         counts.set_disconnects(connection.disconnects());
-        let Some(chunk) = chunk else { return Ok(()) };
+        let Some(chunk) = chunk else { break };
         let decoded = decoder.decode(chunk);
         counts.add_excluded(decoded.excluded);
         counts.add_undecodable(decoded.undecodable);
-        if !decoded.events.is_empty() {
-            cx.output.send(decoded.events).await;
-        }
+        let passed = match &mut bodies {
+            Some(bodies) => bodies.pass(decoded.events, Instant::now()),
+            None => Passed { events: decoded.events, ..Passed::default() },
+        };
+        send(&cx, passed).await;
+    }
+    if let Some(mut bodies) = bodies {
+        send(&cx, bodies.flush_all()).await;
+    }
+    Ok(())
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn send(cx: &SourceContext, passed: Passed) {
+    let counts = cx.output.counts();
+    counts.add_excluded(passed.excluded);
+    counts.add_joined(passed.joined);
+    if !passed.events.is_empty() {
+        cx.output.send(passed.events).await;
     }
 }
 

@@ -426,6 +426,16 @@ mod tests {
     }
 
     #[test]
+    fn a_time_in_a_tree_is_written_as_its_text() {
+        let mut event = event();
+        event.value_mut();
+        let time = vrl::value::Value::Timestamp("2026-11-22T05:06:07.5Z".parse().unwrap());
+        event.insert(&Path::root_field("at"), time);
+        let rendered = Template::parse("{{ at }}").unwrap().render(&event).unwrap();
+        assert_eq!(rendered, "2026-11-22T05:06:07.500Z");
+    }
+
+    #[test]
     fn a_uri_keeps_its_percent_encoding() {
         let uri = Template::parse_uri("http://h/%20/%C3%A9?d=%F").unwrap();
         assert_eq!(uri.render(&event()).unwrap(), "http://h/%20/%C3%A9?d=2026-11-22");

@@ -78,6 +78,7 @@ pub struct SourceCounts {
     received_bytes: AtomicU64,
     undecodable: AtomicU64,
     excluded: AtomicU64,
+    joined: AtomicU64,
     disconnects: AtomicU64,
 }
 
@@ -135,8 +136,10 @@ pub struct SourceSnapshot {
     pub received_bytes: u64,
     /// Of the received: payloads that were no JSON object and became a message.
     pub undecodable: u64,
-    /// Messages left out on purpose: the subject is excluded.
+    /// Messages left out on purpose: the subject or the app is excluded.
     pub excluded: u64,
+    /// Messages that have become part of another event: lines of a stack trace, but for its first.
+    pub joined: u64,
     /// How often the connection was lost. What was published meanwhile, or waited in the server for us, is
     /// lost with it; only the server knows how much that was.
     pub disconnects: u64,
@@ -286,9 +289,14 @@ impl SourceCounts {
         self.undecodable.fetch_add(events as u64, Ordering::Relaxed);
     }
 
-    /// Counts messages whose subject is excluded.
+    /// Counts messages whose subject or app is excluded.
     pub fn add_excluded(&self, messages: usize) {
         self.excluded.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    /// Counts messages that have become part of another event.
+    pub fn add_joined(&self, messages: usize) {
+        self.joined.fetch_add(messages as u64, Ordering::Relaxed);
     }
 
     /// Sets how often the connection has been lost so far.
@@ -304,6 +312,7 @@ impl SourceCounts {
             received_bytes: read(&self.received_bytes),
             undecodable: read(&self.undecodable),
             excluded: read(&self.excluded),
+            joined: read(&self.joined),
             disconnects: read(&self.disconnects),
         }
     }
@@ -312,11 +321,11 @@ impl SourceCounts {
 impl fmt::Display for SourceSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "received {} ({} bytes)", self.received, self.received_bytes)?;
-        write!(
-            f,
-            ", undecodable {}, excluded {}, disconnects {}",
-            self.undecodable, self.excluded, self.disconnects
-        )
+        write!(f, ", undecodable {}, excluded {}", self.undecodable, self.excluded)?;
+        if self.joined > 0 {
+            write!(f, ", joined {}", self.joined)?;
+        }
+        write!(f, ", disconnects {}", self.disconnects)
     }
 }
 

@@ -25,8 +25,8 @@ pub use outputs::{OutputNames, Outputs};
 pub use running::{Changes, RunningTopology};
 
 use crate::config::{
-    Config, HealthcheckConfig, Problem, Problems, Ready, SinkContext, SinkEntry, Source, SourceContext,
-    SourceEntry, StreamSink, TransformContext, TransformEntry,
+    Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry, Source,
+    SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
 };
 use crate::env::Env;
 use crate::healthcheck::Healthcheck;
@@ -178,6 +178,7 @@ struct Builder<'a> {
     options: &'a TopologyOptions,
     topology: Topology,
     problems: Vec<Problem>,
+    places: Places,
     proxy: ProxyConfig,
     healthchecks: bool,
     transform: TransformContext,
@@ -211,12 +212,20 @@ impl Builder<'_> {
             log_schema: global.log_schema.clone(),
         };
         let proxy = global.proxy.or(&env_proxy);
-        Builder { options, topology, problems, proxy, healthchecks: global.healthchecks.enabled, transform }
+        Builder {
+            options,
+            topology,
+            problems,
+            places: config.places.clone(),
+            proxy,
+            healthchecks: global.healthchecks.enabled,
+            transform,
+        }
     }
 
     async fn build(mut self, config: Config, running: &dyn Running) -> Result<Topology, StartError> {
         self.check_inputs(&config);
-        let Config { sources, transforms, sinks, places, .. } = config;
+        let Config { sources, transforms, sinks, .. } = config;
         for entry in sinks {
             let is_kept = running.keeps_sink(&entry.id, entry.fingerprint);
             let built = if is_kept { Ok(None) } else { self.sink(&entry).map(Some) };
@@ -255,10 +264,7 @@ impl Builder<'_> {
         }
         match self.problems.is_empty() {
             true => Ok(self.topology),
-            false => {
-                let placed = self.problems.into_iter().map(|problem| places.place(problem));
-                Err(StartError::Build { problems: Problems(placed.collect()) })
-            }
+            false => Err(StartError::Build { problems: Problems(self.problems) }),
         }
     }
 
@@ -298,7 +304,7 @@ impl Builder<'_> {
     ) {
         match built {
             Ok(built) => list(&mut self.topology).push(Planned { id, inputs, fingerprint, built }),
-            Err(error) => self.problems.extend(problems_below(error, &format!("{kind}.{id}"))),
+            Err(error) => self.problems.extend(self.places.of_component(kind, &id, error)),
         }
     }
 
@@ -349,13 +355,5 @@ impl Builder<'_> {
             timeout: HealthcheckConfig::default().timeout,
         };
         Ok(BuiltSource { source, fanout, stop, ready, check })
-    }
-}
-
-/// The problems of a component that cannot be built, under its place in the configuration.
-fn problems_below(error: crate::config::Error, component: &str) -> Vec<Problem> {
-    match error.downcast::<Problems>() {
-        Ok(problems) => problems.0.into_iter().map(|problem| problem.below(component)).collect(),
-        Err(error) => vec![Problem::at(component, error.to_string())],
     }
 }

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 /// The configuration of the `dedupe` transform: Vector's.
 ///
-/// An event is a duplicate if the compared fields of it have the same values, of the same types, as those of an
-/// event among the last ones. A field that is missing is equal to one that is missing.
+/// An event is a duplicate if the compared fields of it have the same values, of the same types, as those of
+/// an event among the last ones. A field that is missing is equal to one that is missing.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DedupeConfig {
-    /// Which fields are compared: `fields.match` or `fields.ignore`. Default: to match the message, the host and
-    /// the timestamp, by the names of the global `log_schema`.
+    /// Which fields are compared: `fields.match` or `fields.ignore`. Default: to match the message, the host
+    /// and the timestamp, by the names of the global `log_schema`.
     fields: Option<Fields>,
     /// How many events are remembered.
     #[serde(default)]
@@ -43,9 +43,9 @@ enum Fields {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FieldsTable {
-    /// These.
+    /// The fields that are compared. A missing one is equal to a missing one.
     r#match: Option<Vec<Path>>,
-    /// All but these and what is in them.
+    /// The fields that are not: all others are, and what is in these is not either.
     ignore: Option<Vec<Path>>,
 }
 
@@ -66,14 +66,15 @@ impl TryFrom<FieldsTable> for Fields {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct CacheConfig {
-    /// How many events are remembered: past that, the one that was seen longest ago is forgotten. Each takes some
-    /// 64 bytes, however large it was. Default: 5000.
+    /// How many events are remembered: past that, the one that was seen longest ago is forgotten. Each takes
+    /// some 100 bytes, however large it was. Default: 5000.
     num_events: NonZeroUsize,
 }
 
 impl Default for CacheConfig {
     fn default() -> CacheConfig {
-        CacheConfig { num_events: NonZeroUsize::new(5000).unwrap_or(NonZeroUsize::MIN) }
+        const NUM_EVENTS: NonZeroUsize = NonZeroUsize::new(5000).unwrap();
+        CacheConfig { num_events: NUM_EVENTS }
     }
 }
 
@@ -138,10 +139,10 @@ struct Dedupe<C: Clock> {
     key: Vec<u8>,
 }
 
-/// 128 bits stand for an event, so that large ones cost no memory. Two events of the same hash would be taken for
-/// duplicates, and one of them lost: that is less likely than any fault of the machine (at 5000 remembered events
-/// and a billion new ones, one in 10^25), and nobody can bring it about, because SipHash's keys are random and
-/// known to this process alone.
+/// 128 bits stand for an event, so that large ones cost no memory. Two events of the same hash would be taken
+/// for duplicates, and one of them lost: that is less likely than any fault of the machine (at 5000
+/// remembered events and a billion new ones, one in 10^25), and nobody can bring it about, because SipHash's
+/// keys are random and known to this process alone.
 type Hash = [u64; 2];
 
 enum Compared {

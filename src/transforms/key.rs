@@ -43,8 +43,8 @@ fn write_json(text: &str, out: &mut Vec<u8>) {
     write_without(text, &[], out);
 }
 
-/// Appends a value of checked JSON but for what is at these paths in it. Of an object that holds nothing else,
-/// nothing is left; of an element, its place. Whether something is left.
+/// Appends a value of checked JSON but for what is at these paths in it. Of an object that holds nothing
+/// else, nothing is left; of an element, its place. Whether something is left.
 pub(super) fn write_without(text: &str, left_out: &[&[Segment]], out: &mut Vec<u8>) -> bool {
     match text.as_bytes().first() {
         Some(b'"') => write_string(&json::unescape(&text[1..text.len() - 1]), out),

@@ -3,6 +3,7 @@
 //! - `dedupe`: leaves out events that have been seen before
 //! - `exclusive_route`: to the first output whose condition holds
 //! - `filter`: only what a condition holds for
+//! - `log_bodies`: what applications write into a log line
 //! - `reduce`: makes one event of several
 //! - `remap`: events changed by programs of VRL
 //! - `route`: to every output whose condition holds
@@ -20,6 +21,7 @@ mod dedupe;
 mod exclusive_route;
 mod filter;
 mod key;
+mod log_bodies;
 pub(crate) mod program;
 mod reduce;
 mod remap;
@@ -33,6 +35,7 @@ pub use condition::{AnyCondition, Condition, Runtime};
 pub use dedupe::DedupeConfig;
 pub use exclusive_route::ExclusiveRouteConfig;
 pub use filter::FilterConfig;
+pub use log_bodies::LogBodiesConfig;
 pub use reduce::ReduceConfig;
 pub use remap::RemapConfig;
 pub use route::RouteConfig;
@@ -45,6 +48,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.transform::<DedupeConfig>(DedupeConfig::INFO);
     registry.transform::<ExclusiveRouteConfig>(ExclusiveRouteConfig::INFO);
     registry.transform::<FilterConfig>(FilterConfig::INFO);
+    registry.transform::<LogBodiesConfig>(LogBodiesConfig::INFO);
     registry.transform::<ReduceConfig>(ReduceConfig::INFO);
     registry.transform::<RemapConfig>(RemapConfig::INFO);
     registry.transform::<RouteConfig>(RouteConfig::INFO);
@@ -60,4 +64,27 @@ fn optional_condition(
     problems: &mut Vec<Problem>,
 ) -> Option<Condition> {
     condition?.compile(option, cx).map_err(|problem| problems.push(problem)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ComponentKind, Config};
+    use crate::env::Env;
+
+    #[test]
+    fn every_example_loads_and_builds() {
+        let registry = Registry::builtin();
+        for info in registry.components(ComponentKind::Transform) {
+            let text = format!(
+                "sources.in = {{ type = 'stdin' }}\nsinks.out = {{ type = 'blackhole', inputs = ['t*'] }}\n\
+                 [transforms.t]\ntype = '{}'\ninputs = ['in']\n{}",
+                info.name, info.example
+            );
+            let config = Config::from_toml(&text, "test.toml", &registry, &Env::default());
+            let config = config.unwrap_or_else(|problems| panic!("{}: {problems}", info.name));
+            let built = config.transforms[0].config.build(&TransformContext::default());
+            assert!(built.is_ok(), "{}: {:?}", info.name, built.err());
+        }
+    }
 }

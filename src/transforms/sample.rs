@@ -21,11 +21,11 @@ pub struct SampleConfig {
     rate: Option<u64>,
     /// The part of the events that is let through: more than 0, at most 1.
     ratio: Option<f64>,
-    /// A field with the rate for its event: a whole number, or text that is one. Without a usable value the event
-    /// falls under `rate` or `ratio`.
+    /// A field with the rate for its event: a whole number, or text that is one. Without a usable value the
+    /// event falls under `rate` or `ratio`.
     rate_field: Option<Path>,
-    /// A field with the ratio for its event: a number more than 0 and at most 1, or text that is one. Without a
-    /// usable value the event falls under `rate` or `ratio`.
+    /// A field with the ratio for its event: a number more than 0 and at most 1, or text that is one. Without
+    /// a usable value the event falls under `rate` or `ratio`.
     ratio_field: Option<Path>,
     /// A field whose value decides: events of the same value are all let through or all left out, here and in
     /// every other shipper and Vector with the same `rate` or `ratio`. Events without the field are counted.
@@ -33,8 +33,8 @@ pub struct SampleConfig {
     /// Events whose text for this template is the same are counted apart from others; those that lack one of
     /// its fields form a group of their own. Default: all are one group.
     group_by: Option<Template>,
-    /// Where the rate or ratio is written, as text, into an event that is let through; empty for nowhere. Default:
-    /// `sample_rate`.
+    /// Where the rate or ratio is written, as text, into an event that is let through; empty for nowhere.
+    /// Default: `sample_rate`.
     #[serde(default = "default_rate_key")]
     sample_rate_key: String,
     /// Events for which this holds are let through as they are, and not counted.
@@ -45,8 +45,9 @@ fn default_rate_key() -> String {
     "sample_rate".to_owned()
 }
 
-/// How many groups are counted. Past that, the one whose last event is oldest is forgotten, so that a template
-/// with ever new values does not fill the memory; its next event is the first one of a new count, and passes.
+/// How many groups are counted. Past that, the one whose last event is oldest is forgotten, so that a
+/// template with ever new values does not fill the memory; its next event is the first one of a new count,
+/// and passes.
 const GROUPS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 impl SampleConfig {
@@ -149,8 +150,8 @@ impl Share {
         }
     }
 
-    /// Whether the event is among them that follows so many others: the first one is, and of any number of events
-    /// in a row there are as many as the share says, to within one.
+    /// Whether the event is among them that follows so many others: the first one is, and of any number of
+    /// events in a row there are as many as the share says, to within one.
     fn takes_next(self, before: u64) -> bool {
         match self {
             Share::OneOf(rate) => before.is_multiple_of(rate.get()),
@@ -170,6 +171,15 @@ impl fmt::Display for Share {
             Share::OneOf(rate) => rate.fmt(f),
             Share::Part(ratio) => ratio.fmt(f),
         }
+    }
+}
+
+/// The hash of a key: of the text that Vector makes of it, which for numbers is not always that of their
+/// JSON.
+fn hash_of(field: Field<'_>) -> u64 {
+    match field.as_str() {
+        Some(text) => seahash::hash(text.as_bytes()),
+        None => seahash::hash(field.to_value().to_string_lossy().as_bytes()),
     }
 }
 
@@ -213,9 +223,7 @@ impl Sample {
     /// Whether an event is let through that has this share, if it has one of its own.
     fn takes(&mut self, event: &LogEvent, own: Option<Share>) -> bool {
         if let Some(field) = self.key_field.as_ref().and_then(|path| event.get(path)) {
-            // Vector writes null so; both have to hash the same.
-            let value = if field.is_null() { "<null>".into() } else { field.to_text() };
-            return self.share.takes_hash(seahash::hash(value.as_bytes()));
+            return self.share.takes_hash(hash_of(field));
         }
         let group = self.group_by.as_ref().and_then(|template| template.render(event).ok());
         let count = self.groups.get_or_insert_mut_ref(&group, Group::default);
@@ -224,8 +232,8 @@ impl Sample {
                 count.counted += 1;
                 self.share.takes_next(count.counted - 1)
             }
-            // Events of several shares cannot be counted as one row: by the hash of its number, each has its own
-            // chance, and the same one every time.
+            // Events of several shares cannot be counted as one row: by the hash of its number, each has its
+            // own chance, and the same one every time.
             Some(own) => {
                 count.drawn += 1;
                 let mut hasher = SeaHasher::new();
@@ -322,8 +330,16 @@ mod tests {
             assert!((200..300).contains(&taken), "{config}: {taken}");
         }
         // A number and its text are the same key.
-        let mut run = sample("rate = 2\nkey_field = 'k'");
-        assert_eq!(run.give("{\"k\":7}").len(), run.give("{\"k\":\"7\"}").len());
+        for (value, text) in [
+            ("7", "7"),
+            ("1.50", "1.5"),
+            ("2.0", "2"),
+            ("null", "<null>"),
+            ("true", "true"),
+            ("[1, \"a\"]", "[1,\"a\"]"),
+        ] {
+            assert_eq!(hash_of(Field::Json(value)), seahash::hash(text.as_bytes()), "{value}");
+        }
     }
 
     /// These are SeaHash's published values: what Vector takes is taken here.

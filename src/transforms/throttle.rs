@@ -18,9 +18,9 @@ use std::time::Duration;
 
 /// The configuration of the `throttle` transform: Vector's.
 ///
-/// `threshold` events may come at once; each of them gives its place back after a `threshold`th of the window. So
-/// with a threshold of 10 and a window of 60 seconds one event passes every 6 seconds, and up to 10 in a row
-/// after a minute without any.
+/// `threshold` events may come at once; each of them gives its place back after a `threshold`th of the
+/// window. So with a threshold of 10 and a window of 60 seconds one event passes every 6 seconds, and up to
+/// 10 in a row after a minute without any.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ThrottleConfig {
@@ -28,8 +28,8 @@ pub struct ThrottleConfig {
     threshold: NonZeroU32,
     /// The window, in seconds.
     window_secs: Seconds,
-    /// Events whose text for this template is the same have a threshold of their own; those that lack one of its
-    /// fields share one, and are not errors. Default: all share one.
+    /// Events whose text for this template is the same have a threshold of their own; those that lack one of
+    /// its fields share one, and are not errors. Default: all share one.
     key_field: Option<Template>,
     /// Events for which this holds are let through, and take no place.
     exclude: Option<AnyCondition>,
@@ -113,8 +113,8 @@ impl<C: Clock + Send> Transform for Throttle<C> {
         self.key_field.is_some().then_some(self.forget_every)
     }
 
-    /// Forgets the keys that have all their places back, as if they had never come: what is held are the keys of
-    /// about one window.
+    /// Forgets the keys that have all their places back, as if they had never come: what is held are the keys
+    /// of about one window.
     fn flush(&mut self, _outputs: &mut Outputs) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
@@ -256,8 +256,8 @@ mod tests {
     }
 
     proptest! {
-        /// In no time more events pass than the burst and those whose places came back, and none is left out that
-        /// comes when a place is free.
+        /// In no time more events pass than the burst and those whose places came back, and none is left out
+        /// that comes when a place is free.
         #[test]
         fn passes_what_the_rate_allows(
             threshold in 1..10u32,

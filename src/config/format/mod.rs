@@ -60,6 +60,9 @@ pub(super) struct Document {
     pub places: Places,
 }
 
+/// Bytes of a text.
+type Span = Range<usize>;
+
 /// A value as it stands in a text.
 #[derive(Clone, Debug)]
 struct Node {
@@ -98,6 +101,8 @@ impl SyntaxError {
 impl Document {
     /// Reads the text; `name` is the file's, for messages.
     pub(super) fn parse(name: &str, text: &str, format: Format) -> Result<Document, Vec<Problem>> {
+        // Some editors begin a file with a mark that is no part of its text.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.len() > MAX_BYTES {
             let message = format!("it has {} MiB, expected at most {}", text.len() >> 20, MAX_BYTES >> 20);
             return Err(vec![Problem { file: Some(name.to_owned()), ..Problem::new(message) }]);
@@ -140,7 +145,8 @@ impl Document {
 /// From nodes to values.
 #[derive(Default)]
 struct Walk {
-    places: Vec<(String, Option<Range<usize>>, Option<Range<usize>>)>,
+    /// By path, the spans of key and value.
+    places: Vec<(String, Option<Span>, Option<Span>)>,
     secrets: Vec<Range<usize>>,
     errors: Vec<SyntaxError>,
     nodes: usize,

@@ -82,9 +82,9 @@ fn string(text: &str, quote: &str, has_escapes: bool) -> usize {
     let is_one_line = quote.len() == 1;
     let mut at = quote.len();
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        if rest.starts_with(quote) {
+        if let Some(after) = rest.strip_prefix(quote) {
             // Up to two quotes may stand before the closing three.
-            let more = rest[quote.len()..].bytes().take_while(|byte| *byte == quote.as_bytes()[0]).take(2);
+            let more = after.bytes().take_while(|byte| *byte == quote.as_bytes()[0]).take(2);
             return at + quote.len() + if is_one_line { 0 } else { more.count() };
         }
         let mut chars = rest.chars();

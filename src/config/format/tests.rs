@@ -58,6 +58,7 @@ fn yaml_has_its_core_schema_anchors_and_merge_keys() {
                     m = {x = 1, y = 3}\nl = [{x = 1, y = 2}]\ntext = \"one: 1\\n  two\\n\"\n";
     assert_eq!(document.table, expected.parse().unwrap());
     assert_eq!(spans(&document, text, "m.y"), ("y", "3"));
+    assert_eq!(parse("\u{feff}a: 1", Format::Yaml).unwrap().table, "a = 1".parse().unwrap());
     assert!(parse("", Format::Yaml).unwrap().table.is_empty());
     assert!(parse("# nothing\n", Format::Yaml).unwrap().table.is_empty());
 }

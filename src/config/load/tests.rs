@@ -331,6 +331,26 @@ fn a_literal_secret_is_in_no_message() {
     );
     let problems = Config::from_toml(&text, "test.toml", &Registry::builtin(), &Env::default()).unwrap_err();
     assert!(!problems.render(false).contains("s3cr3t"), "{}", problems.render(false));
+    // The name of a field is none.
+    check(
+        &format!("log_schema = {{message_key = 'field', hst_key = 'h'}}\n{SOURCE}"),
+        &["unknown field `hst_key`; did you mean `host_key`?", "sinks: none"],
+    );
+}
+
+#[test]
+fn a_backend_that_cannot_be_asked_is_no_unknown_one() {
+    let text = format!(
+        "[secret.dir]\ntype = 'directory'\npath = '${{NOWHERE}}'\n{SOURCE}\
+         [sinks.out]\ntype = 'honeycomb'\ninputs = ['in']\napi_key = 'SECRET[dir.key]'\ndataset = 'd'\n"
+    );
+    check(
+        &text,
+        &[
+            "test.toml:3:8: secret.dir.path: environment variable NOWHERE is not set",
+            "test.toml:10:11: sinks.out.api_key: SECRET[dir.key]: [secret.dir] cannot be used",
+        ],
+    );
 }
 
 #[test]

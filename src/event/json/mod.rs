@@ -7,6 +7,7 @@
 //! - `lookup`: [`Lookup`], several paths in one such walk
 //! - `flatten`: [`flatten`], the leaves of an object
 //! - `replace`: [`replace`], an object with some members changed
+//! - `strings`: [`map_strings`], a value with some of its strings changed
 //! - `write`: strings with their escapes
 //! - `marks`: where strings end, sixty-four bytes at a time, for all of them
 
@@ -15,6 +16,7 @@ mod flatten;
 mod lookup;
 mod marks;
 mod replace;
+mod strings;
 mod walk;
 mod write;
 
@@ -22,6 +24,7 @@ pub use check::{MAX_DEPTH, is_object};
 pub use flatten::flatten;
 pub use lookup::Lookup;
 pub use replace::replace;
+pub use strings::map_strings;
 pub use walk::{Members, elements, get, key_is, members, unescape, without};
 pub use write::{string, write_escaped, write_string};
 

@@ -248,3 +248,50 @@ fn flattens_every_way() {
     assert_eq!(seen("."), "a.b.0=1 a.b.1.c=2 e=[] .=3 .o={}");
     assert_eq!(seen(""), r#"a.b=[1, {"c":2}] e=[] .=3 .o={}"#);
 }
+
+#[test]
+fn replaces_members_and_leaves_the_others_as_they_are() {
+    #[track_caller]
+    fn check(text: &str, changes: &[(&str, Option<&str>)], expected: &str) {
+        assert_eq!(replace(text, changes), expected);
+    }
+    check("{}", &[], "{}");
+    check(" { } ", &[("a", None)], "{}");
+    check("{}", &[("a\"", Some("1")), ("b", Some("{}"))], r#"{"a\"":1,"b":{}}"#);
+    let text = r#"{"a" : 1.50 ,"b":[1, 2], "c":"x"}"#;
+    check(text, &[("d", None)], text);
+    check(text, &[("a", Some("2"))], r#"{"a" : 2 ,"b":[1, 2], "c":"x"}"#);
+    check(text, &[("a", None)], r#"{"b":[1, 2], "c":"x"}"#);
+    check(text, &[("b", None)], r#"{"a" : 1.50,"c":"x"}"#);
+    check(text, &[("c", None)], r#"{"a" : 1.50 ,"b":[1, 2]}"#);
+    check(text, &[("a", None), ("b", None), ("c", None)], "{}");
+    check(text, &[("a", None), ("b", Some("{}")), ("c", None), ("d", Some("1"))], r#"{"b":{},"d":1}"#);
+    check(text, &[("c", Some("1")), ("b", None)], r#"{"a" : 1.50,"c":1}"#);
+    // Of duplicates one is left.
+    check(r#"{"a":1,"b":2,"\u0061":3}"#, &[("a", Some("4"))], r#"{"a":4,"b":2}"#);
+    check(r#"{"a":1,"a":2,"a":3}"#, &[("a", None)], "{}");
+}
+
+proptest! {
+    #[test]
+    fn replacing_is_what_a_map_does(
+        members in prop::collection::vec(("[ab]{0,2}", 0..9, "[ ]{0,1}"), 0..6),
+        changes in prop::collection::hash_map("[ab]{0,2}", prop::option::of(0..9i64), 0..4),
+    ) {
+        let text: Vec<_> =
+            members.iter().map(|(key, value, space)| format!("{space}\"{key}\"{space}:{value}{space}")).collect();
+        let text = format!("{{{}}}", text.join(","));
+        let mut map: Map<String, Value> = serde_json::from_str(&text).unwrap();
+        for (name, value) in &changes {
+            match value {
+                Some(value) => map.insert(name.clone(), Value::from(*value)),
+                None => map.remove(name),
+            };
+        }
+        let changes: Vec<_> =
+            changes.iter().map(|(name, value)| (name.as_str(), value.as_ref().map(ToString::to_string))).collect();
+        let replaced = replace(&text, &changes);
+        prop_assert!(is_object(&replaced), "{}", replaced);
+        prop_assert_eq!(serde_json::from_str::<Map<String, Value>>(&replaced).unwrap(), map);
+    }
+}

@@ -262,10 +262,13 @@ fn resolve(
     }
 }
 
-/// Puts changed fields into a text. A value that JSON has no form for (a time, an expression, bytes) would be
-/// another for the next transform if it were text, and so makes a tree of the event.
+/// Puts changed fields into a text. A value that JSON has no form for (a time, an expression, bytes, too many
+/// levels) would be another for the next transform if it were text, and so makes a tree of the event.
 fn write_back(event: &mut LogEvent, fields: Vec<(&str, Option<Value>)>) {
-    if fields.iter().any(|(_, value)| value.as_ref().is_some_and(|value| !is_json(value))) {
+    if fields
+        .iter()
+        .any(|(_, value)| value.as_ref().is_some_and(|value| !is_json(value, json::MAX_DEPTH - 1)))
+    {
         if let Value::Object(object) = event.value_mut() {
             for (name, value) in fields {
                 match value {
@@ -285,15 +288,17 @@ fn write_back(event: &mut LogEvent, fields: Vec<(&str, Option<Value>)>) {
     event.replace_root_fields(&json);
 }
 
-/// Whether the value is the same once it has been written as JSON and read again.
-fn is_json(value: &Value) -> bool {
+/// Whether the value is the same once it has been written as JSON and read again, where so many more levels may be
+/// read.
+fn is_json(value: &Value, levels: usize) -> bool {
     match value {
         Value::Boolean(_) | Value::Integer(_) | Value::Null | Value::String(_) => true,
         Value::Bytes(bytes) => std::str::from_utf8(bytes).is_ok(),
         Value::Float(number) => number.is_finite(),
         Value::Timestamp(_) | Value::Regex(_) => false,
-        Value::Object(object) => object.values().all(is_json),
-        Value::Array(array) => array.iter().all(is_json),
+        Value::Object(_) | Value::Array(_) if levels == 0 => false,
+        Value::Object(object) => object.values().all(|value| is_json(value, levels - 1)),
+        Value::Array(array) => array.iter().all(|value| is_json(value, levels - 1)),
     }
 }
 

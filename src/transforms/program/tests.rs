@@ -110,6 +110,11 @@ const PROGRAMS: &[&str] = &[
     ". = parse_json!(.message); .a = 1",
     ". = parse_json!(.a.message)\n\n# A comment with an é.\n.level = downcase(string!(.level))\ndel(.b)",
     ". = parse_json!(.message); if .a == null { abort }; . = .a",
+    ". |= object!(parse_json!(.message))",
+    ". |= object(parse_json(.message) ?? {}) ?? {}",
+    ". = merge(., object!(parse_json!(.message)))",
+    ". = merge(object!(parse_json!(.message)), .)",
+    ". = merge(., object(parse_json!(.a.message)) ?? {\"none\": 1})\n.level = upcase(to_string(.level) ?? \"x\")",
     ". = parse_json!(string!(.message), max_depth: 1)",
     "original = .\n. = parse_json!(.message)\n.original = original",
 ];
@@ -269,6 +274,20 @@ fn a_value_without_a_json_form_makes_a_tree() {
 }
 
 #[test]
+fn what_is_nested_too_deeply_for_text_makes_a_tree() {
+    let mut program = compiled(".a.b = parse_json!(.message)");
+    for (depth, stays_text) in [(125, true), (126, false), (127, false)] {
+        let message = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let text = format!("{{\"message\":\"{message}\"}}");
+        check_same(".a.b = parse_json!(.message)", &mut program, &text);
+        let mut event = event(&text);
+        assert_eq!(program.run(&mut event), Ok(None));
+        assert_eq!(is_text(&event), stays_text, "{depth}");
+        assert!(!stays_text || json::is_object(&event.json()), "{depth}");
+    }
+}
+
+#[test]
 fn the_first_statement_is_recognised_if_it_parses_the_message() {
     for (source, expected) in [
         (". = parse_json!(.message)", true),
@@ -280,7 +299,11 @@ fn the_first_statement_is_recognised_if_it_parses_the_message() {
         (". = parse_json!(%message)", false),
         (". = parse_json!(x)", false),
         (". = parse_json!(.message, max_depth: 3)", false),
-        (". |= parse_json!(.message)", false),
+        (". |= object!(parse_json!(.message))", true),
+        (". = merge(., object!(parse_json!(.message)))", true),
+        (". = merge(., object!(parse_json!(.message)), deep: true)", false),
+        (". = merge(object!(parse_json!(.message)), .)", false),
+        (". |= parse_yaml!(.message)", false),
         (".a = parse_json!(.message)", false),
         ("%a = parse_json!(.message)", false),
         (". = parse_yaml!(.message)", false),

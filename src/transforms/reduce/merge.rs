@@ -2,13 +2,14 @@
 
 use crate::event::{Path, Segment};
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use vrl::value::{KeyString, ObjectMap, Value};
 
 /// How the values of a field are merged: Vector's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum MergeStrategy {
     /// An array of all values.
@@ -95,16 +96,12 @@ impl Number {
         sum.is_finite().then_some(Number::Float(sum))
     }
 
-    /// The other one if it compares so with this one. An integer that takes the place of a fraction becomes one.
+    /// The other one if it compares so with this one. An integer that takes the place of a fraction becomes
+    /// one.
     fn or(self, other: Number, is_so: impl Fn(Ordering) -> bool) -> Number {
         match (self, other) {
-            (Number::Integer(one), Number::Integer(two)) => {
-                if is_so(two.cmp(&one)) {
-                    other
-                } else {
-                    self
-                }
-            }
+            (Number::Integer(one), Number::Integer(two)) if is_so(two.cmp(&one)) => other,
+            (Number::Integer(_), Number::Integer(_)) => self,
             _ if is_so(other.as_float().total_cmp(&self.as_float())) => Number::Float(other.as_float()),
             _ => self,
         }
@@ -171,8 +168,8 @@ impl Merger {
         })
     }
 
-    /// For the first value of a field without one: numbers are summed, of times the first and the last are kept,
-    /// and of all else the first.
+    /// For the first value of a field without one: numbers are summed, of times the first and the last are
+    /// kept, and of all else the first.
     fn by_default(value: Value) -> Merger {
         match (Number::of(&value), value) {
             (Some(number), _) => Merger::Sum(number),

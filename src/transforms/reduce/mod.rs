@@ -17,6 +17,7 @@ use crate::topology::Outputs;
 use governor::clock::{Clock, MonotonicClock, Reference};
 use lru::LruCache;
 use merge::{MergeStrategy, Merged, Strategies};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -25,19 +26,20 @@ use vrl::value::Value;
 
 /// The configuration of the `reduce` transform: Vector's.
 ///
-/// Events of a group become one, which is put out when its last event has come: by a condition, by their number,
-/// or by time; and at the end of the topology. It has the NATS subject and the time of receipt of the first event,
-/// and whoever delivers it answers for all of them.
+/// Events of a group become one, which is put out when its last event has come: by a condition, by their
+/// number, or by time; and at the end of the topology. It has the NATS subject and the time of receipt of the
+/// first event, and whoever delivers it answers for all of them.
 ///
-/// A field for which `merge_strategies` names nothing is merged by the type of its first value: numbers are summed,
-/// also those of `group_by`; of times (which are text until `remap` makes times of them) the first stays, and the
-/// last is added as `<field>_end`; objects are merged member by member; of all else the first value stays. A value
-/// of a type that cannot be merged is left out, and its event is counted among the errors.
-#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+/// A field for which `merge_strategies` names nothing is merged by the type of its first value: numbers are
+/// summed, also those of `group_by`; of times (which are text until `remap` makes times of them) the first
+/// stays, and the last is added as `<field>_end`; objects are merged member by member; of all else the first
+/// value stays. A value of a type that cannot be merged is left out, and its event is counted among the
+/// errors.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReduceConfig {
-    /// The fields that tell the groups: events belong together if each of these has the same value of the same
-    /// type, or is missing. Default: none, and all events are one group.
+    /// The fields that tell the groups: events belong together if each of these has the same value of the
+    /// same type, or is missing. Default: none, and all events are one group.
     #[serde(default)]
     group_by: Vec<Path>,
     /// How the values of a field are merged: `array`, `concat` (with spaces), `concat_newline`, `concat_raw`,
@@ -45,16 +47,16 @@ pub struct ReduceConfig {
     /// `shortest_array` or `sum`. A path may lead into objects, but not into arrays.
     #[serde(default)]
     merge_strategies: BTreeMap<String, MergeStrategy>,
-    /// Holds for the first event of a group: what there is of the group before it is put out. Not together with
-    /// `ends_when`.
+    /// Holds for the first event of a group: what there is of the group before it is put out. Not together
+    /// with `ends_when`.
     starts_when: Option<AnyCondition>,
     /// Holds for the last event of a group, which is put out with it.
     ends_when: Option<AnyCondition>,
     /// How many milliseconds after the last event of a group it is put out. Default: 30000.
     #[serde(default = "default_expire_after")]
     expire_after_ms: u64,
-    /// How many milliseconds after the first event of a group it is put out. Default: only when something else
-    /// says so.
+    /// How many milliseconds after the first event of a group it is put out. Default: only when something
+    /// else says so.
     end_every_period_ms: Option<u64>,
     /// How often, in milliseconds, it is looked which groups have waited long enough. Default: 1000.
     #[serde(default = "default_flush_period")]
