@@ -46,6 +46,27 @@ fn every_components_example_is_valid() {
     }
 }
 
+/// Configurations that people have, and those that they may begin with.
+#[test]
+fn whole_configurations_are_valid() {
+    let validator = validator();
+    let mut count = 0;
+    for directory in ["tests/configs/vector_0_58", "tests/configs/vector_0_58/sinks", "examples/configs"] {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let read = || std::fs::read_to_string(&path).unwrap();
+            let config = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("toml") => serde_json::to_value(table(&read())).unwrap(),
+                Some("json") => serde_json::from_str(&read()).unwrap(),
+                _ => continue,
+            };
+            assert_eq!(mistakes(&validator, &config), [""; 0], "{}", path.display());
+            count += 1;
+        }
+    }
+    assert_eq!(count, 1 + PROVIDERS.len() + 6);
+}
+
 #[test]
 fn what_the_environment_makes_is_valid() {
     let validator = validator();

@@ -42,6 +42,12 @@ impl ConfigFile {
         for directory in directories {
             ConfigFile::read_directory(directory, &mut files, &mut problems);
         }
+        // A directory may be empty beside others: fly-log-shipper's is, as long as no destination is switched on.
+        if files.is_empty() && problems.is_empty() {
+            let empty =
+                |directory: &PathBuf| unreadable(directory, "no .toml, .yaml, .yml or .json file in it");
+            problems.extend(directories.iter().map(empty));
+        }
         (files, problems)
     }
 
@@ -53,7 +59,6 @@ impl ConfigFile {
             Ok(entries) => entries,
             Err(error) => return problems.push(unreadable(directory, &error.to_string())),
         };
-        let before = files.len() + problems.len();
         for path in entries {
             if !path.is_dir() {
                 read_file_of_directory(&path, None, files, problems);
@@ -73,9 +78,6 @@ impl ConfigFile {
                 }
                 Err(error) => problems.push(unreadable(&path, &error.to_string())),
             }
-        }
-        if before == files.len() + problems.len() {
-            problems.push(unreadable(directory, "no .toml, .yaml, .yml or .json file in it"));
         }
     }
 }
@@ -227,5 +229,9 @@ mod tests {
         let (_, problems) = read(dir, &["none.toml", "x*.toml"], &["nowhere", "sinks/deep/none", "other"]);
         assert_eq!(problems.len(), 4, "{problems:?}");
         assert!(problems[1].contains("x*.toml: cannot be read: no file fits it"), "{problems:?}");
+        std::fs::create_dir(dir.join("empty")).unwrap();
+        assert_eq!(read(dir, &["b.toml"], &["empty"]), (vec!["b.toml".to_owned()], vec![]));
+        let (_, problems) = read(dir, &[], &["empty"]);
+        assert_eq!(problems, ["empty: cannot be read: no .toml, .yaml, .yml or .json file in it"]);
     }
 }
