@@ -72,7 +72,7 @@ proptest::proptest! {
     ) {
         let ranges: Vec<_> = spans.iter().map(|(at, len)| *at..at + len).collect();
         let source = Arc::new(Source::new("f", &text, ranges.clone()));
-        for range in ranges.into_iter().chain([0..0]) {
+        for range in ranges.into_iter().chain(std::iter::once(0..0)) {
             let _ = Problem::new("x").in_source(&source, range).render(Severity::Error, true);
         }
     }
