@@ -386,7 +386,7 @@ fn every_file_of_a_component_is_registered() {
     let registry = Registry::builtin();
     for (kind, others) in [
         (ComponentKind::Source, &["mod"][..]),
-        (ComponentKind::Transform, &["mod"]),
+        (ComponentKind::Transform, &["condition", "key", "mod", "program", "testing"]),
         (ComponentKind::Sink, KERNEL),
     ] {
         let folder = format!("{}/src/{}", env!("CARGO_MANIFEST_DIR"), kind.plural());
@@ -395,6 +395,8 @@ fn every_file_of_a_component_is_registered() {
             files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
         files.retain(|file| !others.contains(&file.as_str()));
         files.sort();
+        // A folder of the same name holds a file's tests.
+        files.dedup();
         let registered: Vec<_> = registry.components(kind).iter().map(|info| info.name.to_owned()).collect();
         assert_eq!(registered, files, "{kind:?}");
     }
@@ -1749,7 +1751,7 @@ async fn headers_and_uris_may_differ_from_event_to_event() {
 #[tokio::test]
 async fn what_an_event_brings_into_a_uri_stays_one_part_of_a_segment() {
     for (app, path) in [
-        ("a/../../admin", "/in/a%2F..%2F..%2Fadmin/x"),
+        ("a/b..", "/in/a%2Fb../x"),
         ("a?x=1", "/in/a%3Fx%3D1/x"),
         ("a#b", "/in/a%23b/x"),
         ("a b", "/in/a%20b/x"),
@@ -1757,9 +1759,11 @@ async fn what_an_event_brings_into_a_uri_stays_one_part_of_a_segment() {
         let requests = http_requests("uri = 'URL/in/{{ fly.app.name }}/x'", &[line(0, app)]).await;
         assert_eq!(requests[0].path_and_query, path);
     }
-    let server = HttpServer::start().await;
-    let report = ship(&http(&server, "uri = 'URL/in/{{ fly.app.name }}/x'"), &[line(0, "..")]).await;
-    check_books(&report, 0, 1, "two dots lead upwards, however they are written");
+    for app in ["..", "a/../../admin"] {
+        let server = HttpServer::start().await;
+        let report = ship(&http(&server, "uri = 'URL/in/{{ fly.app.name }}/x'"), &[line(0, app)]).await;
+        check_books(&report, 0, 1, "two dots lead upwards, however they are written");
+    }
 }
 
 #[tokio::test]
