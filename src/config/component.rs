@@ -1,0 +1,164 @@
+//! The traits of components, and what they are given.
+
+use super::{HealthcheckConfig, LogSchema, Problem, Result};
+use crate::env::Env;
+use crate::event::LogEvent;
+use crate::healthcheck::Healthcheck;
+use crate::http::ProxyConfig;
+use crate::topology::{BufferReceiver, OutputNames, Outputs, SourceSender};
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A running source: it ends when it is told to, or when its input ends.
+pub type Source = BoxFuture<'static, Result<()>>;
+
+/// The configuration of a source.
+#[async_trait]
+pub trait SourceConfig: Debug + Send + Sync {
+    /// Makes the source. Does not wait for the network.
+    ///
+    /// # Errors
+    /// If the configuration cannot work: a file that cannot be read, options that exclude each other.
+    async fn build(&self, cx: SourceContext) -> Result<Source>;
+
+    /// One look at where the source reads from, if there is something to ask. Default: none.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    fn healthcheck(&self, _env: &Env) -> Result<Option<Healthcheck>> {
+        Ok(None)
+    }
+
+    /// Whether the source waits for its events' receipts before it tells its peer that they arrived.
+    fn can_acknowledge(&self) -> bool {
+        false
+    }
+}
+
+/// What a source is given.
+#[derive(Debug)]
+pub struct SourceContext {
+    /// The component's id.
+    pub id: String,
+    /// Where events go.
+    pub output: SourceSender,
+    /// Tells the source to stop: to take what has already been sent to it, and end.
+    pub shutdown: CancellationToken,
+    /// To be told when events can come: a source whose place this one takes goes on until then.
+    pub ready: Ready,
+    /// The environment, for secrets that are read anew.
+    pub env: Env,
+}
+
+/// Whether a source is ready for events: connected, subscribed.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(CancellationToken);
+
+impl Ready {
+    /// It is.
+    pub fn set(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until it is.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// The configuration of a transform.
+pub trait TransformConfig: Debug + Send + Sync {
+    /// Makes the transform.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    fn build(&self, cx: &TransformContext) -> Result<Box<dyn Transform>>;
+
+    /// What other components may name as their inputs. Default: the transform's id.
+    fn outputs(&self) -> OutputNames {
+        OutputNames::default()
+    }
+}
+
+/// What a transform is given.
+#[derive(Clone, Debug, Default)]
+pub struct TransformContext {
+    /// The component's id.
+    pub id: String,
+    /// The time zone of dates that name none, as in Vector's `timezone`: `local` or a name of the IANA
+    /// database. `None`: local.
+    pub timezone: Option<String>,
+    /// Which fields have a meaning for transforms.
+    pub log_schema: LogSchema,
+}
+
+/// Changes events on their way. Runs where its events come from, under a lock.
+pub trait Transform: Send {
+    /// Takes an event and puts what becomes of it into `outputs`: nothing, one event or several.
+    fn transform(&mut self, event: LogEvent, outputs: &mut Outputs);
+
+    /// How often [`Transform::flush`] is to be called, for a transform that holds events back.
+    fn flush_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Puts out what has waited long enough.
+    fn flush(&mut self, _outputs: &mut Outputs) {}
+
+    /// Puts out all that it holds: no more events come.
+    fn finish(&mut self, _outputs: &mut Outputs) {}
+}
+
+/// The configuration of a sink.
+pub trait SinkConfig: Debug + Send + Sync {
+    /// Makes the sink and its healthcheck, where there is something to ask. Does not wait for the network.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)>;
+
+    /// What works, but should be written otherwise. Default: nothing.
+    fn warnings(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+}
+
+/// What a sink is given.
+#[derive(Clone, Debug)]
+pub struct SinkContext {
+    /// The component's id.
+    pub id: String,
+    /// The proxies to use.
+    pub proxy: ProxyConfig,
+    /// The options of the sink's healthcheck.
+    pub healthcheck: HealthcheckConfig,
+    /// The environment, for secrets that are read anew and credentials that a vendor's own rules find there.
+    pub env: Env,
+}
+
+/// A running sink.
+#[async_trait]
+pub trait StreamSink: Send {
+    /// Takes events until there are no more, and answers for each of them: through
+    /// [`Receipts`](crate::topology::Receipts) or
+    /// [`SinkCounts::settle_events`](crate::topology::SinkCounts::settle_events).
+    ///
+    /// # Errors
+    /// If the sink cannot go on; what it holds is then lost, and counted.
+    async fn run(self: Box<Self>, input: BufferReceiver) -> Result<()>;
+
+    /// What a sink that takes the place of this one needs to finish its work. Default: nothing, and this one
+    /// goes on with what it has taken until that is done.
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// Takes the place of a sink of the same type whose options differ only in how the destination is reached,
+    /// by its [`StreamSink::handle`].
+    fn succeed(&self, _predecessor: Arc<dyn Any + Send + Sync>) {}
+}
