@@ -44,7 +44,20 @@ fn check(output: &Output, code: i32, out: &str, err: &str) {
 #[tokio::test]
 async fn help_and_version_are_data_and_bad_usage_is_64() {
     check(&run(&["--version"], &[]).await, 0, env!("CARGO_PKG_VERSION"), "");
-    for name in ["run", "demo", "generate", "validate", "check", "providers", "list", "completion", "vrl"] {
+    for name in [
+        "run",
+        "demo",
+        "generate",
+        "validate",
+        "check",
+        "providers",
+        "list",
+        "completion",
+        "schema",
+        "test",
+        "graph",
+        "vrl",
+    ] {
         let output = run(&[name, "--help"], &[]).await;
         check(&output, 0, "Usage:", "");
         assert!(stdout(&output).contains("Example"), "{name}");
@@ -691,4 +704,104 @@ async fn a_signal_reloads_and_a_bad_configuration_is_refused() {
     for sink in ["out", "more"] {
         assert!(log.contains(&format!("sink {sink}: received 100, delivered 100")), "{log}");
     }
+}
+
+/// A configuration with transforms, and these tests of them.
+fn with_tests(tests: &str) -> String {
+    format!(
+        r#"
+        sources.in = {{type = "nats", url = "${{URL}}", connection_name = "x", subject = "logs.>"}}
+        transforms.parse = {{type = "remap", inputs = ["in"], source = """
+            . = parse_json!(.message)
+            if exists(.drop) {{ abort }}
+        """, drop_on_error = true, reroute_dropped = true}}
+        transforms.by_level = {{type = "route", inputs = ["parse"], route.errors = '.level == "error"'}}
+        transforms.joined = {{type = "reduce", inputs = ["by_level.errors"]}}
+        sinks.out = {{type = "http", inputs = ["joined", "parse.dropped", "by_level._unmatched"], uri = "${{URL}}", encoding.codec = "json"}}
+        {tests}
+        "#
+    )
+}
+
+#[tokio::test]
+async fn tests_of_a_configuration_pass_and_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let path = path.to_str().unwrap();
+    let run_tests = async |tests: &str| {
+        std::fs::write(path, with_tests(tests)).unwrap();
+        run(&["test", path], &[]).await
+    };
+    let good = r#"
+        [[tests]]
+        name = "errors are joined at the end"
+        inputs = [
+            {insert_at = "parse", value = '{"level":"error","n":1}'},
+            {insert_at = "parse", type = "vrl", source = '.message = encode_json({"level": "error", "n": 2})'},
+            {insert_at = "by_level", type = "log", log_fields = {level = "error", n = 4}},
+            {insert_at = "parse", value = '{"level":"info"}'},
+        ]
+        no_outputs_from = ["parse.dropped"]
+        [[tests.outputs]]
+        extract_from = "joined"
+        conditions = ["assert_eq!(.n, 7)", {type = "vrl", source = '.level == "error"'}, {type = "is_log"}]
+        [[tests.outputs]]
+        extract_from = ["by_level._unmatched"]
+        conditions = ['.level == "info"']
+        [[tests]]
+        name = "what cannot be parsed is rerouted"
+        input = {insert_at = "parse", value = "plain"}
+        outputs = [{extract_from = "parse.dropped", conditions = ['.metadata.dropped.reason == "error"']}]
+        no_outputs_from = ["parse"]
+    "#;
+    let output = run_tests(good).await;
+    check(&output, 0, "test errors are joined at the end ... passed", "");
+    check(&output, 0, "test what cannot be parsed is rerouted ... passed", "");
+
+    let bad = r#"
+        [[tests]]
+        name = "wrong"
+        input = {insert_at = "parse", value = '{"level":"info"}'}
+        outputs = [
+            {extract_from = "parse", conditions = ['assert_eq!(.level, "warn", message: "not a warning")', '.level == "x"']},
+            {extract_from = "joined"},
+        ]
+        no_outputs_from = ["by_level._unmatched"]
+        [[tests]]
+        name = "unknown"
+        input = {insert_at = "nowhere", value = "x"}
+        outputs = [{extract_from = "out"}]
+    "#;
+    let output = run_tests(bad).await;
+    for words in [
+        "test wrong ... failed",
+        "conditions[0]: not a warning",
+        "conditions[1]: it does not hold",
+        "nothing came out of `joined`",
+        "nothing should come out of `by_level._unmatched`, but this did: {\"level\":\"info\"}",
+        "insert_at: no transform is called `nowhere`",
+        "no transform has an output `out`",
+    ] {
+        check(&output, 1, words, "2 of 2 tests failed");
+    }
+    check(&run_tests("").await, 78, "", "there is no [[tests]]");
+    check(
+        &run_tests("[[tests]]\nname = 'x'\ninptus = []").await,
+        78,
+        "",
+        "tests[0].inptus: unknown field `inptus`",
+    );
+}
+
+#[tokio::test]
+async fn a_topology_is_drawn_without_its_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    std::fs::write(&path, with_tests("")).unwrap();
+    let path = path.to_str().unwrap();
+    let output = run(&["graph", "-c", path], &[]).await;
+    check(&output, 0, "n0([\"in<br><small>nats</small>\"])", "");
+    check(&output, 0, "n2 -->|\"errors\"| n3", "");
+    let output = run(&["graph", "-c", path, "--format", "dot"], &[]).await;
+    check(&output, 0, "n1 -> n4 [label = \"dropped\"]", "");
 }

@@ -32,6 +32,12 @@ impl ConfigArgs {
         self.config.is_empty() && self.config_dir.is_empty()
     }
 
+    /// The same with these files as well, which Vector's commands take without `-c`.
+    pub(super) fn and(&self, files: &[PathBuf]) -> ConfigArgs {
+        let config = self.config.iter().chain(files).cloned().collect();
+        ConfigArgs { config, config_dir: self.config_dir.clone() }
+    }
+
     /// The files and directories that it comes from.
     pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.config.iter().chain(&self.config_dir)

@@ -15,13 +15,17 @@ use crate::transforms::program::{Access, Program, split, time_zone};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use vrl::value::{ObjectMap, Value};
 
 /// `test`'s arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: log-shipper test -c vector.toml")]
+#[command(after_help = "Example: log-shipper test vector.toml")]
 pub(super) struct Args {
+    /// Configuration files; the same as with -c.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -29,7 +33,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
     // Sinks do not run, so that their secrets need not be here.
     let env = env.with_placeholder(PLACEHOLDER);
-    let load = || args.config.load(registry, &env, print_warnings);
+    let config = args.config.and(&args.files);
+    let load = || config.load(registry, &env, print_warnings);
     let tests = load()?.tests;
     if tests.is_empty() {
         return Err(Failure::Config("there is no [[tests]] in the configuration: nothing was tested".into()));

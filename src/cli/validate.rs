@@ -5,11 +5,15 @@ use super::{Failure, print_config_warnings, print_problems, print_warnings, star
 use crate::config::{Config, Problems, Registry, TransformContext};
 use crate::env::{Env, PLACEHOLDER};
 use crate::topology::{Topology, TopologyOptions};
+use std::path::PathBuf;
 
 /// `validate`'s arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: log-shipper validate -c vector.toml --no-environment")]
+#[command(after_help = "Example: log-shipper validate vector.toml --no-environment")]
 pub(super) struct Args {
+    /// Configuration files; the same as with -c.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
     /// Do without the variables, certificates and files that the configuration names.
@@ -19,7 +23,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
     let env = if args.no_environment { env.with_placeholder(PLACEHOLDER) } else { env.clone() };
-    let config = args.config.load(registry, &env, print_warnings)?;
+    let config = args.config.and(&args.files).load(registry, &env, print_warnings)?;
     print_config_warnings(&config, &env);
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
     if args.no_environment {
