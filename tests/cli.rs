@@ -793,6 +793,20 @@ async fn tests_of_a_configuration_pass_and_fail() {
     );
 }
 
+/// A program that does not compile is told together with what is wrong elsewhere.
+#[tokio::test]
+async fn mistakes_of_programs_come_with_all_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.yaml");
+    let text = "sources:\n  in: {type: stdin, max_lenth: 1}\ntransforms:\n  t:\n    type: remap\n    inputs: [in]\n    \
+                source: |\n      .a = upcase(.b)\nsinks:\n  out: {type: blackhole, inputs: [t]}\n";
+    std::fs::write(&path, text).unwrap();
+    let output = run(&["validate", path.to_str().unwrap()], &[]).await;
+    check(&output, 78, "", "unknown field `max_lenth`; did you mean `max_length`?");
+    check(&output, 78, "", "error[E103]: unhandled fallible assignment");
+    check(&output, 78, "", "vector.yaml:8:7");
+}
+
 #[tokio::test]
 async fn a_topology_is_drawn_without_its_secrets() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 //! what `instructions` counts.
 
 use bytes::Bytes;
+use log_shipper::config::{TransformConfig, TransformContext};
 use log_shipper::event::{LogEvent, Lookup, Path, Timestamp, json};
 use log_shipper::nats::{SubjectFilter, protocol};
 use log_shipper::sinks::codec::Framing;
@@ -11,9 +12,11 @@ use log_shipper::sinks::{
     HttpSink, HumioLogs, Loki, Mezmo, NewRelic, Partition, SematextLogs, Slack,
 };
 use log_shipper::template::Template;
-use log_shipper::topology::SinkCounts;
+use log_shipper::topology::{Outputs, SinkCounts};
+use log_shipper::transforms::{FilterConfig, LogBodiesConfig, RemapConfig};
+use serde::de::DeserializeOwned;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 #[path = "../../tests/support/publisher.rs"]
 #[allow(dead_code, reason = "only its events are used here")]
@@ -36,6 +39,7 @@ pub fn workloads() -> Vec<Workload> {
         .iter()
         .map(|payload| LogEvent::from_json_at(payload.clone(), received).expect("an object"))
         .collect();
+    let messages: Vec<_> = payloads.iter().map(|payload| LogEvent::from_message(payload, received)).collect();
     let body: Bytes = payloads.join(&b","[..]).into();
     let subjects: Vec<String> = (0..EVENTS as u64).map(|n| publisher::fly_event(n).0).collect();
 
@@ -86,6 +90,23 @@ pub fn workloads() -> Vec<Workload> {
         on_each("render_template", &events, move |event| {
             black_box(template.render(event).expect("every field"));
         }),
+        // What the providers' configurations do, what everybody writes behind a `nats` source, and what costs a
+        // tree of each event, for comparison.
+        transform::<RemapConfig>("remap_copy", "source = '.level = .log.level'", &events),
+        transform::<RemapConfig>(
+            "remap_rename",
+            "source = 'if exists(.timestamp) { .dt = del(.timestamp) }'",
+            &events,
+        ),
+        transform::<RemapConfig>("remap_parse_json", "source = '. = parse_json!(.message)'", &messages),
+        transform::<RemapConfig>("remap_whole", "source = '. = merge(., {\"a\": length(.)})'", &events),
+        transform::<FilterConfig>("filter", "condition = '.log.level != \"trace\"'", &events),
+        transform::<LogBodiesConfig>("log_bodies_level", "detect_level = true", &events),
+        transform::<LogBodiesConfig>(
+            "log_bodies_all",
+            "detect_level = true\nstrip_ansi = true\nlog_parse = 'auto'\nredact = ['email', 'ipv4']",
+            &events,
+        ),
         encode::<AppSignal>("encode_appsignal", "push_api_key = \"k\"", &events),
         encode::<Axiom>("encode_axiom", "dataset = \"d\"\ntoken = \"t\"", &events),
         encode::<DatadogLogs>("encode_datadog_logs", "default_api_key = \"k\"", &events),
@@ -158,6 +179,25 @@ fn encode<S: HttpSink>(name: &'static str, options: &str, events: &[LogEvent]) -
             sink.encode(black_box(event), &mut body).expect("an event that can be encoded");
         }
         assert!(!black_box(body).is_empty());
+    })
+}
+
+fn transform<T: TransformConfig + DeserializeOwned>(
+    name: &'static str,
+    options: &str,
+    events: &[LogEvent],
+) -> Workload {
+    let config: T = toml::from_str(options).expect("the transform's options");
+    let transform = config.build(&TransformContext::default()).expect("options that fit together");
+    let transform = Mutex::new(transform);
+    let events = events.to_vec();
+    work(name, move || {
+        let mut transform = transform.lock().expect("no other thread");
+        let mut outputs = Outputs::new(0, Arc::default());
+        for event in &events {
+            transform.transform(black_box(event.clone()), &mut outputs);
+        }
+        assert_eq!(black_box(outputs.take().0).len(), EVENTS);
     })
 }
 

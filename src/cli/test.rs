@@ -62,11 +62,7 @@ type Extracted = Arc<Mutex<BTreeMap<String, Vec<LogEvent>>>>;
 
 /// Runs a test over the transforms of this configuration; what is wrong.
 async fn run_test(test: &UnitTest, config: Config, env: &Env) -> Vec<String> {
-    let cx = TransformContext {
-        timezone: config.global.timezone.clone(),
-        log_schema: config.global.log_schema.clone(),
-        ..TransformContext::default()
-    };
+    let cx = TransformContext::new("", &config.global);
     let extracted: Extracted = Arc::default();
     let config = match isolate(test, config, &cx, &extracted) {
         Ok(config) => config,

@@ -2,7 +2,7 @@
 
 use super::config_args::ConfigArgs;
 use super::{Failure, print_config_warnings, print_problems, print_warnings, start_failure};
-use crate::config::{Config, Problems, Registry, TransformContext};
+use crate::config::{Problems, Registry};
 use crate::env::{Env, PLACEHOLDER};
 use crate::topology::{Topology, TopologyOptions};
 use std::path::PathBuf;
@@ -27,7 +27,10 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     print_config_warnings(&config, &env);
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
     if args.no_environment {
-        compile_transforms(&config).map_err(|problems| print_problems(&problems, &env))?;
+        let problems = config.check_transforms();
+        if !problems.is_empty() {
+            return Err(print_problems(&Problems(problems), &env));
+        }
     } else {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
@@ -37,27 +40,4 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     }
     println!("valid: {sources} sources, {transforms} transforms, {sinks} sinks");
     Ok(())
-}
-
-/// Builds the transforms alone: their programs are in the configuration, or in files beside it.
-fn compile_transforms(config: &Config) -> Result<(), Problems> {
-    let mut problems = Vec::new();
-    for entry in &config.transforms {
-        let cx = TransformContext {
-            id: entry.id.clone(),
-            timezone: config.global.timezone.clone(),
-            log_schema: config.global.log_schema.clone(),
-        };
-        // A program's file may be one of those that are not here.
-        let is_in_a_file = |option: &&str| config.places.has(&format!("transforms.{}.{option}", entry.id));
-        if ["file", "files"].iter().any(is_in_a_file) {
-            continue;
-        }
-        if let Err(error) = entry.config.build(&cx) {
-            let mistakes = config.places.of_component("transforms", &entry.id, error);
-            // What stands in a program instead of a variable is no expression.
-            problems.extend(mistakes.into_iter().filter(|problem| !problem.message.contains(PLACEHOLDER)));
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }

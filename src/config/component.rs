@@ -1,6 +1,6 @@
 //! The traits of components, and what they are given.
 
-use super::{HealthcheckConfig, LogSchema, Problem, Result};
+use super::{GlobalOptions, HealthcheckConfig, LogSchema, Problem, Result};
 use crate::env::Env;
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
@@ -95,6 +95,17 @@ pub struct TransformContext {
     pub timezone: Option<String>,
     /// Which fields have a meaning for transforms.
     pub log_schema: LogSchema,
+}
+
+impl TransformContext {
+    /// What the transform of this id is given, with these options for all.
+    pub fn new(id: &str, global: &GlobalOptions) -> TransformContext {
+        TransformContext {
+            id: id.to_owned(),
+            timezone: global.timezone.clone(),
+            log_schema: global.log_schema.clone(),
+        }
+    }
 }
 
 /// Changes events on their way. Runs where its events come from, under a lock.

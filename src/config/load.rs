@@ -81,6 +81,7 @@ impl Config {
         if problems.is_empty() {
             return Ok(config);
         }
+        problems.extend(config.check_transforms());
         // In the order in which they are read.
         let order = |problem: &Problem| {
             files.iter().position(|file| Some(&file.name) == problem.file.as_ref()).unwrap_or(files.len())
@@ -305,6 +306,7 @@ impl Loader<'_> {
     fn parse_component(&mut self, component: Component) -> Result<Vec<Problem>, Vec<Problem>> {
         let Component { kind, id, mut options, path } = component;
         let resolved = self.resolve(&mut options, "")?;
+        self.config.places.hide(&resolved.used);
         let Value::Table(mut table) = options else {
             return Err(vec![Problem::new("expected a table with a `type`")]);
         };
@@ -489,22 +491,8 @@ fn redact(problems: Vec<Problem>, used: &[String]) -> Vec<Problem> {
 }
 
 fn replace(problems: Vec<Problem>, values: &[String], what: &str) -> Vec<Problem> {
-    let hide = |mut message: String| {
-        for value in values.iter().filter(|value| !value.is_empty()) {
-            for quoted in [format!("{value:?}"), format!("`{value}`")] {
-                message = message.replace(&quoted, what);
-            }
-            // A short value would be found in ordinary words; serde quotes what it repeats.
-            if value.len() > 3 {
-                message = message.replace(value.as_str(), what);
-            }
-        }
-        message
-    };
-    problems
-        .into_iter()
-        .map(|problem| Problem { message: hide(problem.message.clone()), ..problem })
-        .collect()
+    let values = || values.iter().map(String::as_str);
+    problems.into_iter().map(|problem| problem.without(values(), what)).collect()
 }
 
 #[cfg(test)]

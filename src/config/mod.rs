@@ -56,6 +56,7 @@ pub use sink_options::{
 };
 pub use unit_test::{InputKind, OneOrMany, TestInput, TestOutput, UnitTest};
 
+use crate::env::PLACEHOLDER;
 use std::fmt::Debug;
 
 /// Any error that a component reports; its text says what was wrong and what to do.
@@ -143,6 +144,22 @@ pub struct SinkEntry {
 }
 
 impl Config {
+    /// What is wrong with its transforms' programs, without anything else being built. Those that are in files
+    /// are left out: the files may not be here yet.
+    pub fn check_transforms(&self) -> Vec<Problem> {
+        let is_in_a_file = |entry: &&TransformEntry| {
+            let has = |option| self.places.has(&format!("transforms.{}.{option}", entry.id));
+            ["file", "files"].into_iter().any(has)
+        };
+        let problems = self.transforms.iter().filter(|entry| !is_in_a_file(entry)).flat_map(|entry| {
+            let cx = TransformContext::new(&entry.id, &self.global);
+            let error = entry.config.build(&cx).err();
+            error.into_iter().flat_map(|error| self.places.of_component("transforms", &entry.id, error))
+        });
+        // What stands in a program instead of a variable is no expression.
+        problems.filter(|problem| !problem.message.contains(PLACEHOLDER)).collect()
+    }
+
     /// Adds a source.
     #[must_use]
     pub fn source(mut self, id: &str, config: impl SourceConfig + 'static) -> Config {

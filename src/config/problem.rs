@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::format::join;
+use crate::secret::SensitiveString;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::collections::HashMap;
 use std::fmt;
@@ -65,6 +66,20 @@ impl Problem {
         self.file = Some(source.name.clone());
         (self.line, self.column) = (Some(line), Some(column));
         self.shown = Some(Box::new((Arc::clone(source), span)));
+        self
+    }
+
+    /// The problem without these values, in whose place it says what they are.
+    pub(super) fn without<'a>(mut self, values: impl Iterator<Item = &'a str>, what: &str) -> Problem {
+        for value in values.filter(|value| !value.is_empty()) {
+            for quoted in [format!("{value:?}"), format!("`{value}`")] {
+                self.message = self.message.replace(&quoted, what);
+            }
+            // A short value would be found in ordinary words; serde quotes what it repeats.
+            if value.len() > 3 {
+                self.message = self.message.replace(value, what);
+            }
+        }
         self
     }
 
@@ -265,7 +280,11 @@ impl Place {
 
 /// Where everything of a configuration stands, by its path.
 #[derive(Clone, Default)]
-pub struct Places(HashMap<String, Place>);
+pub struct Places {
+    by_path: HashMap<String, Place>,
+    /// Values that came in from the environment or a secret backend: no message repeats them.
+    hidden: Vec<SensitiveString>,
+}
 
 impl Places {
     /// The problem with its file, line and column: those of its path, or of the nearest thing above it that
@@ -276,7 +295,7 @@ impl Places {
         }
         let mut path = problem.path.as_str();
         let found = loop {
-            if let Some(place) = self.0.get(path) {
+            if let Some(place) = self.by_path.get(path) {
                 break Some((place, path.len() == problem.path.len()));
             }
             match path.rfind(['.', '[']) {
@@ -300,23 +319,40 @@ impl Places {
             Err(error) => vec![Problem::new(error.to_string())],
         };
         let path = join(kind, id);
-        problems.into_iter().map(|problem| self.place(problem.below(&path))).collect()
+        let hide = |problem: Problem| {
+            let hidden = self.hidden.iter().map(SensitiveString::expose);
+            problem.without(hidden, "(a value from the environment)")
+        };
+        problems.into_iter().map(|problem| self.place(hide(problem).below(&path))).collect()
+    }
+
+    /// Keeps these values out of what [`Places::of_component`] says.
+    pub(super) fn hide(&mut self, values: &[String]) {
+        let new = values
+            .iter()
+            .filter(|value| !value.is_empty())
+            .map(|value| SensitiveString::from(value.as_str()));
+        for value in new {
+            if !self.hidden.contains(&value) {
+                self.hidden.push(value);
+            }
+        }
     }
 
     /// Whether something is written down at this path.
     pub fn has(&self, path: &str) -> bool {
-        self.0.contains_key(path)
+        self.by_path.contains_key(path)
     }
 
     pub(super) fn get(&self, path: &str) -> Option<&Place> {
-        self.0.get(path)
+        self.by_path.get(path)
     }
 
     /// Adds what is not there yet, below `parent`.
     pub(super) fn extend_below(&mut self, parent: &str, others: &Places) {
-        for (path, place) in &others.0 {
+        for (path, place) in &others.by_path {
             let path = Problem::at(path.as_str(), "").below(parent).path;
-            self.0.entry(path).or_insert_with(|| place.clone());
+            self.by_path.entry(path).or_insert_with(|| place.clone());
         }
     }
 
@@ -334,11 +370,11 @@ impl Places {
                 None => (rest.is_empty() || rest.starts_with('[')).then(|| rest.to_owned()),
             }
         };
-        self.0.iter().filter_map(|(path, place)| Some((rest(path)?, place.clone()))).collect()
+        self.by_path.iter().filter_map(|(path, place)| Some((rest(path)?, place.clone()))).collect()
     }
 
     pub(super) fn insert(&mut self, path: String, place: Place) {
-        self.0.entry(path).or_insert(place);
+        self.by_path.entry(path).or_insert(place);
     }
 }
 
@@ -352,7 +388,7 @@ impl FromIterator<(String, Place)> for Places {
 
 impl fmt::Debug for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Places({})", self.0.len())
+        write!(f, "Places({})", self.by_path.len())
     }
 }
 

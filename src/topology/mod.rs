@@ -206,11 +206,7 @@ impl Builder<'_> {
             shutdown,
             require_healthy,
         };
-        let transform = TransformContext {
-            id: String::new(),
-            timezone: global.timezone.clone(),
-            log_schema: global.log_schema.clone(),
-        };
+        let transform = TransformContext::new("", global);
         let proxy = global.proxy.or(&env_proxy);
         Builder {
             options,

@@ -528,3 +528,17 @@ fn inputs_from_the_environment_are_resolved_first() {
     let problems = Config::from_toml(&text, "test.toml", &Registry::builtin(), &env).unwrap_err().0;
     assert_eq!(problems.len(), 1, "{problems:?}");
 }
+
+/// A program that does not compile is shown by the compiler, but not what the environment has put into it.
+#[test]
+fn a_secret_in_a_program_is_not_shown() {
+    let text = format!(
+        "{SOURCE}[transforms.t]\ntype = 'remap'\ninputs = ['in']\nsource = '.token = \"${{NUMBER}}\"; .a ='\n\
+         [sinks.out]\ntype = 'blackhole'\ninputs = ['t']\n"
+    );
+    let env = Env::from_pairs([("NUMBER", "s3cr3t-number")]);
+    let config = Config::from_toml(&text, "test.toml", &Registry::builtin(), &env).unwrap();
+    let shown = Problems(config.check_transforms()).render(false);
+    assert!(shown.contains("transforms.t.source") && shown.contains("syntax error"), "{shown}");
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+}
