@@ -746,6 +746,10 @@ async fn tests_of_a_configuration_pass_and_fail() {
         extract_from = "joined"
         conditions = ["assert_eq!(.n, 7)", {type = "vrl", source = '.level == "error"'}, {type = "is_log"}]
         [[tests.outputs]]
+        # Each condition holds for one of the events.
+        extract_from = ["by_level.errors", "by_level._unmatched"]
+        conditions = ['.n == 1', '.n == 4', '.level == "info"']
+        [[tests.outputs]]
         extract_from = ["by_level._unmatched"]
         conditions = ['.level == "info"']
         [[tests]]
@@ -764,7 +768,7 @@ async fn tests_of_a_configuration_pass_and_fail() {
         input = {insert_at = "parse", value = '{"level":"info"}'}
         outputs = [
             {extract_from = "parse", conditions = ['assert_eq!(.level, "warn", message: "not a warning")', '.level == "x"']},
-            {extract_from = "joined"},
+            {extract_from = ["joined", "by_level.errors"]},
         ]
         no_outputs_from = ["by_level._unmatched"]
         [[tests]]
@@ -777,7 +781,7 @@ async fn tests_of_a_configuration_pass_and_fail() {
         "test wrong ... failed",
         "conditions[0]: not a warning",
         "conditions[1]: it does not hold",
-        "nothing came out of `joined`",
+        "nothing came out of `joined`, `by_level.errors`",
         "nothing should come out of `by_level._unmatched`, but this did: {\"level\":\"info\"}",
         "insert_at: no transform is called `nowhere`",
         "no transform has an output `out`",

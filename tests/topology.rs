@@ -5,14 +5,17 @@ mod support;
 
 use async_trait::async_trait;
 use log_shipper::config::{
-    Config, Registry, Result, Source, SourceConfig, SourceContext, Transform, TransformConfig,
-    TransformContext,
+    Config, Registry, Result, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink,
+    Transform, TransformConfig, TransformContext,
 };
 use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
 use log_shipper::finalizer::{BatchNotifier, EventFinalizers, EventStatus};
+use log_shipper::healthcheck::Healthcheck;
 use log_shipper::sinks::BlackholeConfig;
-use log_shipper::topology::{OutputNames, Outputs, Report, RunningTopology, Topology, TopologyOptions};
+use log_shipper::topology::{
+    BufferReceiver, Outcome, OutputNames, Outputs, Report, RunningTopology, Topology, TopologyOptions,
+};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::http_server::{HttpServer, Reply, Request};
@@ -142,10 +145,16 @@ async fn events_flow_on_while_others_change() {
 /// the buffer and in front of it arrives as soon as the configuration has the new key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_key_takes_effect_at_once_for_all_that_waits() {
+    a_new_key("auth.strategy = 'bearer'\nauth.token = 'KEY'").await;
+    a_new_key("request.headers.Authorization = 'Bearer KEY'").await;
+}
+
+async fn a_new_key(option: &str) {
     in_time(async {
         let with_key = |key: &str| {
+            let option = option.replace("KEY", key);
             let options = format!(
-                "auth.strategy = 'bearer'\nauth.token = '{key}'\nrequest.retry_initial_backoff_secs = 3600\n\
+                "{option}\nrequest.retry_initial_backoff_secs = 3600\n\
                  request.retry_max_duration_secs = 3600\nrequest.retry_jitter_mode = 'None'\nbuffer.max_events = 50\n\
                  request.concurrency = 2\nbatch.max_events = 100"
             );
@@ -438,6 +447,114 @@ async fn what_a_transform_holds_at_the_deadline_is_counted_as_lost() {
         assert_eq!(report.transforms[0].1.lost, 2, "{report}");
         assert!(report.has_losses());
         assert_eq!(status.await, Ok(EventStatus::Errored));
+    })
+    .await;
+}
+
+/// A flush waits for room in one sink's buffer while the input ends: what follows in its chunk still arrives
+/// everywhere.
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_is_under_way_is_waited_for_at_the_end() {
+    in_time(async {
+        let (sender, source) = channel();
+        let (gate, open) = tokio::sync::oneshot::channel();
+        let sorting = Sorting { flushes: Some(Duration::from_secs(1)), held: Arc::default() };
+        let again = Sorting { flushes: None, held: Arc::default() };
+        let mut config = Config::default()
+            .source("in", source)
+            .transform("sorting", &["in"], sorting)
+            .transform("again", &["sorting"], again)
+            .sink("slow", &["sorting"], Gated(Mutex::new(Some(open))))
+            .sink("odd", &["again"], BlackholeConfig::default());
+        // Room for one event.
+        config.sinks[0].options.buffer = toml::from_str("max_events = 1").unwrap();
+        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let (batch, status) = BatchNotifier::new_with_receiver();
+        for n in [1, 3] {
+            sender.send(counted(n..n + 1, &batch)).await.unwrap();
+            let passed = || running.report().transforms[0].1.sent;
+            let before = passed();
+            while passed() == before {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        drop((batch, sender));
+        let opened = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            gate.send(()).unwrap();
+        });
+        running.finished().await;
+        opened.await.unwrap();
+        assert_eq!(delivered(&running.report()), [2, 2], "{}", running.report());
+        assert_eq!(status.await, Ok(EventStatus::Delivered));
+    })
+    .await;
+}
+
+/// A sink that takes nothing until it is let.
+#[derive(Debug)]
+struct Gated(Mutex<Option<tokio::sync::oneshot::Receiver<()>>>);
+
+struct RunningGated(tokio::sync::oneshot::Receiver<()>);
+
+impl SinkConfig for Gated {
+    fn build(&self, _cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
+        Ok((Box::new(RunningGated(self.0.lock().unwrap().take().expect("built once"))), None))
+    }
+}
+
+#[async_trait]
+impl StreamSink for RunningGated {
+    async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
+        self.0.await?;
+        while let Some(events) = input.recv().await {
+            input.counts().settle_events(events, Outcome::Delivered);
+        }
+        Ok(())
+    }
+}
+
+/// The input has ended, and a sink still delivers: another configuration would have nothing to read.
+#[tokio::test]
+async fn a_topology_that_ends_takes_no_other_configuration() {
+    in_time(async {
+        let (_, sender, config) = sorting(None);
+        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        drop(sender);
+        running.finished().await;
+        let error = running.reload(sorting(None).2).await.unwrap_err().to_string();
+        assert!(error.contains("about to end"), "{error}");
+        running.finished().await;
+    })
+    .await;
+}
+
+/// Few of many events come through: they do not keep the memory of all that was read with them.
+#[tokio::test]
+async fn what_comes_through_a_transform_does_not_keep_what_does_not() {
+    in_time(async {
+        let block = bytes::Bytes::from(vec![b' '; 1 << 20]);
+        let text = format!("{{\"message\":\"{{}}\",\"x\":\"{}\"}}", "x".repeat(100));
+        let mut all = bytes::BytesMut::from(&block[..]);
+        let mut places = Vec::new();
+        for n in [7, 7, 7, 7, 2, 7, 7] {
+            let start = all.len();
+            all.extend_from_slice(text.replace("{}", &n.to_string()).as_bytes());
+            places.push(start..all.len());
+        }
+        let all = all.freeze();
+        let events = places.into_iter().map(|place| LogEvent::from_json(all.slice(place)).unwrap()).collect();
+        let (_, sender, mut config) = sorting(None);
+        let (_gate, open) = tokio::sync::oneshot::channel();
+        config.sinks.pop();
+        let config = config.sink("even", &["sorting.even"], Gated(Mutex::new(Some(open))));
+        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        sender.send(events).await.unwrap();
+        while running.report().transforms[0].1.sent == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(all.is_unique(), "the event that waits keeps all that was read");
+        running.abort().await;
     })
     .await;
 }

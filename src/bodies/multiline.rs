@@ -187,7 +187,9 @@ impl Joiner {
         }
     }
 
-    fn hold(&mut self, key: Box<str>, event: LogEvent, line: String, now: Instant) {
+    fn hold(&mut self, key: Box<str>, mut event: LogEvent, line: String, now: Instant) {
+        // Of a machine that says little, it may wait for long, and would keep all that was read with it.
+        event.detach();
         self.bytes += line.len();
         self.groups.put(key, Group { event, text: line, lines: 1, beginning: 0, last: now });
     }

@@ -1,7 +1,7 @@
 //! `log-shipper check`
 
 use super::config_args::ConfigArgs;
-use super::{Failure, print_config_warnings, print_table, print_warnings, run, start_failure};
+use super::{Failure, print_config_warnings, print_json, print_table, print_warnings, run, start_failure};
 use crate::config::Registry;
 use crate::env::Env;
 use crate::healthcheck::Unhealthy;
@@ -48,10 +48,10 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         Ok(join_all(topology.into_checks().into_iter().map(look)).await)
     })?;
     match args.format {
-        Format::Table => print_table(&table(&findings)),
+        Format::Table => print_table(&table(&findings))?,
         Format::Json => {
             let all: Vec<_> = findings.iter().map(Finding::json).collect();
-            println!("{}", serde_json::to_string_pretty(&all).map_err(Failure::failed)?);
+            print_json(&all)?;
         }
     }
     let is_ill = |finding: &&Finding| matches!(finding.result, Some(Err(_)));

@@ -1,6 +1,6 @@
 //! `log-shipper generate`
 
-use super::Failure;
+use super::{Failure, print};
 use crate::config::{example, from_environment, generate};
 use crate::env::Env;
 use clap::ValueEnum;
@@ -27,11 +27,11 @@ enum Format {
 pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
     let Format::Toml = args.format;
     if args.example {
-        print!("{}", example().map_err(Failure::failed)?);
+        print(&example().map_err(Failure::failed)?)?;
         return Ok(());
     }
     let environment = from_environment(env).map_err(Failure::config)?;
     environment.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    print!("{}", generate(&environment).map_err(Failure::failed)?);
+    print(&generate(&environment).map_err(Failure::failed)?)?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `log-shipper graph`: a configuration's topology as a picture.
 
 use super::config_args::ConfigArgs;
-use super::{Failure, print_warnings};
+use super::{Failure, print, print_warnings};
 use crate::config::{ComponentKind, Config, Registry};
 use crate::env::{Env, PLACEHOLDER};
 use clap::ValueEnum;
@@ -30,7 +30,7 @@ enum Format {
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
     // A picture needs no secrets.
     let config = args.config.load(registry, &env.with_placeholder(PLACEHOLDER), print_warnings)?;
-    print!("{}", draw(&Graph::new(&config), args.format));
+    print(&draw(&Graph::new(&config), args.format))?;
     Ok(())
 }
 

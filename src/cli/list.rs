@@ -1,6 +1,6 @@
 //! `log-shipper list`
 
-use super::{Failure, print_table};
+use super::{Failure, print, print_json, print_table};
 use crate::config::{ComponentInfo, ComponentKind, Registry};
 use clap::ValueEnum;
 use serde_json::json;
@@ -56,22 +56,22 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::failed)?);
+        print_json(&rows)?;
         return Ok(());
     }
     if args.options {
         for (kind, info) in components {
-            println!("# {}\n[{}.{}]\ntype = \"{}\"", info.summary, kind.plural(), info.name, info.name);
-            if kind != ComponentKind::Source {
-                println!("inputs = [\"...\"]");
-            }
-            println!("{}\n", info.example);
+            let ComponentInfo { name, summary, example } = info;
+            let inputs = if kind == ComponentKind::Source { "" } else { "inputs = [\"...\"]\n" };
+            print(&format!(
+                "# {summary}\n[{}.{name}]\ntype = \"{name}\"\n{inputs}{example}\n\n",
+                kind.plural()
+            ))?;
         }
         return Ok(());
     }
     let row = |(kind, info): &(ComponentKind, ComponentInfo)| {
         vec![kind.plural().to_owned(), info.name.to_owned(), info.summary.to_owned()]
     };
-    print_table(&components.iter().map(row).collect::<Vec<_>>());
-    Ok(())
+    print_table(&components.iter().map(row).collect::<Vec<_>>())
 }

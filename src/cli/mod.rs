@@ -24,8 +24,9 @@ use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
 use crate::topology::StartError;
 use clap::{Parser, Subcommand, ValueEnum};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
 /// Reads logs from NATS subjects and ships them to log aggregators.
@@ -102,7 +103,7 @@ pub fn main(registry: Registry) -> ExitCode {
             return if is_failure { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let env = Env::from_process();
+    let (registry, env) = (Arc::new(registry), Env::from_process());
     let result =
         start_log(cli.log_format, &env).and_then(|()| match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => run::run(&args, &registry, &env),
@@ -178,7 +179,7 @@ fn print_problems(problems: &Problems, env: &Env) -> Failure {
 fn start_failure(error: &StartError, env: &Env) -> Failure {
     match error {
         StartError::Build { problems } => print_problems(problems, env),
-        StartError::Unhealthy { .. } => Failure::config(error),
+        StartError::Unhealthy { .. } | StartError::Ending => Failure::config(error),
     }
 }
 
@@ -201,16 +202,31 @@ fn print_warnings(environment: &Environment) {
     environment.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
 }
 
+/// Data, to standard output. Whoever has read enough of it closes it, which is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A value as JSON, for people and programs.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value).map_err(Failure::failed)?))
+}
+
 /// Rows as columns of equal width.
-fn print_table(rows: &[Vec<String>]) {
+fn print_table(rows: &[Vec<String>]) -> Result<(), Failure> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    for row in rows {
+    let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    print(&rows.iter().map(line).collect::<String>())
 }
 
 #[cfg(test)]

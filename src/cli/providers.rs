@@ -1,6 +1,6 @@
 //! `log-shipper providers [NAME]`
 
-use super::{Failure, print_table};
+use super::{Failure, print, print_json, print_table};
 use crate::env::Env;
 use crate::providers::{Need, PROVIDERS, Provider, State, Variable};
 use clap::ValueEnum;
@@ -39,11 +39,11 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
         )));
     }
     if args.format == Format::Markdown {
-        print!("{}", markdown(&chosen));
+        print(&markdown(&chosen))?;
         return Ok(());
     }
     if args.format == Format::Fields {
-        print!("{}", fields(&chosen));
+        print(&fields(&chosen))?;
         return Ok(());
     }
     let mut rows =
@@ -90,10 +90,9 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
         }));
     }
     match args.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&objects).map_err(Failure::failed)?),
+        Format::Json => print_json(&objects),
         _ => print_table(&rows),
     }
-    Ok(())
 }
 
 fn set_text(variable: &Variable, set_as: Option<&str>, missing: &[String]) -> &'static str {

@@ -8,6 +8,7 @@ use crate::env::Env;
 use crate::providers::Need;
 use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
 use std::num::NonZero;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -42,7 +43,7 @@ const ENVIRONMENT_SHUTDOWN: Duration = Duration::from_secs(4);
 /// Vector's.
 const CONFIG_SHUTDOWN: Duration = Duration::from_secs(60);
 
-pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<(), Failure> {
     let is_environment = args.config.is_environment();
     let config = args.config.load(registry, env, announce)?;
     for warning in &config.warnings {
@@ -64,7 +65,10 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     block_on(args.threads, async {
         let mut signals = StopSignals::catch()?;
         let watch = args.watch_config.then(|| Watch::new(args.config.paths(), env)).transpose()?;
-        let reloader = Reloader::new(watch, || args.config.read(registry, env, announce))?;
+        let reloader = {
+            let (args, registry, env) = (args.config.clone(), Arc::clone(registry), env.clone());
+            Reloader::new(watch, move || args.read(&registry, &env, announce))?
+        };
         // Waits only for healthchecks that are required to pass.
         let running = tokio::select! {
             started = Topology::start(config, &options) => started.map_err(|error| start_failure(&error, env))?,
@@ -138,7 +142,7 @@ pub(super) async fn run_to_the_end(
     mut running: RunningTopology,
     mut signals: StopSignals,
     deadline: Duration,
-    mut reloader: Option<Reloader<'_>>,
+    mut reloader: Option<Reloader>,
 ) -> Result<(), Failure> {
     loop {
         let reload_wanted = async {
@@ -155,8 +159,11 @@ pub(super) async fn run_to_the_end(
             }
             () = reload_wanted => {}
         }
-        if let Some(reloader) = &reloader {
-            reloader.reload(&mut running).await;
+        let Some(reloader) = &reloader else { continue };
+        // Healthchecks that must pass take time, which a signal to stop does not leave.
+        tokio::select! {
+            () = reloader.reload(&mut running) => {}
+            () = signals.next() => break,
         }
     }
     let stopped = tokio::select! {

@@ -1,6 +1,6 @@
 //! `log-shipper schema`
 
-use super::Failure;
+use super::{Failure, print_json};
 use crate::config::Registry;
 
 /// `schema`'s arguments: none.
@@ -12,6 +12,6 @@ use crate::config::Registry;
 pub(super) struct Args {}
 
 pub(super) fn run(_args: &Args, registry: &Registry) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(&registry.schema()).map_err(Failure::failed)?);
+    print_json(&registry.schema())?;
     Ok(())
 }

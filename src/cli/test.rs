@@ -77,9 +77,8 @@ async fn run_test(test: &UnitTest, config: Config, env: &Env) -> Vec<String> {
     let of = |name: &String| extracted.get(name).map(Vec::as_slice).unwrap_or_default();
     let mut problems = Vec::new();
     for output in &test.outputs {
-        for name in output.extract_from.as_slice() {
-            problems.extend(check(output, name, of(name), &cx));
-        }
+        let events: Vec<_> = output.extract_from.as_slice().iter().flat_map(of).collect();
+        problems.extend(check(output, &events, &cx));
     }
     for name in &test.no_outputs_from {
         for event in of(name) {
@@ -173,28 +172,29 @@ fn run_program(source: &str, cx: &TransformContext) -> Result<Vec<LogEvent>, Str
     }
 }
 
-/// Whether one of the events is as all conditions of the output want it; if none is, why.
-fn check(output: &TestOutput, name: &str, events: &[LogEvent], cx: &TransformContext) -> Vec<String> {
+/// Whether each condition of the output holds for one of its events; for each that does not, why.
+fn check(output: &TestOutput, events: &[&LogEvent], cx: &TransformContext) -> Vec<String> {
+    let names: Vec<_> = output.extract_from.as_slice().iter().map(|name| format!("`{name}`")).collect();
+    let names = names.join(", ");
     if events.is_empty() {
-        return vec![format!("nothing came out of `{name}`")];
+        return vec![format!("nothing came out of {names}")];
     }
     let mut problems = Vec::new();
-    for event in events {
-        let mut reasons = Vec::new();
-        for (index, condition) in output.conditions.iter().enumerate() {
-            let option = format!("conditions[{index}]");
-            match condition.build(&option, cx) {
-                Err(error) => reasons.push(error.to_string()),
-                Ok(mut condition) => {
-                    reasons
-                        .extend(condition.explain(event).err().map(|reason| format!("{option}: {reason}")));
-                }
+    for (index, condition) in output.conditions.iter().enumerate() {
+        let option = format!("conditions[{index}]");
+        let mut condition = match condition.build(&option, cx) {
+            Ok(condition) => condition,
+            Err(error) => {
+                problems.push(error.to_string());
+                continue;
             }
+        };
+        let explain =
+            |event: &&LogEvent| Some(format!("{}\n    in {}", condition.explain(event).err()?, event.json()));
+        let reasons: Vec<_> = events.iter().map_while(explain).collect();
+        if reasons.len() == events.len() {
+            problems.push(format!("{names}: {option}: {}", reasons.join("\n  ")));
         }
-        if reasons.is_empty() {
-            return Vec::new();
-        }
-        problems.push(format!("`{name}`: {}\n  in {}", reasons.join("\n  "), event.json()));
     }
     problems
 }

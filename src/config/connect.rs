@@ -145,7 +145,10 @@ impl Producers {
 
     /// Why there is no such input.
     fn unknown(&self, input: &str, id: &str) -> String {
-        if let Some(named) = self.named.get(input).filter(|_| input != id) {
+        if input == id || input.strip_prefix(id).is_some_and(|rest| rest.starts_with('.')) {
+            return format!("`{id}` cannot take its own events; break the circle");
+        }
+        if let Some(named) = self.named.get(input) {
             return format!("`{input}` has no output of its own name, only {}", list(named.iter()));
         }
         let owner = input.split_once('.').and_then(|(owner, _)| Some((owner, self.named.get(owner)?)));
@@ -165,8 +168,8 @@ impl Producers {
             _ if known.is_empty() => format!("no component is called `{input}`; there are no sources yet"),
             Some(near) => format!("no component is called `{input}`; did you mean `{near}`?"),
             None => {
-                let all = self.outputs.iter().map(|output| &output.name).collect::<BTreeSet<_>>();
-                format!("no component is called `{input}`, expected one of {}", list(all.into_iter()))
+                let known: Vec<_> = known.into_iter().map(str::to_owned).collect();
+                format!("no component is called `{input}`, expected one of {}", list(known.iter()))
             }
         }
     }

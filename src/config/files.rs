@@ -138,7 +138,7 @@ fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// The paths that fit a pattern, in order; a path without a `*` is itself, there or not.
-fn expand(pattern: &Path) -> Vec<PathBuf> {
+pub(crate) fn expand(pattern: &Path) -> Vec<PathBuf> {
     let is_pattern = |part: &str| part.contains('*');
     let Some(text) = pattern.to_str().filter(|text| is_pattern(text)) else {
         return vec![pattern.to_owned()];

@@ -5,6 +5,7 @@ use seahash::SeaHasher;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::Read;
+use std::path::Path;
 use toml::{Table, Value};
 
 /// A file larger than this, in bytes, is known by its name alone.
@@ -35,7 +36,8 @@ fn add(key: &str, value: &Value, reads_files: bool, hasher: &mut SeaHasher) {
     match value {
         Value::String(text) => {
             text.hash(hasher);
-            let is_file = matches!(key, "file" | "path") || key.ends_with("_file");
+            let is_file =
+                matches!(key, "file" | "files" | "path") || key.ends_with("_file") || key.ends_with("_path");
             if reads_files && is_file {
                 content(text).hash(hasher);
             }
@@ -59,7 +61,8 @@ fn add(key: &str, value: &Value, reads_files: bool, hasher: &mut SeaHasher) {
 }
 
 /// What is in the file, if it is one and not too large.
-fn content(path: &str) -> Option<Vec<u8>> {
+pub(crate) fn content(path: impl AsRef<Path>) -> Option<Vec<u8>> {
+    let path = path.as_ref();
     // A pipe or a device would be read for ever, or be read empty.
     let is_file = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= MAX_FILE);
     let mut content = Vec::new();
@@ -101,6 +104,10 @@ mod tests {
             std::fs::write(&path, "two").unwrap();
             assert_ne!(one, of(&options, ""), "{key}");
         }
+        let options = format!("files = ['{}']", path.display());
+        let two = of(&options, "");
+        std::fs::write(&path, "three").unwrap();
+        assert_ne!(two, of(&options, ""));
         // A directory and nothing at all are known by their names.
         let _ = of("path = '/'\nfile = '/nowhere'", "");
     }

@@ -54,9 +54,12 @@ impl Lookup<'_> {
                 continue;
             }
             let secrets = self.secrets.and_then(|secrets| Some((secrets, parse_secret(here)?)));
-            let (value, after) = match (secrets, parse(here)) {
-                (Some((secrets, (secret, after))), _) => (secrets.get(&secret, self.env), after),
-                (None, Some((reference, after))) => (reference.resolve(self.env), after),
+            let (value, default, after) = match (secrets, parse(here)) {
+                (Some((secrets, (secret, after))), _) => (secrets.get(&secret, self.env), None, after),
+                (None, Some((reference, after))) => {
+                    let default = reference.modifier.map(|(_, default)| default);
+                    (reference.resolve(self.env), default, after)
+                }
                 (None, None) => {
                     out.push_str(&here[..1]);
                     rest = &here[1..];
@@ -66,7 +69,10 @@ impl Lookup<'_> {
             match value {
                 Ok(value) => {
                     out.push_str(&if is_template { Template::escape(&value) } else { value.clone() });
-                    used.push(value);
+                    // A default stands in the text itself, for all to see.
+                    if Some(value.as_str()) != default {
+                        used.push(value);
+                    }
                 }
                 Err(error) => errors.push(error),
             }

@@ -227,7 +227,7 @@ impl Loader<'_> {
             Ok(resolved) => {
                 let (secrets, problems) = Secrets::load(backends, names, self.env);
                 self.secrets = secrets;
-                self.problems.extend(redact(problems, &resolved.used));
+                self.problems.extend(redact(hide(problems, backends), &resolved.used));
             }
             Err(problems) => {
                 self.secrets = Secrets::unusable(backends);
@@ -238,9 +238,13 @@ impl Loader<'_> {
 
     fn make_global(&mut self) {
         let mut tests = Value::Array(std::mem::take(&mut self.tests));
-        if let Err(problems) = self.resolve(&mut tests, "tests") {
-            self.problems.extend(problems);
-        }
+        let resolved = match self.resolve(&mut tests, "tests") {
+            Ok(resolved) => resolved,
+            Err(problems) => {
+                self.problems.extend(problems);
+                Resolved::default()
+            }
+        };
         let Value::Array(tests) = tests else { return };
         for (index, test) in tests.into_iter().enumerate() {
             match test {
@@ -248,6 +252,7 @@ impl Loader<'_> {
                     Ok(test) => self.config.tests.push(test),
                     Err(problems) => {
                         let path = format!("tests[{index}]");
+                        let problems = redact(problems, &resolved.used);
                         self.problems.extend(problems.into_iter().map(|problem| problem.below(&path)));
                     }
                 },

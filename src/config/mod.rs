@@ -20,8 +20,8 @@ mod component;
 mod connect;
 mod deserialize;
 mod environment;
-mod files;
-mod fingerprint;
+pub(crate) mod files;
+pub(crate) mod fingerprint;
 mod format;
 mod global;
 mod interpolate;
@@ -148,7 +148,8 @@ impl Config {
     /// are left out: the files may not be here yet.
     pub fn check_transforms(&self) -> Vec<Problem> {
         let is_in_a_file = |entry: &&TransformEntry| {
-            let has = |option| self.places.has(&format!("transforms.{}.{option}", entry.id));
+            let path = format::join("transforms", &entry.id);
+            let has = |option| self.places.has(&format::join(&path, option));
             ["file", "files"].into_iter().any(has)
         };
         let problems = self.transforms.iter().filter(|entry| !is_in_a_file(entry)).flat_map(|entry| {

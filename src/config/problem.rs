@@ -75,9 +75,14 @@ impl Problem {
             for quoted in [format!("{value:?}"), format!("`{value}`")] {
                 self.message = self.message.replace(&quoted, what);
             }
+            let escaped = format!("{value:?}");
+            // A program's compiler shows lines.
+            let lines = value.lines().filter(|line| *line != value);
             // A short value would be found in ordinary words; serde quotes what it repeats.
-            if value.len() > 3 {
-                self.message = self.message.replace(value, what);
+            for part in
+                [value, escaped.trim_matches('"')].into_iter().chain(lines).filter(|part| part.len() > 3)
+            {
+                self.message = self.message.replace(part, what);
             }
         }
         self
@@ -183,21 +188,22 @@ impl Source {
         Source { name: name.to_owned(), text: text.to_owned(), secrets }
     }
 
-    /// A text that cannot be parsed: of a line that speaks of a secret, what follows that word is one.
+    /// A text that cannot be parsed, of which nobody knows what is a secret: of each line it shows what stands
+    /// before the first `=` or `:`, without what is in quotes there, and nothing of a line that has neither.
     pub(super) fn broken(name: &str, text: &str) -> Source {
         let mut secrets = Vec::new();
         let mut start = 0;
         for line in text.split_inclusive('\n') {
-            let assigned = line.find(['=', ':']).filter(|at| {
-                is_secret(line[..*at].trim_matches([' ', '\t', '"', '\'', '-'])) || is_secret_url(line)
-            });
-            // In an inline table the word may come later.
-            let at = match assigned {
-                Some(at) => Some(at + 1),
-                None => SECRET_WORDS.iter().filter_map(|word| line.to_ascii_lowercase().find(word)).min(),
+            let end = line.trim_end().len();
+            let is_header = line.trim_start().starts_with('[') || end == 0;
+            let shown = match line.find(['=', ':', '"', '\'']) {
+                Some(at) if line[at..].starts_with(['=', ':']) => (at + 1).min(end),
+                Some(at) => at,
+                None if is_header => end,
+                None => line.len() - line.trim_start().len(),
             };
-            if let Some(at) = at {
-                secrets.push(start + at..start + line.trim_end().len().max(at));
+            if shown < end {
+                secrets.push(start + shown..start + end);
             }
             start += line.len();
         }
@@ -413,7 +419,15 @@ const SECRET_WORDS: &[&str] = &[
 
 /// Whether it has a URL that says who we are.
 pub(super) fn is_secret_url(text: &str) -> bool {
-    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@') || rest.starts_with("hooks."))
+    text.split_once("://").is_some_and(|(_, rest)| {
+        let lower = rest.to_ascii_lowercase();
+        let path = lower.split_once(['/', '?']).map_or("", |(_, path)| path);
+        rest.contains('@')
+            || rest.starts_with("hooks.")
+            || path.contains("webhook")
+            || path.contains("key=")
+            || SECRET_WORDS.iter().any(|word| path.contains(word))
+    })
 }
 
 /// Whether the option at this path may hold a secret.

@@ -6,12 +6,11 @@ use super::schema::{self, Component, Options};
 use super::suggest::{nearest, suggest};
 use super::{Problem, SinkConfig, SourceConfig, TransformConfig};
 use crate::sinks::HttpSink;
-use crate::sinks::http_sink::{HTTP_ACCESS, HTTP_OPTIONS, HttpOptions, HttpSinkConfig};
+use crate::sinks::http_sink::{HTTP_OPTIONS, HttpOptions, HttpSinkConfig, wire};
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use toml::Table;
 
 type Parse<T> = Box<dyn Fn(Table, &References) -> Parsed<T> + Send + Sync>;
@@ -133,7 +132,7 @@ impl Registry {
     pub fn http_sink<S: HttpSink + JsonSchema>(&mut self) {
         let info = ComponentInfo { name: S::NAME, summary: S::SUMMARY, example: S::EXAMPLE };
         let parse = |mut table: Table, references: &References| {
-            let wire = hash_without(&table, S::ACCESS.iter().chain(HTTP_ACCESS));
+            let wire = wire(&table, S::ACCESS);
             let options = take_keys(&mut table, HTTP_OPTIONS);
             match (deserialize(options, references), deserialize::<S>(table, references)) {
                 (Ok(options), Ok(sink)) => {
@@ -221,15 +220,6 @@ impl Registry {
         }
         Ok((sink, warnings))
     }
-}
-
-/// A number that stands for a table without some of its keys.
-fn hash_without<'a>(table: &Table, mut keys: impl Iterator<Item = &'a &'static str>) -> u64 {
-    let mut table = table.clone();
-    keys.by_ref().for_each(|key| drop(table.remove(*key)));
-    let mut hasher = DefaultHasher::new();
-    table.to_string().hash(&mut hasher);
-    hasher.finish()
 }
 
 /// `options` are those that the component has beside its own.

@@ -167,6 +167,9 @@ pub(super) struct ExecBackend {
     protocol: Protocol,
 }
 
+/// Seconds: a command that takes longer will not come back.
+const MOST_TIMEOUT: u64 = 3600;
+
 fn default_timeout() -> u64 {
     5
 }
@@ -301,7 +304,7 @@ impl ExecBackend {
     /// What the command writes to its standard output, in time.
     fn run(&self, query: String) -> Result<Vec<u8>, String> {
         let name = &self.command[0];
-        let deadline = Instant::now() + Duration::from_secs(self.timeout);
+        let deadline = Instant::now() + Duration::from_secs(self.timeout.min(MOST_TIMEOUT));
         let mut child = Command::new(name)
             .args(&self.command[1..])
             .stdin(Stdio::piped())

@@ -59,9 +59,9 @@ pub enum InputKind {
 #[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestOutput {
-    /// The output of a transform, or several: `id`, or `id.name` for a named one.
+    /// The output of a transform, or several whose events are taken together: `id`, or `id.name` for a named one.
     pub extract_from: OneOrMany,
-    /// What must hold for one of the events that come out of it, all at once. Without any: that one comes.
+    /// What must hold, each for one of the events that come out of them. Without any: that one comes.
     #[serde(default)]
     pub conditions: Vec<AnyCondition>,
 }

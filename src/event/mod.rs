@@ -131,6 +131,17 @@ impl LogEvent {
         self
     }
 
+    /// Gives the event memory of its own: what came over the wire is a slice of all that was read together, and
+    /// keeps the whole of it.
+    pub fn detach(&mut self) {
+        if let Body::Raw(text) = &mut self.body {
+            *text = String::from(&**text).into();
+        }
+        if let Some(subject) = &mut self.subject {
+            *subject = String::from(&**subject).into();
+        }
+    }
+
     /// The same event with these finalizers added to its own.
     pub fn with_finalizers(mut self, finalizers: EventFinalizers) -> LogEvent {
         self.finalizers.merge(finalizers);

@@ -87,7 +87,8 @@ impl Shared {
             if let Some(successor) = self.succession.successor() {
                 return Left::ForSuccessor(batch, Arc::clone(successor));
             }
-            let verdict = match self.attempt(&batch, &body).await {
+            let Some(verdict) = self.attempt(&batch, &body).await else { continue };
+            let verdict = match verdict {
                 Verdict::Missing { first } => match self.make_missing(first).await {
                     Verdict::Delivered => {
                         // It may take a moment until it is there; and no attempt has failed.
@@ -168,14 +169,17 @@ impl Shared {
         }
     }
 
-    /// One request and its answer's verdict.
-    async fn attempt(&self, batch: &Batch, body: &Bytes) -> Verdict {
+    /// One request and its answer's verdict; nothing if somebody else is there to send it.
+    async fn attempt(&self, batch: &Batch, body: &Bytes) -> Option<Verdict> {
         self.wait_for_pause().await;
         self.rate_limit.ready().await;
+        if self.succession.successor().is_some() {
+            return None;
+        }
         let mut request = match self.request(batch, body) {
             Ok(request) => request,
             Err(error) => {
-                return Verdict::Rejected { reason: format!("the request cannot be made: {error}") };
+                return Some(Verdict::Rejected { reason: format!("the request cannot be made: {error}") });
             }
         };
         let start = Instant::now();
@@ -187,7 +191,7 @@ impl Shared {
         let pushed_back = matches!(verdict, Verdict::Retry { .. });
         self.controller.observe(start.elapsed(), pushed_back, Instant::now());
         self.log(&verdict, &answer, &request, batch.len());
-        verdict.map_reasons(|reason| self.hide(reason, &request))
+        Some(verdict.map_reasons(|reason| self.hide(reason, &request)))
     }
 
     fn unanswered(&self, error: &SendError) -> Verdict {

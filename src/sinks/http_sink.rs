@@ -28,7 +28,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
+use toml::{Table, Value};
 
 pub use super::client::Signer;
 pub use super::healthcheck::{HealthcheckRequest, judge_2xx, judge_empty};
@@ -235,7 +237,31 @@ pub(crate) const HTTP_OPTIONS: &[&str] = &[
 ];
 
 /// Those of them that have no part in how events are encoded.
-pub(crate) const HTTP_ACCESS: &[&str] = &["batch", "retry_strategy", "tls"];
+const HTTP_ACCESS: &[&str] = &["batch", "request", "retry_strategy", "tls"];
+
+/// A number that stands for all that decides how a sink encodes events and what of them belongs into one request:
+/// its table without what only says how the destination is reached. A URI and headers are a part of it where an
+/// event decides them.
+pub(crate) fn wire(table: &Table, access: &[&str]) -> u64 {
+    let is_template = |value: &Value| {
+        let template = value.as_str().map(Template::parse);
+        template.is_none_or(|template| template.is_ok_and(|template| template.as_static().is_none()))
+    };
+    let mut wire = Table::new();
+    for (key, value) in table {
+        let is_access = access.contains(&key.as_str()) || HTTP_ACCESS.contains(&key.as_str());
+        if !is_access && (key != "uri" || is_template(value)) {
+            wire.insert(key.clone(), value.clone());
+        }
+    }
+    let headers = table.get("request").and_then(|request| request.get("headers")).and_then(Value::as_table);
+    for (name, value) in headers.into_iter().flatten().filter(|(_, value)| is_template(value)) {
+        wire.insert(format!("request.headers.{name}"), value.clone());
+    }
+    let mut hasher = DefaultHasher::new();
+    wire.to_string().hash(&mut hasher);
+    hasher.finish()
+}
 
 /// The options that every HTTP sink has.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

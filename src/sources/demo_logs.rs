@@ -91,6 +91,7 @@ impl SourceConfig for DemoLogsConfig {
 
 impl DemoLogsConfig {
     async fn run(self, cx: SourceContext) -> Result<()> {
+        cx.ready.set();
         let count = self.count.unwrap_or(u64::MAX);
         let pause = self.interval.0;
         let mut pauses = (!pause.is_zero()).then(|| tokio::time::interval(pause));

@@ -46,6 +46,7 @@ impl SourceConfig for StdinConfig {
 impl StdinConfig {
     async fn run(self, mut input: impl AsyncRead + Unpin, cx: SourceContext) -> Result<()> {
         let mut buffer = BytesMut::with_capacity(64 << 10);
+        cx.ready.set();
         loop {
             let read = tokio::select! {
                 read = input.read_buf(&mut buffer) => read?,

@@ -335,7 +335,11 @@ fn push_literal(part: &str, text: &str, is_uri: bool, parts: &mut Vec<Part>) -> 
     }
     let escaped = if is_uri { escape_percent_encoding(part) } else { part.to_owned() };
     let items: Vec<_> = StrftimeItems::new(&escaped).collect();
-    if items.contains(&Item::Error) {
+    // Some formats can be read but not written.
+    let mut written = String::new();
+    let epoch = Timestamp::from_nanos(0).to_chrono();
+    let has_error = items.contains(&Item::Error);
+    if has_error || write!(written, "{}", epoch.format_with_items(items.iter())).is_err() {
         return Err(TemplateError::BadTime { text: text.to_owned(), part: part.to_owned() });
     }
     let is_time = items.iter().any(|item| matches!(item, Item::Numeric(..) | Item::Fixed(_)));

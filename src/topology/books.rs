@@ -46,6 +46,20 @@ impl Books {
         book(&mut self.all().sinks, id)
     }
 
+    /// So many books there are, of each kind.
+    pub(super) fn mark(&self) -> [usize; 3] {
+        let all = self.all();
+        [all.sources.len(), all.transforms.len(), all.sinks.len()]
+    }
+
+    /// Closes the books that were opened since the mark.
+    pub(super) fn forget_since(&self, [sources, transforms, sinks]: [usize; 3]) {
+        let mut all = self.all();
+        all.sources.truncate(sources);
+        all.transforms.truncate(transforms);
+        all.sinks.truncate(sinks);
+    }
+
     /// What is unanswered from now on is nobody's fault.
     pub(super) fn give_up(&self) {
         self.all().sinks.iter().for_each(|(_, counts)| counts.give_up());

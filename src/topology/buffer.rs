@@ -1,4 +1,4 @@
-//! The bounded buffer in front of each sink and transform: a queue of chunks, measured in bytes or
+//! The bounded buffer in front of each sink: a queue of chunks, measured in bytes or
 //! events.
 
 use super::counts::{DropReason, Outcome, SinkCounts};

@@ -134,11 +134,13 @@ impl TransformNode {
 
     async fn take(&self, events: Vec<LogEvent>) {
         self.counts.add_received(events.len());
+        let bytes = events.iter().map(LogEvent::body_size).sum();
         self.work(|State { transform, outputs, is_finished }| {
             events.into_iter().for_each(|event| transform.transform(event, outputs));
             if *is_finished {
                 transform.finish(outputs);
             }
+            outputs.detach_few(bytes);
         })
         .await;
     }

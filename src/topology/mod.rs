@@ -66,6 +66,9 @@ pub enum StartError {
         /// Why, for each.
         problems: Problems,
     },
+    /// A topology that is about to end takes no other configuration.
+    #[snafu(display("the topology is about to end, and takes no other configuration; start it anew"))]
+    Ending,
     /// Healthchecks failed that were required to pass.
     #[snafu(display("{problems}"))]
     Unhealthy {

@@ -69,6 +69,15 @@ impl Outputs {
         &self.counts
     }
 
+    /// Events are slices of what was read together. If most of these bytes have been left out, those that came
+    /// through get memory of their own, so that a buffer full of them is not a multiple of its size.
+    pub(super) fn detach_few(&mut self, bytes: usize) {
+        let events = || self.named.iter().flatten().chain(&self.default);
+        if events().map(LogEvent::body_size).sum::<usize>() < bytes / 2 {
+            self.named.iter_mut().flatten().chain(&mut self.default).for_each(LogEvent::detach);
+        }
+    }
+
     /// What came out: the default output's events, and those of each named one. It is empty then.
     pub fn take(&mut self) -> (Vec<LogEvent>, Vec<Vec<LogEvent>>) {
         let named = self.named.iter_mut().map(std::mem::take).collect();

@@ -9,7 +9,7 @@ use crate::healthcheck::Healthcheck;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,8 @@ pub struct RunningTopology {
     tasks: JoinSet<Option<String>>,
     /// Which of them are sources: without one, nothing comes any more.
     source_tasks: HashSet<Id>,
+    /// Which of them pass on what transforms hold back: those must have ended before the consumers go.
+    flush_tasks: HashSet<Id>,
     /// Apart from the others, because nobody waits for them at the end.
     healthchecks: JoinSet<Result<(), Problem>>,
     /// The components that ended before their time.
@@ -30,8 +32,19 @@ pub struct RunningTopology {
     books: Books,
     graph: Graph,
     options: TopologyOptions,
-    /// The last source has ended.
-    is_winding_up: bool,
+    /// Transforms that are no longer there, and may still hold something.
+    retired: Vec<Weak<TransformNode>>,
+    end: End,
+}
+
+/// How far the end is, once the last source has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    No,
+    /// Flushes that have begun are brought to their end.
+    Flushing,
+    /// Nothing comes any more but what transforms hold back.
+    WindingUp,
 }
 
 /// What runs, and how it is connected.
@@ -152,21 +165,21 @@ impl Graph {
         sources.chain(transforms.map(|(name, fanout)| (name, fanout)))
     }
 
-    /// The transforms, each before those that it feeds.
-    fn transforms_in_order(&self) -> Vec<Arc<TransformNode>> {
-        let mut rest: Vec<_> = self.transforms.values().collect();
-        let mut ordered = Vec::new();
+    /// The transforms in steps: each after all that feed it.
+    fn transforms_in_order(&self) -> Vec<Vec<Arc<TransformNode>>> {
+        let mut rest: Vec<&Placed> = self.transforms.values().collect();
+        let mut steps = Vec::new();
         while !rest.is_empty() {
             let is_fed = |placed: &&Placed| {
-                let feeds =
-                    |other: &&Placed| other.node.fanouts.iter().any(|(name, _)| placed.inputs.contains(name));
-                rest.iter().any(feeds)
+                let feeds = |(name, _): &(String, Fanout)| placed.inputs.contains(name);
+                rest.iter().any(|other| other.node.fanouts.iter().any(feeds))
             };
             // Without circles there is always one that nobody feeds any more.
-            let next = rest.iter().position(|placed| !is_fed(placed)).unwrap_or(0);
-            ordered.push(Arc::clone(&rest.swap_remove(next).node));
+            let (fed, step): (Vec<&Placed>, Vec<&Placed>) = rest.iter().copied().partition(is_fed);
+            steps.push(step.iter().map(|placed| Arc::clone(&placed.node)).collect());
+            rest = if step.is_empty() { Vec::new() } else { fed };
         }
-        ordered
+        steps
     }
 }
 
@@ -180,13 +193,15 @@ impl RunningTopology {
         let mut running = RunningTopology {
             tasks: JoinSet::new(),
             source_tasks: HashSet::new(),
+            flush_tasks: HashSet::new(),
             healthchecks: JoinSet::new(),
             failures: Vec::new(),
             shutdown: topology.shutdown.clone(),
             books: topology.books.clone(),
             graph: Graph::default(),
             options: options.clone(),
-            is_winding_up: false,
+            retired: Vec::new(),
+            end: End::No,
         };
         running.take(topology).await?;
         Ok(running)
@@ -199,12 +214,20 @@ impl RunningTopology {
     /// source outside of a queue group, the messages of a moment may come twice.
     ///
     /// # Errors
-    /// As [`Topology::start`]; everything then goes on as it was.
+    /// As [`Topology::start`], or if the topology is about to end; everything then goes on as it was.
     pub async fn reload(&mut self, config: Config) -> Result<Changes, StartError> {
+        if self.end != End::No || self.shutdown.is_cancelled() {
+            return Err(StartError::Ending);
+        }
+        let books = self.books.mark();
         let options = self.options.clone();
         let builder = Builder::new(&config, &options, self.books.clone(), self.shutdown.clone());
-        let topology = builder.build(config, &self.graph).await?;
-        self.take(topology).await
+        let taken = match builder.build(config, &self.graph).await {
+            Ok(topology) => self.take(topology).await,
+            Err(error) => Err(error),
+        };
+        // What has not come to be has no books.
+        taken.inspect_err(|_| self.books.forget_since(books))
     }
 
     /// Asks the new sinks how they are, if that decides, and puts the topology in place of what runs.
@@ -254,8 +277,11 @@ impl RunningTopology {
         self.graph.outputs().for_each(|(name, fanout)| fanout.set(of(name)));
         // What is still in a component that another has replaced goes where the other's events go; one that
         // was removed keeps its consumers until it is empty.
-        for placed in &replaced {
-            placed.node.fanouts.iter().for_each(|(name, fanout)| fanout.set(of(name)));
+        let is_there: HashSet<&String> = self.graph.outputs().map(|(name, _)| name).collect();
+        for (name, fanout) in replaced.iter().flat_map(|placed| &placed.node.fanouts) {
+            if is_there.contains(name) {
+                fanout.set(of(name));
+            }
         }
         for (id, _, _, predecessor) in &started {
             predecessor.iter().for_each(|source| source.fanout.set(of(id)));
@@ -276,16 +302,16 @@ impl RunningTopology {
             self.source_tasks.insert(task.id());
         }
         old.sources.values().for_each(|source| source.stop.cancel());
-        let retired: Vec<_> = replaced.into_iter().chain(old.transforms.into_values()).collect();
-        if !retired.is_empty() {
-            self.tasks.spawn(async move {
-                for placed in retired {
-                    placed.stop.cancel();
-                    placed.node.finish().await;
-                }
+        for placed in replaced.into_iter().chain(old.transforms.into_values()) {
+            placed.stop.cancel();
+            self.retired.push(Arc::downgrade(&placed.node));
+            let task = self.tasks.spawn(async move {
+                placed.node.finish().await;
                 None
             });
+            self.flush_tasks.insert(task.id());
         }
+        self.retired.retain(|node| node.strong_count() > 0);
         Ok(changes)
     }
 
@@ -318,23 +344,27 @@ impl RunningTopology {
     fn flush_now_and_then(&mut self, node: &Arc<TransformNode>, stop: CancellationToken) {
         let Some(every) = node.flush_every else { return };
         let node = Arc::clone(node);
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             // A flush that has begun is brought to its end: what is on its way would be lost otherwise.
             while tokio::time::timeout(every, stop.cancelled()).await.is_err() {
                 node.flush().await;
             }
             None
         });
+        self.flush_tasks.insert(task.id());
     }
 
     async fn check(&mut self, sinks: &mut [Planned<BuiltSink>], require: bool) -> Result<(), StartError> {
+        while self.healthchecks.try_join_next().is_some() {}
+        let mut required = JoinSet::new();
+        let checks = if require { &mut required } else { &mut self.healthchecks };
         for sink in sinks {
             let Some(BuiltSink { check: Check { healthcheck, timeout, .. }, .. }) = &mut sink.built else {
                 continue;
             };
             let Some(healthcheck) = healthcheck.take().filter(Healthcheck::is_for_start) else { continue };
             let (id, timeout) = (sink.id.clone(), *timeout);
-            self.healthchecks.spawn(async move {
+            checks.spawn(async move {
                 let (result, _) = healthcheck.run(timeout).await;
                 match &result {
                     Ok(()) => tracing::info!(sink = id, "healthcheck passed"),
@@ -347,11 +377,8 @@ impl RunningTopology {
                 })
             });
         }
-        if !require {
-            return Ok(());
-        }
         let mut problems = Vec::new();
-        while let Some(result) = self.healthchecks.join_next().await {
+        while let Some(result) = required.join_next().await {
             problems.extend(result.ok().and_then(Result::err));
         }
         match problems.is_empty() {
@@ -384,13 +411,18 @@ impl RunningTopology {
     /// go on as if all were well. Safe to cancel.
     pub async fn finished(&mut self) {
         loop {
-            if self.source_tasks.is_empty() && !self.is_winding_up {
-                self.is_winding_up = true;
+            if self.end == End::No && self.source_tasks.is_empty() {
+                self.end = End::Flushing;
+                self.graph.transforms.values().for_each(|placed| placed.stop.cancel());
+            }
+            if self.end == End::Flushing && self.flush_tasks.is_empty() {
+                self.end = End::WindingUp;
                 self.wind_up();
             }
             let Some(ended) = self.tasks.join_next_with_id().await else { return };
             let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
             self.source_tasks.remove(&id);
+            self.flush_tasks.remove(&id);
             let failure = match ended {
                 Ok((_, failure)) => failure,
                 Err(error) => Some(format!("a component has panicked: {error}")),
@@ -408,13 +440,12 @@ impl RunningTopology {
     fn wind_up(&mut self) {
         let sinks = std::mem::take(&mut self.graph.sinks);
         let fanouts: Vec<_> = self.graph.outputs().map(|(_, fanout)| fanout.clone()).collect();
-        let nodes = self.graph.transforms_in_order();
-        let flushes: Vec<_> = self.graph.transforms.values().map(|placed| placed.stop.clone()).collect();
+        let mut waiting = self.graph.transforms_in_order();
         self.tasks.spawn(async move {
-            for node in nodes {
-                node.finish().await;
+            while !waiting.is_empty() {
+                let ready = waiting.remove(0);
+                futures::future::join_all(ready.iter().map(|node| node.finish())).await;
             }
-            flushes.iter().for_each(CancellationToken::cancel);
             fanouts.iter().for_each(|fanout| fanout.set(&[]));
             drop(sinks);
             None
@@ -453,10 +484,11 @@ impl RunningTopology {
 
     async fn give_up(&mut self) {
         self.books.give_up();
+        // Their tasks are all that keeps them.
+        let retired: Vec<_> = self.retired.iter().filter_map(Weak::upgrade).collect();
         self.tasks.shutdown().await;
-        for placed in self.graph.transforms.values() {
-            placed.node.give_up();
-        }
+        let nodes = self.graph.transforms.values().map(|placed| Arc::clone(&placed.node));
+        nodes.chain(retired).for_each(|node| node.give_up());
         // The requests under way are tasks of the sinks' own; the runtime drops them a moment after their
         // sink, and with them their receipts.
         let settled = async {

@@ -152,6 +152,14 @@ struct Walk {
     nodes: usize,
 }
 
+/// Whether a component stands at this path.
+fn is_component(path: &str) -> bool {
+    ["sources.", "transforms.", "sinks."]
+        .iter()
+        .filter_map(|kind| path.strip_prefix(kind))
+        .any(|id| !id.is_empty() && (!id.contains('.') || id.starts_with('"') && id.ends_with('"')))
+}
+
 impl Walk {
     /// The node's value; nothing if it is null.
     fn value(&mut self, node: Node, path: &str, key: Option<Range<usize>>, depth: usize) -> Option<Value> {
@@ -174,6 +182,8 @@ impl Walk {
             self.secrets.push(node.span.clone());
         }
         match node.kind {
+            // A component whose options have all been taken out is still one that somebody wants.
+            Kind::Null if is_component(path) => Some(Value::Table(Table::new())),
             Kind::Null => None,
             Kind::Scalar(value) => {
                 if value.as_str().is_some_and(is_secret_url) {
