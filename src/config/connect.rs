@@ -145,7 +145,8 @@ impl Producers {
 
     /// Why there is no such input.
     fn unknown(&self, input: &str, id: &str) -> String {
-        if input == id || input.strip_prefix(id).is_some_and(|rest| rest.starts_with('.')) {
+        let is_producer = self.components.iter().any(|known| known == id);
+        if is_producer && (input == id || input.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))) {
             return format!("`{id}` cannot take its own events; break the circle");
         }
         if let Some(named) = self.named.get(input) {

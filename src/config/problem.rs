@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::format::join;
+use crate::env::PLACEHOLDER;
 use crate::secret::SensitiveString;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::collections::HashMap;
@@ -189,7 +190,7 @@ impl Source {
     }
 
     /// A text that cannot be parsed, of which nobody knows what is a secret: of each line it shows what stands
-    /// before the first `=` or `:`, without what is in quotes there, and nothing of a line that has neither.
+    /// before the first `=` or `:`, and nothing if there is none, or if that has quotes.
     pub(super) fn broken(name: &str, text: &str) -> Source {
         let mut secrets = Vec::new();
         let mut start = 0;
@@ -198,9 +199,8 @@ impl Source {
             let is_header = line.trim_start().starts_with('[') || end == 0;
             let shown = match line.find(['=', ':', '"', '\'']) {
                 Some(at) if line[at..].starts_with(['=', ':']) => (at + 1).min(end),
-                Some(at) => at,
                 None if is_header => end,
-                None => line.len() - line.trim_start().len(),
+                Some(_) | None => line.len() - line.trim_start().len(),
             };
             if shown < end {
                 secrets.push(start + shown..start + end);
@@ -336,7 +336,7 @@ impl Places {
     pub(super) fn hide(&mut self, values: &[String]) {
         let new = values
             .iter()
-            .filter(|value| !value.is_empty())
+            .filter(|value| !value.is_empty() && *value != PLACEHOLDER)
             .map(|value| SensitiveString::from(value.as_str()));
         for value in new {
             if !self.hidden.contains(&value) {

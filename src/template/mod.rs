@@ -430,6 +430,13 @@ mod tests {
     }
 
     #[test]
+    fn a_format_that_cannot_be_written_is_refused() {
+        for text in ["out%#z/x", "%E"] {
+            assert!(matches!(Template::parse(text), Err(TemplateError::BadTime { .. })), "{text}");
+        }
+    }
+
+    #[test]
     fn a_time_in_a_tree_is_written_as_its_text() {
         let mut event = event();
         event.value_mut();

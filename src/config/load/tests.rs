@@ -542,3 +542,48 @@ fn a_secret_in_a_program_is_not_shown() {
     assert!(shown.contains("transforms.t.source") && shown.contains("syntax error"), "{shown}");
     assert!(!shown.contains("s3cr3t"), "{shown}");
 }
+
+/// What cannot be parsed may have a secret anywhere.
+#[test]
+fn a_text_that_cannot_be_parsed_shows_no_values() {
+    for text in [
+        "[sinks.o.request.headers]\nX-Honeycomb-Team = \"s3cr3t\" oops",
+        "sinks.o = {type='http', request = {headers = {Authorization = \"Bearer s3cr3t\"}} oops}",
+        "token = \"\"\"\ns3cr3t\"\"\" oops",
+        "a = \"b\"\n\"s3cr3t\" oops",
+    ] {
+        let problems =
+            Config::from_toml(text, "test.toml", &Registry::builtin(), &Env::default()).unwrap_err();
+        let shown = problems.render(false);
+        assert!(!shown.contains("s3cr3t") && shown.contains("test.toml:"), "{shown}");
+    }
+}
+
+/// Values with characters that a message escapes, or of several lines, are no less secret.
+#[test]
+fn what_came_in_is_hidden_in_every_form() {
+    for (variable, value) in [("QUOTED", "to\"s3cr3t-one"), ("LINES", "s3cr3t-first\ns3cr3t-second\n")] {
+        let env = Env::from_pairs([(variable, value)]);
+        let text = format!(
+            "{SOURCE}[sinks.o]\ntype = 'blackhole'\ninputs = ['in']\nbuffer = 'Bearer ${{{variable}}} x'\n"
+        );
+        let problems = Config::from_toml(&text, "test.toml", &Registry::builtin(), &env).unwrap_err();
+        assert!(!problems.render(false).contains("s3cr3t"), "{problems}");
+    }
+    // A default is no secret: its typo is told.
+    let text = format!(
+        "{SOURCE}[sinks.o]\ntype = 'http'\nuri = 'http://h'\nencoding.codec = '${{C:-gzpi}}'\ninputs = ['in']\n"
+    );
+    let problems = Config::from_toml(&text, "test.toml", &Registry::builtin(), &Env::default()).unwrap_err();
+    assert!(problems.to_string().contains("gzpi"), "{problems}");
+}
+
+#[test]
+fn a_component_without_options_is_told() {
+    let files = [(
+        "v.yaml",
+        "sources:\n  in: {type: stdin}\nsinks:\n  out: {type: blackhole, inputs: [in]}\n  loki:\n",
+    )];
+    let problems = load_files(&files).unwrap_err();
+    assert!(problems.len() == 1 && problems[0].contains("v.yaml:5:3: sinks.loki"), "{problems:?}");
+}
