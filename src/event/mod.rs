@@ -40,6 +40,8 @@ pub struct LogEvent {
     body: Body,
     subject: Option<ByteString>,
     received: Timestamp,
+    /// What programs of VRL have put beside the event (`%name`); nothing, for most.
+    metadata: Option<Box<Value>>,
     finalizers: EventFinalizers,
 }
 
@@ -116,7 +118,7 @@ impl LogEvent {
     }
 
     fn new(body: Body, received: Timestamp) -> LogEvent {
-        LogEvent { body, subject: None, received, finalizers: EventFinalizers::default() }
+        LogEvent { body, subject: None, received, metadata: None, finalizers: EventFinalizers::default() }
     }
 
     /// The same event with the NATS subject it came on.
@@ -154,6 +156,7 @@ impl LogEvent {
             body: self.body.clone(),
             subject: self.subject.clone(),
             received: self.received,
+            metadata: self.metadata.clone(),
             finalizers: EventFinalizers::default(),
         }
     }
@@ -186,7 +189,7 @@ impl LogEvent {
     /// Gives the text back if it is not one JSON object (see [`json::is_object`]).
     pub fn with_json_text(&self, text: ByteString) -> Result<LogEvent, ByteString> {
         let event = LogEvent::from_json_text(text, self.received)?;
-        Ok(LogEvent { subject: self.subject.clone(), ..event })
+        Ok(LogEvent { subject: self.subject.clone(), metadata: self.metadata.clone(), ..event })
     }
 
     /// Takes the finalizers out: who does so answers them.
@@ -364,6 +367,17 @@ impl LogEvent {
                 *text = kept.into();
             }
         }
+    }
+
+    /// What transforms have put beside the event: VRL's metadata, `%name`. No sink sends it.
+    pub fn metadata(&self) -> Option<&Value> {
+        self.metadata.as_deref()
+    }
+
+    /// Puts this beside the event, in place of what is there.
+    pub fn set_metadata(&mut self, metadata: Value) {
+        let is_empty = matches!(&metadata, Value::Object(object) if object.is_empty());
+        self.metadata = (!is_empty).then(|| Box::new(metadata));
     }
 
     /// The NATS subject on which the event came.

@@ -10,13 +10,13 @@ mod target;
 use crate::event::{Field, LogEvent, Path, json};
 use parse_json::ParseJson;
 use std::fmt;
-use target::{Changes, TextTarget, TreeTarget};
+use target::{Beside, Changes, TextTarget, TreeTarget};
 use vrl::compiler::state::RuntimeState;
 use vrl::compiler::{CompilationResult, CompileConfig, Context, ExpressionError, Target, TargetValueRef};
 use vrl::compiler::{TimeZone, TypeState, compile_with_state};
 use vrl::diagnostic::{Diagnostic, DiagnosticMessage, Formatter, Note};
 use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
-use vrl::value::{Secrets, Value};
+use vrl::value::Value;
 
 /// A compiled program, with the memory that it runs in.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Program {
     program: vrl::compiler::Program,
     /// The fields of the root that the program names.
     fields: json::Lookup,
+    /// Whether it names something beside the event (`%name`).
+    names_metadata: bool,
     timezone: TimeZone,
     state: RuntimeState,
     /// Its first statement, if there is a shorter way for that one.
@@ -92,12 +94,14 @@ impl Program {
 
     fn new(program: vrl::compiler::Program, timezone: TimeZone) -> Program {
         let info = program.info();
+        let mut paths = info.target_queries.iter().chain(&info.target_assignments);
+        let names_metadata = paths.any(|path| path.prefix == PathPrefix::Metadata);
         let mut names: Vec<_> =
             info.target_queries.iter().chain(&info.target_assignments).filter_map(root_field).collect();
         names.sort_unstable();
         names.dedup();
         let fields = json::Lookup::new(names.into_iter().map(Path::root_field));
-        Program { fields, timezone, state: RuntimeState::default(), program, first: None }
+        Program { fields, names_metadata, timezone, state: RuntimeState::default(), program, first: None }
     }
 
     /// Whether its last expression is a boolean, whatever the event.
@@ -116,13 +120,14 @@ impl Program {
     /// # Errors
     /// If it fails, or aborts.
     pub fn evaluate(&mut self, event: &LogEvent) -> Result<Value, Failure> {
+        let beside = Beside::of(event, self.names_metadata);
         match event.root() {
             Field::Json(text) => {
-                let mut target = TextTarget::new(text, &self.fields);
+                let mut target = TextTarget::new(text, &self.fields, beside);
                 resolve(&self.program, &mut self.state, self.timezone, &mut target)
             }
             Field::Value(value) => {
-                let mut target = TreeTarget::new(value);
+                let mut target = TreeTarget::new(value, beside);
                 resolve(&self.program, &mut self.state, self.timezone, &mut target)
             }
         }
@@ -152,24 +157,29 @@ impl Program {
     /// # Errors
     /// As [`Program::run`].
     pub fn run_for_result(&mut self, event: &mut LogEvent) -> Result<Done, Failure> {
-        let (result, changes) = match event.root() {
+        let beside = Beside::of(event, self.names_metadata);
+        let (result, changes, metadata) = match event.root() {
             Field::Json(text) => {
-                let mut target = TextTarget::new(text, &self.fields);
+                let mut target = TextTarget::new(text, &self.fields, beside);
                 let result = resolve(&self.program, &mut self.state, self.timezone, &mut target)?;
-                (result, target.into_changes())
+                let (changes, metadata) = target.into_changes();
+                (result, changes, metadata)
             }
             Field::Value(_) => {
                 let value = event.value_mut();
-                let (mut metadata, mut secrets) = (Value::Object(Default::default()), Secrets::new());
+                let Beside { mut metadata, mut secrets } = beside;
                 let mut target = TargetValueRef { value, metadata: &mut metadata, secrets: &mut secrets };
                 let result = resolve(&self.program, &mut self.state, self.timezone, &mut target)?;
                 let changes = match value {
                     Value::Object(_) => Changes::None,
                     _ => Changes::Root(std::mem::replace(value, Value::Object(Default::default()))),
                 };
-                (result, changes)
+                (result, changes, metadata)
             }
         };
+        if self.names_metadata {
+            event.set_metadata(metadata);
+        }
         let root = match changes {
             Changes::None => None,
             Changes::Fields(fields) => {

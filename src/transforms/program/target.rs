@@ -1,6 +1,6 @@
 //! Events as VRL sees them.
 
-use crate::event::{Field, Path, json};
+use crate::event::{Field, LogEvent, Path, json};
 use smallvec::SmallVec;
 use std::cell::OnceCell;
 use vrl::compiler::{SecretTarget, Target};
@@ -41,7 +41,7 @@ pub(super) enum Changes<'n> {
 
 impl<'a, 'n> TextTarget<'a, 'n> {
     /// A target of checked text, for a program that names these fields of the root.
-    pub(super) fn new(text: &'a str, fields: &'n json::Lookup) -> TextTarget<'a, 'n> {
+    pub(super) fn new(text: &'a str, fields: &'n json::Lookup, beside: Beside) -> TextTarget<'a, 'n> {
         let names = fields.paths();
         let mut found: SmallVec<[Option<&str>; 8]> = SmallVec::from_elem(None, names.len());
         if !names.is_empty() {
@@ -54,16 +54,16 @@ impl<'a, 'n> TextTarget<'a, 'n> {
             slots: found.into_iter().map(slot).collect(),
             whole: OnceCell::new(),
             is_rewritten: false,
-            beside: Beside::default(),
+            beside,
         }
     }
 
-    /// What has become of it. Only reading leaves no changes, even if the whole was read.
-    pub(super) fn into_changes(self) -> Changes<'n> {
-        let TextTarget { names, slots, whole, is_rewritten, .. } = self;
+    /// What has become of it, and of its metadata. Only reading leaves no changes, even if the whole was read.
+    pub(super) fn into_changes(self) -> (Changes<'n>, Value) {
+        let TextTarget { names, slots, whole, is_rewritten, beside, .. } = self;
         let mut whole = whole.into_inner();
         if is_rewritten {
-            return whole.map_or(Changes::None, Changes::Root);
+            return (whole.map_or(Changes::None, Changes::Root), beside.metadata);
         }
         let changed = slots.into_iter().zip(names).filter(|(slot, _)| slot.is_changed);
         let fields: Vec<_> = changed
@@ -76,7 +76,8 @@ impl<'a, 'n> TextTarget<'a, 'n> {
                 Some((name, value))
             })
             .collect();
-        if fields.is_empty() { Changes::None } else { Changes::Fields(fields) }
+        let changes = if fields.is_empty() { Changes::None } else { Changes::Fields(fields) };
+        (changes, beside.metadata)
     }
 
     /// The field that a path begins with, if it is one of those that were announced, and the steps below it.
@@ -220,8 +221,8 @@ pub(super) struct TreeTarget<'a> {
 }
 
 impl<'a> TreeTarget<'a> {
-    pub(super) fn new(value: &'a Value) -> TreeTarget<'a> {
-        TreeTarget { value, beside: Beside::default() }
+    pub(super) fn new(value: &'a Value, beside: Beside) -> TreeTarget<'a> {
+        TreeTarget { value, beside }
     }
 }
 
@@ -249,16 +250,19 @@ impl Target for TreeTarget<'_> {
     }
 }
 
-/// What VRL knows beside the event (`%name`): nothing, at the start of every run.
+/// What VRL knows beside the event: its metadata (`%name`), and no secrets.
 #[derive(Debug)]
-struct Beside {
-    metadata: Value,
-    secrets: Secrets,
+pub(super) struct Beside {
+    pub(super) metadata: Value,
+    pub(super) secrets: Secrets,
 }
 
-impl Default for Beside {
-    fn default() -> Beside {
-        Beside { metadata: Value::Object(Default::default()), secrets: Secrets::new() }
+impl Beside {
+    /// What is beside an event, of which the program wants to know or not.
+    pub(super) fn of(event: &LogEvent, wants: bool) -> Beside {
+        let metadata = event.metadata().filter(|_| wants).cloned();
+        let metadata = metadata.unwrap_or_else(|| Value::Object(Default::default()));
+        Beside { metadata, secrets: Secrets::new() }
     }
 }
 

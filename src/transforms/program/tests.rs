@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use vrl::compiler::TargetValue;
 use vrl::compiler::runtime::Runtime;
+use vrl::value::Secrets;
 
 fn compiled(source: &str) -> Program {
     Program::compile(source, Access::ReadWrite, TimeZone::Local)
@@ -338,5 +339,27 @@ fn every_providers_program_leaves_text_as_text() {
                 assert!(event.json().contains(r#""n":1.50"#));
             }
         }
+    }
+}
+
+/// What one transform puts beside the event, the next one finds there; no destination gets it.
+#[test]
+fn metadata_goes_with_the_event() {
+    let compile =
+        |source: &str, access| Program::compile(source, access, time_zone(None).unwrap()).unwrap().0;
+    for is_tree in [false, true] {
+        let mut event = LogEvent::from_json(r#"{"app":"x"}"#.into()).unwrap();
+        if is_tree {
+            event.value_mut();
+        }
+        compile("%app = .app\n%gone = 1", Access::ReadWrite).run(&mut event).unwrap();
+        compile(".other = 1", Access::ReadWrite).run(&mut event).unwrap();
+        compile("del(%gone)", Access::ReadWrite).run(&mut event).unwrap();
+        let mut asked = compile("%app == \"x\" && is_null(%gone)", Access::ReadOnly);
+        assert_eq!(asked.evaluate(&event), Ok(Value::Boolean(true)));
+        assert_eq!(asked.evaluate(&event.without_receipts()), Ok(Value::Boolean(true)));
+        assert_eq!(event.json(), r#"{"app":"x","other":1}"#);
+        compile("del(%app)", Access::ReadWrite).run(&mut event).unwrap();
+        assert_eq!(event.metadata(), None);
     }
 }
