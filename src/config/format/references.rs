@@ -23,6 +23,8 @@ pub(super) enum Syntax {
     Toml,
     /// One kind of string.
     Json,
+    /// Two kinds of strings, and comments. Only between brackets does a reference need quotes.
+    Yaml,
 }
 
 /// Replaces the bare references.
@@ -44,7 +46,16 @@ pub(super) fn quote(text: &str, syntax: Syntax) -> Quoted {
         if brackets.max(dots) > MAX_DEPTH && quoted.too_deep.is_none() {
             quoted.too_deep = Some(at);
         }
+        let before = text[..at].chars().next_back();
+        let begins = before.is_none_or(|c| c.is_whitespace() || "[{,:".contains(c));
         let len = match rest.as_bytes()[0] {
+            b'"' | b'\'' if syntax == Syntax::Yaml && begins => {
+                string(rest, &rest[..1], rest.starts_with('"'))
+            }
+            b'#' if syntax == Syntax::Yaml && before.is_none_or(char::is_whitespace) => {
+                rest.find('\n').unwrap_or(rest.len())
+            }
+            b'$' | b'"' if syntax == Syntax::Yaml && brackets == 0 => 1,
             b'"' | b'\'' if syntax == Syntax::Toml => toml_string(rest),
             b'"' => string(rest, "\"", true),
             b'#' if syntax == Syntax::Toml => rest.find('\n').unwrap_or(rest.len()),

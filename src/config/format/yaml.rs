@@ -1,9 +1,10 @@
 //! YAML 1.2 with its core schema (`yes` is a string), anchors, aliases and merge keys.
 
+use super::references::{Syntax, quote};
 use super::{Key, Kind, MAX_DEPTH, MAX_NODES, Node, SyntaxError};
 use saphyr::{Scalar, ScalarStyle};
 use saphyr_parser::{Event, Marker, Parser};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use toml::Value;
 
@@ -56,8 +57,35 @@ struct Open {
 }
 
 pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    let mut load =
-        Load { bytes: Bytes::new(text), open: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0 };
+    let error = match load(text, text, &BTreeMap::new()) {
+        Ok((root, _)) => return Ok(root),
+        Err(error) => error,
+    };
+    // In Vector, whose references are resolved before the text is parsed, `[${NAME}]` needs no quotes. It is only
+    // where this was all that was wrong that they have found their places.
+    let quoted = quote(text, Syntax::Yaml);
+    match load(&quoted.text, text, &quoted.references) {
+        Ok((root, found)) if found > 0 && found == quoted.references.len() => Ok(root),
+        _ => Err(error),
+    }
+}
+
+/// The tree, and how many of the references have become values of it. `written` is the text as it came.
+fn load(
+    text: &str,
+    written: &str,
+    references: &BTreeMap<usize, Range<usize>>,
+) -> Result<(Node, usize), SyntaxError> {
+    let mut load = Load {
+        bytes: Bytes::new(text),
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        root: None,
+        nodes: 0,
+        written,
+        references,
+        found: 0,
+    };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
@@ -68,7 +96,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         load.event(event, span)?;
     }
     let root = load.root.unwrap_or(Node { span: 0..0, kind: Kind::Null });
-    merge(root)
+    Ok((merge(root)?, load.found))
 }
 
 struct Load<'a> {
@@ -78,6 +106,10 @@ struct Load<'a> {
     anchors: HashMap<usize, (Node, usize)>,
     root: Option<Node>,
     nodes: usize,
+    written: &'a str,
+    /// What has been replaced by strings, by where it begins.
+    references: &'a BTreeMap<usize, Range<usize>>,
+    found: usize,
 }
 
 impl Load<'_> {
@@ -94,6 +126,12 @@ impl Load<'_> {
                 let Some(mut open) = self.open.pop() else { return Ok(()) };
                 open.node.span.end = span.end.max(open.node.span.start);
                 self.finish(open.node, open.anchor, open.depth + 1)
+            }
+            Event::Scalar(_, _, anchor, _) if self.references.contains_key(&span.start) => {
+                self.found += 1;
+                let reference = self.references[&span.start].clone();
+                let kind = Kind::Scalar(Value::String(self.written[reference].to_owned()));
+                self.finish(Node { span, kind }, anchor, 0)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let kind = match Scalar::parse_from_cow_and_metadata(text, style, tag.as_ref()) {

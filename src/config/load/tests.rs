@@ -587,3 +587,16 @@ fn a_component_without_options_is_told() {
     let problems = load_files(&files).unwrap_err();
     assert!(problems.len() == 1 && problems[0].contains("v.yaml:5:3: sinks.loki"), "{problems:?}");
 }
+
+/// Between brackets of YAML a reference needs no quotes, as in Vector.
+#[test]
+fn references_between_brackets_of_yaml_need_no_quotes() {
+    let text = "# it's [\nsources:\n  in: {type: stdin, max_length: ${PORT}}\nsinks:\n  out: {type: blackhole, inputs: [${INPUT:-in}, \"in\"], print_interval_secs: ${PORT}} # [\n";
+    let config = load_files(&[("v.yaml", text)]).unwrap();
+    assert_eq!(config.sinks[0].options.inputs, ["in"]);
+    // What is wrong otherwise is told as it is.
+    for text in ["a: [${PORT}, pre-${PORT}", "a: [${PORT}, pre-${PORT}]\nb: {", "a: '[${PORT}"] {
+        let problems = load_files(&[("v.yaml", text)]).unwrap_err();
+        assert!(problems[0].starts_with("v.yaml:"), "{problems:?}");
+    }
+}
