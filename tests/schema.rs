@@ -245,3 +245,20 @@ fn without_description(schema: &Value, path: &str) -> Vec<String> {
     }
     found
 }
+
+/// The steps for log bodies are options of the source and of a transform: all of them of both.
+#[test]
+fn log_bodies_are_the_same_in_the_source_and_in_the_transform() {
+    let properties = |kind, name| {
+        let schema = Registry::builtin().component_schema(kind, name).unwrap().to_value();
+        schema["properties"].as_object().unwrap().clone()
+    };
+    let source = properties(ComponentKind::Source, "nats");
+    let transform = properties(ComponentKind::Transform, "log_bodies");
+    let own: Vec<_> =
+        transform.iter().filter(|(name, _)| !["type", "inputs"].contains(&name.as_str())).collect();
+    assert_eq!(own.len(), 7, "{own:?}");
+    for (name, option) in own {
+        assert_eq!(source.get(name).map(|option| &option["type"]), Some(&option["type"]), "{name}");
+    }
+}

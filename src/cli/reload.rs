@@ -179,7 +179,7 @@ mod tests {
             assert_eq!(directory(&root.join(path)), (root.join(expected), mode), "{path}");
             let before = contents(&[root.join(path)]);
             assert_eq!(before, contents(&[root.join(path)]));
-            std::fs::write(root.join("a/x.toml"), format!("{path}")).unwrap();
+            std::fs::write(root.join("a/x.toml"), path).unwrap();
             assert_ne!(before, contents(&[root.join(path)]), "{path}");
         }
         assert_eq!(directory(Path::new("x.toml")).0, Path::new("."));
