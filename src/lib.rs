@@ -68,6 +68,7 @@ pub mod event;
 pub mod finalizer;
 pub mod healthcheck;
 pub mod http;
+mod list;
 mod log_limit;
 pub mod nats;
 pub mod providers;

@@ -26,7 +26,6 @@ pub use multiline::MultilineConfig;
 pub(crate) use options::is_own_field;
 pub use options::{BodyError, BodyOptions};
 pub use parse::LogParse;
-pub(crate) use redact::split_list;
 pub use redact::{Redaction, RedactionError};
 pub(crate) use vrl::{ansi_program, ends_when, others_condition, program, starts_when};
 

@@ -6,9 +6,10 @@
 use super::environment::{EnvironmentError, escape, is_on, is_on_by_default, set};
 use crate::bodies::{
     BodyOptions, LogParse, MultilineConfig, Redaction, ansi_program, ends_when, is_own_field,
-    others_condition, program, split_list, starts_when,
+    others_condition, program, starts_when,
 };
 use crate::env::Env;
+use crate::list;
 use crate::providers::Provider;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,7 +68,7 @@ impl Bodies {
             },
         };
         let mut redact = Vec::new();
-        for item in split_list(&env.get("REDACT")?.unwrap_or_default()) {
+        for item in list::split(&env.get("REDACT")?.unwrap_or_default()) {
             redact.push(Redaction::parse(&item).map_err(|error| wrong("REDACT", error.to_string()))?);
         }
         let ships_own = is_on(env, "SHIP_OWN_LOGS")?;

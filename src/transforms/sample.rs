@@ -419,13 +419,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_answered_as_delivered_and_counted() {
-        let mut run = sample("rate = 2");
-        let passed = run.give("{}");
-        assert!(run.give("{}").is_empty());
-        assert_eq!(run.statuses(), [None, Some(EventStatus::Delivered)]);
-        assert_eq!(run.counts().discarded, 1);
-        deliver(passed);
-        assert_eq!(run.statuses()[0], Some(EventStatus::Delivered));
+        sample("rate = 2").check_left_out(["{}", "{}"]);
     }
 
     #[test]

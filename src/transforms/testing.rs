@@ -49,6 +49,18 @@ impl<T: Transform> Run<T> {
         self.receipts.iter_mut().map(|receipt| receipt.try_recv().ok()).collect()
     }
 
+    /// Of two events, the first is passed on and owes its receipt, and the second is left out, answered and counted.
+    #[track_caller]
+    pub(super) fn check_left_out(&mut self, [passed, left_out]: [&str; 2]) {
+        let events = self.give(passed);
+        assert_eq!(events.len(), 1);
+        assert!(self.give(left_out).is_empty());
+        assert_eq!(self.statuses(), [None, Some(EventStatus::Delivered)]);
+        assert_eq!(self.counts().discarded, 1);
+        deliver(events);
+        assert_eq!(self.statuses()[0], Some(EventStatus::Delivered));
+    }
+
     pub(super) fn counts(&self) -> TransformSnapshot {
         self.outputs.counts().snapshot()
     }

@@ -1,5 +1,6 @@
 //! The words by which an event is found to be worth a message.
 
+use crate::list;
 use regex::{RegexSet, RegexSetBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -74,24 +75,7 @@ fn split(text: &str) -> Result<Vec<String>, String> {
             list.strip_suffix(']').ok_or("keywords: a list begins with `[` and does not end with `]`")?;
         return vrl_list(list);
     }
-    let mut items = vec![String::new()];
-    let (mut is_regex, mut is_escaped) = (false, false);
-    for c in text.chars() {
-        let item = match items.last_mut() {
-            Some(item) if c != ',' || is_regex => item,
-            _ => {
-                items.push(String::new());
-                continue;
-            }
-        };
-        if c == '/' && !is_escaped && (is_regex || item.trim().is_empty()) {
-            is_regex = !is_regex;
-        }
-        is_escaped = c == '\\' && !is_escaped;
-        item.push(c);
-    }
-    items.retain(|item| !item.trim().is_empty());
-    Ok(items)
+    Ok(list::split(text))
 }
 
 /// The items of a VRL list of regular expressions and strings.
