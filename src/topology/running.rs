@@ -115,8 +115,12 @@ impl fmt::Display for Changes {
 }
 
 /// How long a source that takes the place of another may take until it is ready, before the other one is
-/// stopped all the same.
-const CHANGE_OVER: Duration = Duration::from_millis(500);
+/// stopped all the same: what it reads from is then not there, or it does not tell.
+const CHANGE_OVER: Duration = Duration::from_secs(10);
+
+/// How long both read when the new one is ready. A NATS server that is just delivering a message may not know of a
+/// subscription yet that it has confirmed, and does not deliver to one that has ended meanwhile.
+const OVERLAP: Duration = Duration::from_millis(100);
 
 impl Running for Graph {
     fn keeps_source(&self, id: &str, fingerprint: Option<u64>) -> bool {
@@ -264,8 +268,9 @@ impl RunningTopology {
                 (None, Some(kept)) => kept,
                 (None, None) => continue,
                 (Some(built), predecessor) => {
+                    let (ready, stop) = (built.ready, built.stop.clone());
+                    started.push((id.clone(), built.source, ready, stop, predecessor));
                     let node = SourceNode { fingerprint, fanout: built.fanout, stop: built.stop };
-                    started.push((id.clone(), built.source, built.ready, predecessor));
                     node
                 }
             };
@@ -283,18 +288,23 @@ impl RunningTopology {
                 fanout.set(of(name));
             }
         }
-        for (id, _, _, predecessor) in &started {
+        for (id, _, _, _, predecessor) in &started {
             predecessor.iter().for_each(|source| source.fanout.set(of(id)));
         }
         drop(consumers);
 
-        for (id, source, ready, predecessor) in started {
+        for (id, source, ready, stopped, predecessor) in started {
             let predecessor = predecessor.map(|source| source.stop);
             let task = self.tasks.spawn(async move {
                 let change_over = async {
-                    let Some(stop) = predecessor else { return };
-                    let _ = tokio::time::timeout(CHANGE_OVER, ready.wait()).await;
-                    stop.cancel();
+                    let Some(predecessor) = predecessor else { return };
+                    tokio::select! {
+                        () = async { ready.wait().await; tokio::time::sleep(OVERLAP).await } => {}
+                        // Another one, which is ready, has taken its place in turn.
+                        () = stopped.cancelled() => {}
+                        () = tokio::time::sleep(CHANGE_OVER) => {}
+                    }
+                    predecessor.cancel();
                 };
                 let (result, ()) = tokio::join!(source, change_over);
                 result.err().map(|error| format!("source {id}: {error}"))
