@@ -270,8 +270,7 @@ impl RunningTopology {
                 (Some(built), predecessor) => {
                     let (ready, stop) = (built.ready, built.stop.clone());
                     started.push((id.clone(), built.source, ready, stop, predecessor));
-                    let node = SourceNode { fingerprint, fanout: built.fanout, stop: built.stop };
-                    node
+                    SourceNode { fingerprint, fanout: built.fanout, stop: built.stop }
                 }
             };
             self.graph.sources.insert(id, node);
