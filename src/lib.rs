@@ -63,6 +63,7 @@ pub mod aws;
 pub mod bodies;
 pub mod cli;
 pub mod config;
+mod deadline;
 pub mod env;
 pub mod event;
 pub mod finalizer;

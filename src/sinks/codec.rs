@@ -12,9 +12,9 @@ use vrl::value::Value;
 #[serde(deny_unknown_fields)]
 pub struct Transformer {
     /// Only these fields. Default: all.
-    only_fields: Option<Vec<FieldPath>>,
+    only_fields: Option<Vec<Path>>,
     /// All but these fields.
-    except_fields: Option<Vec<FieldPath>>,
+    except_fields: Option<Vec<Path>>,
     /// How the field `timestamp` is written. Default: as it is.
     timestamp_format: Option<TimestampFormat>,
 }
@@ -44,20 +44,6 @@ pub enum Codec {
     Text,
 }
 
-/// The path of a field, in an option.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(inline, with = "String")]
-pub(super) struct FieldPath(pub(super) Path);
-
-impl TryFrom<String> for FieldPath {
-    type Error = crate::event::PathError;
-
-    fn try_from(text: String) -> Result<FieldPath, Self::Error> {
-        Path::parse(&text).map(FieldPath)
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum TimestampFormat {
@@ -85,9 +71,9 @@ struct EncodingTable {
     /// Options of the codec `json`.
     json: Option<JsonTable>,
     /// Only these fields. Default: all.
-    only_fields: Option<Vec<FieldPath>>,
+    only_fields: Option<Vec<Path>>,
     /// All but these fields.
-    except_fields: Option<Vec<FieldPath>>,
+    except_fields: Option<Vec<Path>>,
     /// How the field `timestamp` is written. Default: as it is.
     timestamp_format: Option<TimestampFormat>,
 }
@@ -168,7 +154,7 @@ impl Transformer {
             None => Ok(()),
             Some(path) => Err(format!(
                 "encoding: `{}` is in only_fields and in except_fields; take it out of one",
-                path.0
+                path
             )),
         }
     }
@@ -182,12 +168,12 @@ impl Transformer {
         let time = event.get(&Path::root_field("timestamp")).is_some().then(|| event.timestamp());
         let value = event.value_mut();
         for path in self.except_fields.iter().flatten() {
-            value.remove(&path.0.to_vrl(), true);
+            value.remove(&path.to_vrl(), true);
         }
         if let Some(only) = &self.only_fields {
             let mut kept = Value::Object(Default::default());
             for path in only {
-                let path = path.0.to_vrl();
+                let path = path.to_vrl();
                 if let Some(field) = value.remove(&path, false) {
                     kept.insert(&path, field);
                 }

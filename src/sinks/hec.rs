@@ -3,9 +3,7 @@
 //! Source: docs.splunk.com (format events for HTTP Event Collector, HTTP Event Collector REST API
 //! endpoints, troubleshoot HTTP Event Collector); library.humio.com (ingesting with HEC).
 
-use super::codec::{
-    Codec, EncodeError, EncodingConfig, FieldPath, Framing, Splice, write_integer, write_seconds,
-};
+use super::codec::{Codec, EncodeError, EncodingConfig, Framing, Splice, write_integer, write_seconds};
 use super::http_sink::{HealthcheckRequest, HttpOptions, check_endpoint};
 use super::verdict::{EntryVerdict, SideRequest, Verdict, describe};
 use super::{Batch, BatchLimits, Partition, judge_2xx};
@@ -37,7 +35,7 @@ pub(super) struct Hec {
     pub(super) timestamp_key: OptionalPath,
     pub(super) timestamp_nanos_key: Option<String>,
     pub(super) auto_extract_timestamp: bool,
-    pub(super) indexed_fields: Vec<FieldPath>,
+    pub(super) indexed_fields: Vec<Path>,
     pub(super) index: Option<Template>,
     pub(super) source: Option<Template>,
     pub(super) sourcetype: Option<Template>,
@@ -163,8 +161,8 @@ impl Hec {
         let keys = self.host_key.0.iter().chain(&self.timestamp_key.0).cloned();
         self.prepared = Prepared {
             channel: uuid_v4(rand::random()),
-            lookup: Lookup::new(keys.chain(self.indexed_fields.iter().map(|field| field.0.clone()))),
-            indexed: self.indexed_fields.iter().map(|field| escaped(&flat_name(&field.0))).collect(),
+            lookup: Lookup::new(keys.chain(self.indexed_fields.iter().cloned())),
+            indexed: self.indexed_fields.iter().map(|field| escaped(&flat_name(field))).collect(),
             nanos_key: self.timestamp_nanos_key.as_deref().map(escaped),
         };
         Ok(())

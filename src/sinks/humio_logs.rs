@@ -1,12 +1,12 @@
 //! `humio_logs`: LogScale (once Humio), which takes what Splunk's collector takes; `hec` has all of it.
 
-use super::codec::{EncodeError, EncodingConfig, FieldPath, Framing};
+use super::codec::{EncodeError, EncodingConfig, Framing};
 use super::hec::{Acknowledgements, EndpointTarget, Hec, OptionalPath, Prepared};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink};
 use super::verdict::Verdict;
 use super::{Batch, BatchLimits, Partition};
 use crate::config::Result;
-use crate::event::LogEvent;
+use crate::event::{LogEvent, Path};
 use crate::secret::SensitiveString;
 use crate::template::Template;
 use bytes::Bytes;
@@ -37,7 +37,7 @@ struct Options {
     host_key: OptionalPath,
     /// Fields that are sent beside the event; one whose name begins with `#` is a tag.
     #[serde(default)]
-    indexed_fields: Vec<FieldPath>,
+    indexed_fields: Vec<Path>,
     /// The repository; a template. Default: the token's.
     index: Option<Template>,
     /// The source; a template. Default: none.

@@ -8,6 +8,7 @@ use super::http_sink::{Destination, HttpOptions};
 use super::request::{Controller, RateLimit};
 use super::truncate::{Oversized, encode_within, with_shorter_message};
 use crate::config::{Result, StreamSink};
+use crate::deadline::sleep_until;
 use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::template::Template;
@@ -196,14 +197,6 @@ impl Aside {
 impl Drop for SteppedAside<'_> {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Never, without a deadline.
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,12 +1,12 @@
 //! `splunk_hec_logs`: Splunk's HTTP Event Collector; `hec` has all of it.
 
-use super::codec::{EncodeError, EncodingConfig, FieldPath, Framing};
+use super::codec::{EncodeError, EncodingConfig, Framing};
 use super::hec::{Acknowledgements, EndpointTarget, Hec, OptionalPath, Prepared};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink};
 use super::verdict::Verdict;
 use super::{Batch, BatchLimits, Partition};
 use crate::config::Result;
-use crate::event::LogEvent;
+use crate::event::{LogEvent, Path};
 use crate::secret::SensitiveString;
 use crate::template::Template;
 use bytes::Bytes;
@@ -34,7 +34,7 @@ struct Options {
     host_key: OptionalPath,
     /// Fields that are sent beside the event, to be indexed by themselves.
     #[serde(default)]
-    indexed_fields: Vec<FieldPath>,
+    indexed_fields: Vec<Path>,
     /// The index; a template. Default: the token's.
     index: Option<Template>,
     /// The source type; a template. Default: the token's.

@@ -2,6 +2,7 @@
 
 use crate::bodies::{Bodies, BodyOptions, LogParse, MultilineConfig, Passed, Redaction};
 use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
+use crate::deadline::sleep_until;
 use crate::env::Env;
 use crate::event::{LogEvent, Path, Timestamp};
 use crate::healthcheck::Healthcheck;
@@ -244,13 +245,6 @@ async fn run(
         send(&cx, bodies.flush_all()).await;
     }
     Ok(())
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn send(cx: &SourceContext, passed: Passed) {

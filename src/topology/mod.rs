@@ -32,6 +32,7 @@ use crate::env::Env;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
 use graph::{Fanout, TransformNode};
+use running::Graph;
 use snafu::Snafu;
 use std::collections::HashSet;
 use std::fmt;
@@ -135,29 +136,15 @@ impl fmt::Debug for BuiltSource {
     }
 }
 
-/// Which components run already and stay as they are.
-trait Running {
-    fn keeps_source(&self, _id: &str, _fingerprint: Option<u64>) -> bool {
-        false
-    }
-    fn keeps_transform(&self, _id: &str, _fingerprint: Option<u64>) -> bool {
-        false
-    }
-    fn keeps_sink(&self, _id: &str, _fingerprint: Option<u64>) -> bool {
-        false
-    }
-}
-
-/// None does.
-impl Running for () {}
-
 impl Topology {
     /// Builds every component. Nothing runs yet, and nothing waits for the network.
     ///
     /// # Errors
     /// Every component that cannot be built.
     pub async fn build(config: Config, options: &TopologyOptions) -> Result<Topology, StartError> {
-        Builder::new(&config, options, Books::default(), CancellationToken::new()).build(config, &()).await
+        Builder::new(&config, options, Books::default(), CancellationToken::new())
+            .build(config, &Graph::default())
+            .await
     }
 
     /// What there is to ask of the sources and the sinks, instead of starting them.
@@ -222,7 +209,7 @@ impl Builder<'_> {
         }
     }
 
-    async fn build(mut self, config: Config, running: &dyn Running) -> Result<Topology, StartError> {
+    async fn build(mut self, config: Config, running: &Graph) -> Result<Topology, StartError> {
         self.check_inputs(&config);
         let Config { sources, transforms, sinks, .. } = config;
         for entry in sinks {

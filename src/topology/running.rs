@@ -3,7 +3,7 @@
 use super::books::{Books, Report};
 use super::buffer::{BufferSender, buffer};
 use super::graph::{Consumer, Fanout, TransformNode};
-use super::{Builder, BuiltSink, Check, Planned, Running, StartError, Topology, TopologyOptions};
+use super::{Builder, BuiltSink, Check, Planned, StartError, Topology, TopologyOptions};
 use crate::config::{Config, Problem, Problems};
 use crate::healthcheck::Healthcheck;
 use std::any::Any;
@@ -49,7 +49,7 @@ enum End {
 
 /// What runs, and how it is connected.
 #[derive(Debug, Default)]
-struct Graph {
+pub(super) struct Graph {
     sources: HashMap<String, SourceNode>,
     transforms: HashMap<String, Placed>,
     sinks: HashMap<String, SinkNode>,
@@ -122,16 +122,17 @@ const CHANGE_OVER: Duration = Duration::from_secs(10);
 /// subscription yet that it has confirmed, and does not deliver to one that has ended meanwhile.
 const OVERLAP: Duration = Duration::from_millis(100);
 
-impl Running for Graph {
-    fn keeps_source(&self, id: &str, fingerprint: Option<u64>) -> bool {
+/// Which components run already and stay as they are.
+impl Graph {
+    pub(super) fn keeps_source(&self, id: &str, fingerprint: Option<u64>) -> bool {
         fingerprint.is_some() && self.sources.get(id).is_some_and(|node| node.fingerprint == fingerprint)
     }
 
-    fn keeps_transform(&self, id: &str, fingerprint: Option<u64>) -> bool {
+    pub(super) fn keeps_transform(&self, id: &str, fingerprint: Option<u64>) -> bool {
         fingerprint.is_some() && self.transforms.get(id).is_some_and(|node| node.fingerprint == fingerprint)
     }
 
-    fn keeps_sink(&self, id: &str, fingerprint: Option<u64>) -> bool {
+    pub(super) fn keeps_sink(&self, id: &str, fingerprint: Option<u64>) -> bool {
         fingerprint.is_some() && self.sinks.get(id).is_some_and(|node| node.fingerprint == fingerprint)
     }
 }
