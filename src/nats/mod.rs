@@ -13,16 +13,24 @@
 //! - `connection`: [`Connection`], one client that reads
 //! - `message`: [`Message`], its subject and [`Payload`]
 //!
+//! To read a JetStream stream:
+//! - `consumer`: [`PullConsumer`], one client that reads through a durable consumer
+//! - `jetstream_api`: questions to JetStream, and its answers
+//! - `acks`: [`Ack`], what a consumer is told of a message
+//!
 //! To publish:
 //! - `publisher`: [`Publisher`], one client that publishes, to core NATS or JetStream
 //! - `messages`: [`Messages`], as they go over the wire
 //! - `answer`: [`Answer`], what became of one
 
+mod acks;
 mod answer;
 mod auth;
 mod connection;
 mod connection_log;
 mod connector;
+mod consumer;
+mod jetstream_api;
 mod link;
 mod message;
 mod messages;
@@ -32,9 +40,12 @@ mod publisher;
 mod servers;
 pub mod subject;
 
+pub use acks::Ack;
 pub use answer::Answer;
 pub use auth::{AuthError, NatsAuth};
 pub use connection::Connection;
+pub use consumer::{Delivery, PullConsumer};
+pub use jetstream_api::{AckSubject, CreateOptions, DeliverPolicy, PullOptions};
 pub use message::{Message, Payload};
 pub use messages::Messages;
 pub use options::{ConnectionOptions, TlsMode, TlsOptions, TlsOptionsError};
