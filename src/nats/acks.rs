@@ -106,7 +106,7 @@ mod tests {
         // A PING of somebody else's is on its way already.
         link.unanswered = 1;
         acks.write(&mut link);
-        let first = "PUB a 4\r\n+ACK\r\nPUB b 20\r\n-NAK {\"delay\":1000000}\r\nPING\r\n";
+        let first = "PUB a 4\r\n+ACK\r\nPUB b 22\r\n-NAK {\"delay\":1000000}\r\nPING\r\n";
         assert_eq!(written(&mut link), first);
         acks.push("c", Ack::Never);
         acks.write(&mut link);
