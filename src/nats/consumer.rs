@@ -15,6 +15,7 @@ use super::options::ConnectionOptions;
 use super::protocol::{Op, parse, shown};
 use crate::healthcheck::Unhealthy;
 use crate::log_limit::LogLimit;
+use futures::future::BoxFuture;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -23,7 +24,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// One client that reads a consumer, connected or trying to be.
 pub struct PullConsumer {
-    connector: Connector,
+    /// The component's id, for log lines.
+    id: String,
+    /// It is away while it connects.
+    connector: Option<Connector>,
+    /// Kept here, so that whoever asks for something does not begin from the beginning each time.
+    connecting: Option<BoxFuture<'static, (Connector, Link)>>,
     link: Option<Link>,
     options: PullOptions,
     /// Where the server answers: `<inbox>.m.<number>` to requests for messages, `<inbox>.a.<number>` to
@@ -134,7 +140,9 @@ impl PullConsumer {
     pub fn new(connection: ConnectionOptions, options: PullOptions) -> PullConsumer {
         let inbox = format!("_INBOX.{:032x}", rand::random::<u128>());
         PullConsumer {
-            connector: Connector::new(connection, Role::Consumer),
+            id: connection.id.clone(),
+            connector: Some(Connector::new(connection, Role::Consumer)),
+            connecting: None,
             link: None,
             options,
             subscriptions: vec![(format!("{inbox}.m.*"), None), (format!("{inbox}.a.*"), None)],
@@ -253,7 +261,9 @@ impl PullConsumer {
             }
             error => Unhealthy::Down { reason: format!("cannot read from NATS JetStream: {error}") },
         };
-        self.link = Some(self.connector.connect_once(&self.subscriptions).await.map_err(unhealthy)?);
+        if let Some(connector) = &mut self.connector {
+            self.link = Some(connector.connect_once(&self.subscriptions).await.map_err(unhealthy)?);
+        }
         self.ask(Question::Info);
         let answer = async {
             loop {
@@ -276,20 +286,38 @@ impl PullConsumer {
     /// Connects, or writes and reads once.
     async fn step(&mut self, chunk: &mut Vec<Delivery>) {
         if self.link.is_none() {
-            self.link = Some(self.connector.connect(&self.subscriptions).await);
-            self.pause_until_next();
+            self.reconnect().await;
         }
         match self.exchange(chunk).await {
             Ok(heard) => self.heed(heard),
             Err(error) => {
                 self.disconnects += 1;
-                self.connector.lost(self.link.take(), &error);
+                if let Some(connector) = &mut self.connector {
+                    connector.lost(self.link.take(), &error);
+                }
                 self.acks.disconnected();
                 self.pulls.clear();
                 if self.drain != Drain::No {
                     self.drain = Drain::Done;
                 }
             }
+        }
+    }
+
+    async fn reconnect(&mut self) {
+        if let Some(mut connector) = self.connector.take() {
+            let subscriptions = self.subscriptions.clone();
+            self.connecting = Some(Box::pin(async move {
+                let link = connector.connect(&subscriptions).await;
+                (connector, link)
+            }));
+        }
+        if let Some(connecting) = &mut self.connecting {
+            let (connector, link) = connecting.await;
+            self.connecting = None;
+            self.connector = Some(connector);
+            self.link = Some(link);
+            self.pause_until_next();
         }
     }
 
@@ -410,7 +438,7 @@ impl PullConsumer {
         if let Some(unsaid) = self.log.broken.allow() {
             let PullOptions { stream, consumer, .. } = &self.options;
             tracing::warn!(
-                source = self.connector.options.id,
+                source = self.id,
                 unsaid,
                 "the JetStream consumer {consumer} of stream {stream} sends no more, asking for it again: {why}"
             );
@@ -427,11 +455,7 @@ impl PullConsumer {
     /// Something that a person has to mend, or that passes.
     fn wait(&mut self, why: &str) {
         if let Some(unsaid) = self.log.missing.allow() {
-            tracing::error!(
-                source = self.connector.options.id,
-                unsaid,
-                "cannot read yet, will try again: {why}"
-            );
+            tracing::error!(source = self.id, unsaid, "cannot read yet, will try again: {why}");
         }
         self.pause_until_next();
     }
@@ -452,7 +476,7 @@ impl PullConsumer {
                     self.is_too_large = true;
                     if let Some(unsaid) = self.log.other.allow() {
                         tracing::warn!(
-                            source = self.connector.options.id,
+                            source = self.id,
                             unsaid,
                             "a message is larger than jetstream.batch_config.max_bytes, and is asked for by itself"
                         );
@@ -492,7 +516,7 @@ impl PullConsumer {
             (Found::Trouble(why), Question::Update) => {
                 if let Some(unsaid) = self.log.other.allow() {
                     tracing::error!(
-                        source = self.connector.options.id,
+                        source = self.id,
                         unsaid,
                         "the JetStream consumer {} stays as it is, because it cannot be changed to what the options say: {why}",
                         self.options.consumer
@@ -512,7 +536,7 @@ impl PullConsumer {
         if let Some(Consumer { num_pending, limits, .. }) = &self.consumer {
             let PullOptions { stream, consumer, .. } = &self.options;
             tracing::info!(
-                source = self.connector.options.id,
+                source = self.id,
                 pending = num_pending,
                 max_ack_pending = limits.max_ack_pending,
                 "reading the JetStream stream {stream} as consumer {consumer}"
@@ -523,7 +547,7 @@ impl PullConsumer {
     /// Takes every whole operation from what has been read.
     fn take(&mut self, chunk: &mut Vec<Delivery>) -> Result<Heard, LinkError> {
         let mut heard = Heard::default();
-        let Some(link) = &mut self.link else { return Ok(heard) };
+        let (Some(link), Some(connector)) = (&mut self.link, &mut self.connector) else { return Ok(heard) };
         let (mut at, mut messages) = (0, Vec::new());
         let taken = loop {
             let rest = &link.input[at..];
@@ -561,7 +585,7 @@ impl PullConsumer {
                     let message = shown(&rest[range]);
                     // Only this leaves the connection open; without its answers a question is of no use.
                     match is_permissions_violation(&message) && !message.contains(&self.inbox) {
-                        true => self.connector.log.refused(&message),
+                        true => connector.log.refused(&message),
                         false => break Err(LinkError::Refused { message }),
                     }
                 }
@@ -595,7 +619,7 @@ impl PullConsumer {
                 other => other,
             };
         }
-        heard.infos.iter().for_each(|info| self.connector.heed(info));
+        heard.infos.iter().for_each(|info| connector.heed(info));
         taken?;
         // It gives its streams to others now, and would let us go in a while.
         if heard.infos.iter().any(|info| info.ldm) {

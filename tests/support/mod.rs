@@ -6,6 +6,7 @@
 //! - [`http_server`]: a destination that answers as the test says and remembers what it got;
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
+//! - [`jetstream`]: streams and consumers, made and looked at;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
 
@@ -14,6 +15,7 @@
 
 pub mod certificates;
 pub mod http_server;
+pub mod jetstream;
 pub mod moto;
 pub mod nats_server;
 pub mod one_event;
