@@ -9,17 +9,18 @@ use futures::StreamExt;
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
 use log_shipper::topology::{RunningTopology, Topology, TopologyOptions};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::process::Stdio;
 use std::time::Duration;
 
+/// No test waits longer than this for what it has published.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(20);
 
 async fn server() -> NatsServer {
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter("debug,async_nats=info,hyper=info")
-        .with_test_writer()
-        .try_init(); //TMP
     NatsServer::with(Options { jetstream: true, ..Options::default() }).await
 }
 
@@ -54,14 +55,32 @@ const CREATE: &str = "jetstream.create = true";
 /// How often each number has been delivered.
 fn numbers(requests: &[Request]) -> HashMap<u64, u32> {
     let mut numbers = HashMap::new();
-    for event in requests.iter().flat_map(Request::json_lines) {
-        *numbers.entry(event["n"].as_u64().expect("a number")).or_default() += 1;
-    }
+    add_numbers(requests, &mut numbers);
     numbers
 }
 
+fn add_numbers(requests: &[Request], numbers: &mut HashMap<u64, u32>) {
+    for event in requests.iter().flat_map(Request::json_lines) {
+        *numbers.entry(event["n"].as_u64().expect("a number")).or_default() += 1;
+    }
+}
+
+/// Waits until so many different numbers have been delivered.
 async fn wait_for_numbers(http: &HttpServer, count: u64) {
-    http.wait_until(|requests| numbers(requests).len() as u64 >= count).await;
+    let (mut numbers, mut read) = (HashMap::new(), 0);
+    let delivered = async {
+        loop {
+            let requests = http.requests();
+            add_numbers(&requests[read..], &mut numbers);
+            read = requests.len();
+            if numbers.len() as u64 >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let is_in_time = tokio::time::timeout(DELIVERED_WITHIN, delivered).await.is_ok();
+    assert!(is_in_time, "{} of {count} within {DELIVERED_WITHIN:?}", numbers.len());
 }
 
 /// Checks that each of these numbers has been delivered, and nothing else; how many came more than once.
@@ -404,7 +423,7 @@ async fn nothing_is_lost_when_the_server_restarts_again_and_again() {
         for round in 0..restarts {
             let load = js.publish(round * ROUND..(round + 1) * ROUND);
             let restart = async {
-                http.wait_until(|requests| numbers(requests).len() as u64 > round * ROUND).await;
+                wait_for_numbers(&http, round * ROUND + 1).await;
                 nats.restart().await;
             };
             tokio::join!(load, restart);
@@ -418,6 +437,54 @@ async fn nothing_is_lost_when_the_server_restarts_again_and_again() {
         assert!(report.sources[0].1.disconnects >= restarts, "{report}");
         let twice = check_numbers(&http.requests(), events);
         println!("{restarts} restarts, {events} messages, {twice} of them came more than once");
+    })
+    .await;
+}
+
+/// The program itself, killed without a word at any moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_the_program_is_killed_again_and_again() {
+    in_time(async {
+        let kills = if soak() > 1 { 50 } else { 6 };
+        const ROUND: u64 = 1_000;
+        let nats = server().await;
+        let js = JetStream::connect(nats.url()).await;
+        js.make_stream(json!({})).await;
+        let http = HttpServer::start().await;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        let text = config(&nats.url(), &http, &format!("{CREATE}\njetstream.ack_wait_secs = 1"));
+        std::fs::write(&path, format!("{text}\nbatch.max_events = 20")).unwrap();
+        // A destination that takes its time, so that there is always something under way.
+        http.respond_with(|_| {
+            std::thread::sleep(Duration::from_millis(4));
+            Reply::status(200)
+        });
+        let run = || {
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_log-shipper"));
+            command.args(["run", "-c"]).arg(&path).env_clear().stderr(Stdio::null()).stdout(Stdio::null());
+            command.kill_on_drop(true).spawn().unwrap()
+        };
+        let mut random = StdRng::seed_from_u64(9);
+        for round in 0..kills {
+            let mut child = run();
+            let load = js.publish(round * ROUND..(round + 1) * ROUND);
+            // Somewhere on the way of this round, whatever is under way just then.
+            let moment = round * ROUND + random.random_range(0..ROUND * 3 / 4);
+            let kill = async {
+                wait_for_numbers(&http, moment + 1).await;
+                tokio::time::sleep(Duration::from_millis(random.random_range(0..20))).await;
+                child.kill().await.unwrap();
+            };
+            tokio::join!(load, kill);
+        }
+        let mut last = run();
+        let events = kills * ROUND;
+        wait_for_numbers(&http, events).await;
+        js.wait_until_acknowledged().await;
+        last.kill().await.unwrap();
+        let twice = check_numbers(&http.requests(), events);
+        println!("{kills} kills, {events} messages, {twice} of them came more than once");
     })
     .await;
 }
