@@ -640,3 +640,289 @@ impl std::fmt::Debug for PullConsumer {
         f.debug_struct("PullConsumer").field("options", &self.options).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Env;
+    use crate::nats::{CreateOptions, Servers};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    const INFO: &str = r#"{"created":"t1","config":{"ack_policy":"explicit","ack_wait":8000000000}}"#;
+    const NO_CONSUMER: &str = r#"{"error":{"code":404,"err_code":10014,"description":"x"}}"#;
+
+    /// The other side of a connection.
+    struct Server {
+        stream: DuplexStream,
+        heard: String,
+    }
+
+    /// A client with a connection.
+    fn connected(create: bool, max_bytes: usize) -> (PullConsumer, Server) {
+        let connection = ConnectionOptions {
+            id: "test".to_owned(),
+            name: "test".to_owned(),
+            servers: Servers::parse("nats://localhost:1").unwrap(),
+            auth: None,
+            tls: None,
+            env: Env::default(),
+        };
+        let create = create.then(CreateOptions::default);
+        let options = PullOptions { stream: "S".into(), consumer: "C".into(), batch: 4, max_bytes, create };
+        let mut consumer = PullConsumer::new(connection, options);
+        let (ours, stream) = duplex(1 << 16);
+        consumer.link = Some(Link::new(Box::new(ours)));
+        (consumer, Server { stream, heard: String::new() })
+    }
+
+    impl Server {
+        /// Waits for these words; what came with them, and where the answer goes.
+        async fn hears(&mut self, words: &str) -> String {
+            loop {
+                if let Some(at) = self.heard.find(words) {
+                    let rest = self.heard.split_off(at);
+                    let end = rest.find("\r\n").unwrap() + 2;
+                    self.heard = rest[end..].to_owned();
+                    return rest[words.len()..end].split(' ').nth(1).unwrap_or_default().to_owned();
+                }
+                let mut bytes = [0; 4096];
+                let length = self.stream.read(&mut bytes).await.unwrap();
+                assert!(length > 0, "{words} was not heard: {}", self.heard);
+                self.heard.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+            }
+        }
+
+        async fn says(&mut self, text: &str) {
+            self.stream.write_all(text.as_bytes()).await.unwrap();
+        }
+
+        async fn answers(&mut self, words: &str, text: &str) {
+            let reply = self.hears(words).await;
+            self.says(&format!("MSG {reply} 2 {}\r\n{text}\r\n", text.len())).await;
+        }
+
+        async fn sends_status(&mut self, reply: &str, status: &str) {
+            let headers = format!("NATS/1.0 {status}\r\n\r\n");
+            self.says(&format!("HMSG {reply} 1 {0} {0}\r\n{headers}\r\n", headers.len())).await;
+        }
+
+        async fn sends_messages(&mut self, places: Range<u64>) {
+            for place in places {
+                self.says(&format!("MSG logs.a 1 $JS.ACK.S.C.1.{place}.{place}.1700.0 2\r\n{{}}\r\n")).await;
+            }
+        }
+    }
+
+    const ASKS: &str = "PUB $JS.API.CONSUMER.INFO.S.C";
+    const MAKES: &str = "PUB $JS.API.CONSUMER.CREATE.S.C";
+    const PULLS: &str = "PUB $JS.API.CONSUMER.MSG.NEXT.S.C";
+
+    /// Reads for as long as the server's part of it takes.
+    async fn while_it_reads(consumer: &mut PullConsumer, server: impl Future<Output = ()>) -> Vec<u64> {
+        let mut places = Vec::new();
+        let read = async {
+            loop {
+                let chunk = consumer.next_chunk().await.unwrap();
+                places.extend(chunk.iter().map(|delivery| delivery.ack.stream_sequence));
+            }
+        };
+        tokio::select! {
+            () = read => {}
+            () = server => {}
+        }
+        places
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_is_asked_for_when_half_has_come() {
+        let (mut consumer, mut server) = connected(false, 0);
+        let places = while_it_reads(&mut consumer, async {
+            server.answers(ASKS, INFO).await;
+            server.hears(PULLS).await;
+            server.hears(r#""batch":4"#).await;
+            server.sends_messages(1..2).await;
+            server.sends_messages(2..3).await;
+            // Two of four have come.
+            server.hears(PULLS).await;
+            server.hears(r#""batch":2"#).await;
+            server.sends_messages(3..7).await;
+            server.hears(PULLS).await;
+            // The message and the request are under way in both directions.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        });
+        assert_eq!(places.await, [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_ends_a_request_leads_to_the_next() {
+        let anew = [
+            "409 Leadership Change",
+            "409 Consumer Deleted",
+            "409 Server Shutdown",
+            "503",
+            "409 Exceeded MaxWaiting",
+        ];
+        for (statuses, asks) in
+            [(&["408 Request Timeout", "404 No Messages", "409 Batch Completed"][..], false), (&anew, true)]
+        {
+            let (mut consumer, mut server) = connected(false, 0);
+            while_it_reads(&mut consumer, async {
+                server.answers(ASKS, INFO).await;
+                for status in statuses {
+                    let reply = server.hears(PULLS).await;
+                    server.sends_status(&reply, status).await;
+                    if asks {
+                        server.answers(ASKS, INFO).await;
+                    }
+                }
+                server.hears(PULLS).await;
+                assert!(!server.heard.contains(ASKS));
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_is_silent_is_asked_for_and_a_heartbeat_is_a_sign_of_life() {
+        let (mut consumer, mut server) = connected(false, 0);
+        while_it_reads(&mut consumer, async {
+            server.answers(ASKS, INFO).await;
+            let reply = server.hears(PULLS).await;
+            for _ in 0..4 {
+                tokio::time::sleep(HEARTBEAT).await;
+                server.sends_status(&reply, "100 Idle Heartbeat").await;
+            }
+            let before = Instant::now();
+            server.answers(ASKS, INFO).await;
+            assert!((2 * HEARTBEAT..3 * HEARTBEAT).contains(&before.elapsed()), "{:?}", before.elapsed());
+            server.hears(PULLS).await;
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nobody_answers_is_given_up() {
+        let (mut consumer, mut server) = connected(false, 0);
+        let given_up = async {
+            server.hears(ASKS).await;
+            let mut rest = Vec::new();
+            server.stream.read_to_end(&mut rest).await.unwrap();
+        };
+        while_it_reads(&mut consumer, given_up).await;
+        assert_eq!((consumer.disconnects(), consumer.link.is_some()), (1, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_about_to_stop_is_left_with_what_it_has_sent() {
+        let (mut consumer, mut server) = connected(false, 0);
+        let places = while_it_reads(&mut consumer, async {
+            server.answers(ASKS, INFO).await;
+            server.hears(PULLS).await;
+            server.sends_messages(1..2).await;
+            server.says("INFO {\"ldm\":true}\r\n").await;
+            let mut rest = Vec::new();
+            server.stream.read_to_end(&mut rest).await.unwrap();
+        });
+        assert_eq!(places.await, [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_larger_than_a_request_is_asked_for_by_itself() {
+        let (mut consumer, mut server) = connected(false, 1000);
+        while_it_reads(&mut consumer, async {
+            server.answers(ASKS, INFO).await;
+            let reply = server.hears(PULLS).await;
+            server.hears(r#""max_bytes":1000"#).await;
+            server.sends_status(&reply, "409 Message Size Exceeds MaxBytes").await;
+            server.hears(PULLS).await;
+            server.hears(r#"{"batch":1,"#).await;
+            server.sends_messages(1..2).await;
+            server.hears(r#""max_bytes":1000"#).await;
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_is_missing_is_made_or_waited_for() {
+        let (mut consumer, mut server) = connected(true, 0);
+        while_it_reads(&mut consumer, async {
+            server.answers(ASKS, NO_CONSUMER).await;
+            server.answers(MAKES, INFO).await;
+            server.hears(PULLS).await;
+        })
+        .await;
+        let (mut consumer, mut server) = connected(false, 0);
+        while_it_reads(&mut consumer, async {
+            let before = Instant::now();
+            for _ in 0..30 {
+                server.answers(ASKS, NO_CONSUMER).await;
+            }
+            assert!(before.elapsed() > Duration::from_secs(30), "a busy loop");
+            server.answers(ASKS, INFO).await;
+            server.hears(PULLS).await;
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn acks_for_a_consumer_that_is_no_longer_there_are_not_written() {
+        let (mut consumer, mut server) = connected(false, 0);
+        let begun = async {
+            server.answers(ASKS, INFO).await;
+            let reply = server.hears(PULLS).await;
+            server.sends_status(&reply, "409 Consumer Deleted").await;
+            server.hears(ASKS).await
+        };
+        let reply = tokio::select! {
+            reply = begun => reply,
+            _ = consumer.next_chunk() => unreachable!("no message was sent"),
+        };
+        consumer.acknowledge(0, "$JS.ACK.S.C.1.1.1.1700.0", Ack::Delivered);
+        while_it_reads(&mut consumer, async {
+            let other = INFO.replace("t1", "t2");
+            server.says(&format!("MSG {reply} 2 {}\r\n{other}\r\n", other.len())).await;
+            server.hears(PULLS).await;
+            server.sends_messages(1..2).await;
+        })
+        .await;
+        assert_eq!((consumer.generation(), consumer.has_acknowledged()), (1, true));
+        assert!(!server.heard.contains("+ACK"), "{}", server.heard);
+        // Of the old one.
+        consumer.acknowledge(0, "$JS.ACK.S.C.1.1.1.1700.0", Ack::Delivered);
+        assert!(consumer.has_acknowledged());
+        consumer.acknowledge(1, "$JS.ACK.S.C.1.1.1.1700.0", Ack::Delivered);
+        while_it_reads(&mut consumer, async {
+            server.hears("+ACK").await;
+            server.hears("PING").await;
+            server.says("PONG\r\n").await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        })
+        .await;
+        assert!(consumer.has_acknowledged());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_behind_the_last_message() {
+        let (mut consumer, mut server) = connected(false, 0);
+        while_it_reads(&mut consumer, async {
+            server.answers(ASKS, INFO).await;
+            server.hears(PULLS).await;
+        })
+        .await;
+        consumer.drain();
+        let rest = async {
+            server.hears("UNSUB 1").await;
+            server.sends_messages(1..3).await;
+            server.says("PONG\r\n").await;
+        };
+        let read = async {
+            let mut messages = 0;
+            while let Some(chunk) = consumer.next_chunk().await {
+                messages += chunk.len();
+            }
+            messages
+        };
+        assert_eq!(tokio::join!(rest, read).1, 2);
+        assert!(!server.heard.contains(PULLS));
+    }
+}

@@ -228,7 +228,7 @@ mod tests {
         new(arrive(&mut table, 1, 1, 1, 0));
         tokio::time::advance(Duration::from_secs(3)).await;
         new(arrive(&mut table, 2, 1, 2, 0));
-        let mut told = |after: u64, table: &mut InFlight| {
+        let told = |after: u64, table: &mut InFlight| {
             let mut told = Vec::new();
             let now = Instant::now() + Duration::from_secs(after);
             table.unheard_for(Duration::from_secs(5), now, |reply| told.push(reply.to_owned()));
