@@ -441,6 +441,106 @@ async fn nothing_is_lost_when_the_server_restarts_again_and_again() {
     .await;
 }
 
+/// The server takes no acknowledgements from us, as if all were lost on their way, until it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_ack_was_lost_is_acked_again_and_not_shipped_again() {
+    in_time(async {
+        let user = |name: &str, permissions: &str| format!("{{ user: {name}, password: p{permissions} }}");
+        let options = |permissions: &str| {
+            let users = format!("{}, {}", user("admin", ""), user("shipper", permissions));
+            Options {
+                extra: format!("authorization {{ users: [{users}] }}"),
+                jetstream: true,
+                ..Options::default()
+            }
+        };
+        let deaf = options(", permissions: { publish: { deny: \"$JS.ACK.>\" } }");
+        for dedupe in [true, false] {
+            let mut nats = NatsServer::with(deaf.clone()).await;
+            let admin = async_nats::ConnectOptions::with_user_and_password("admin".into(), "p".into());
+            let js = JetStream::connect_with(admin, nats.url()).await;
+            let shipper = nats.url().replace("nats://", "nats://shipper:p@");
+            js.make_stream(json!({})).await;
+            js.publish(0..50).await;
+            let http = HttpServer::start().await;
+            let options_of_source =
+                format!("{CREATE}\njetstream.ack_wait_secs = 1\njetstream.dedupe = {dedupe}");
+            let running = start(&config(&shipper, &http, &options_of_source), Env::default()).await;
+            wait_for_numbers(&http, 50).await;
+            // Each has come again.
+            js.wait_for_consumer(|info| info["delivered"]["consumer_seq"].as_u64() >= Some(100)).await;
+            nats.reconfigure(options("")).await;
+            js.wait_until_acknowledged().await;
+            stop(running).await;
+            let twice = check_numbers(&http.requests(), 50);
+            assert_eq!(twice > 0, !dedupe, "{twice} came more than once");
+        }
+    })
+    .await;
+}
+
+/// A configuration that is loaded anew, with messages on their way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_hands_over_without_loss() {
+    in_time(async {
+        const EVENTS: u64 = 3_000;
+        let nats = server().await;
+        let js = JetStream::connect(nats.url()).await;
+        js.make_stream(json!({})).await;
+        let http = HttpServer::start().await;
+        let text = |batch: u32| {
+            config(&nats.url(), &http, &format!("{CREATE}\njetstream.batch_config.batch = {batch}"))
+        };
+        let mut running = start(&text(10), Env::default()).await;
+        let load = js.publish(0..EVENTS);
+        let reloads = async {
+            for round in 1..4 {
+                wait_for_numbers(&http, u64::from(round) * 100).await;
+                let config =
+                    Config::from_toml(&text(10 + round), "test", &Registry::builtin(), &Env::default())
+                        .unwrap();
+                running.reload(config).await.unwrap();
+            }
+        };
+        tokio::join!(load, reloads);
+        wait_for_numbers(&http, EVENTS).await;
+        let info = js.wait_until_acknowledged().await;
+        assert_eq!(info["num_redelivered"], 0, "{info}");
+        stop(running).await;
+        assert_eq!(check_numbers(&http.requests(), EVENTS), 0);
+    })
+    .await;
+}
+
+/// The options of a consumer that is there are changed to what is said, and others stay as they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_is_changed_to_what_the_options_say() {
+    in_time(async {
+        let nats = server().await;
+        let js = JetStream::connect(nats.url()).await;
+        js.make_stream(json!({})).await;
+        js.make_consumer(json!({"description": "by hand", "max_deliver": 7})).await;
+        let http = HttpServer::start().await;
+        let options = format!(
+            "{CREATE}\njetstream.ack_wait_secs = 12.5\njetstream.max_ack_pending = 77\n\
+             jetstream.filter_subjects = ['logs.web.>', 'logs.search.>']\njetstream.deliver_policy = 'new'"
+        );
+        let running = start(&config(&nats.url(), &http, &options), Env::default()).await;
+        let info = js.wait_for_consumer(|info| info["num_waiting"].as_u64() > Some(0)).await;
+        let config = &info["config"];
+        assert_eq!((&config["description"], &config["max_deliver"]), (&json!("by hand"), &json!(7)));
+        assert_eq!(
+            (&config["ack_wait"], &config["max_ack_pending"]),
+            (&json!(12_500_000_000u64), &json!(77))
+        );
+        assert_eq!(config["filter_subjects"], json!(["logs.web.>", "logs.search.>"]));
+        // Where it begins cannot be changed.
+        assert_eq!(config["deliver_policy"], "all");
+        stop(running).await;
+    })
+    .await;
+}
+
 /// The program itself, killed without a word at any moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_the_program_is_killed_again_and_again() {

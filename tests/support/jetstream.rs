@@ -22,7 +22,12 @@ const WINDOW: usize = 200;
 impl JetStream {
     /// Connects, and connects again whenever that is needed.
     pub async fn connect(servers: impl ToServerAddrs) -> JetStream {
-        let options = async_nats::ConnectOptions::new()
+        JetStream::connect_with(async_nats::ConnectOptions::new(), servers).await
+    }
+
+    /// The same with options of one's own.
+    pub async fn connect_with(options: async_nats::ConnectOptions, servers: impl ToServerAddrs) -> JetStream {
+        let options = options
             .retry_on_initial_connect()
             .ignore_discovered_servers()
             .reconnect_delay_callback(|_| Duration::from_millis(50));
