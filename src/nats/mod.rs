@@ -11,6 +11,9 @@
 //!
 //! To read:
 //! - `connection`: [`Connection`], one client that reads
+//! - `reader`: one open connection that reads, up to the end of its drain
+//! - `renewal`: a second connection takes the place of one that is quiet, or whose server is about to stop
+//! - `twice`: what both of them have brought
 //! - `message`: [`Message`], its subject and [`Payload`]
 //!
 //! To publish:
@@ -29,15 +32,19 @@ mod messages;
 mod options;
 pub mod protocol;
 mod publisher;
+mod reader;
+mod renewal;
 mod servers;
 pub mod subject;
+mod twice;
 
 pub use answer::Answer;
 pub use auth::{AuthError, NatsAuth};
 pub use connection::Connection;
 pub use message::{Message, Payload};
 pub use messages::Messages;
-pub use options::{ConnectionOptions, TlsMode, TlsOptions, TlsOptionsError};
+pub use options::{ConnectionOptions, PING_INTERVAL, TlsMode, TlsOptions, TlsOptionsError};
 pub use publisher::{Confirmation, Publisher};
+pub(crate) use renewal::OVERLAP;
 pub use servers::{Servers, ServersError};
 pub use subject::{SubjectError, SubjectFilter};
