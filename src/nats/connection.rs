@@ -79,13 +79,15 @@ impl Connection {
         }
     }
 
-    /// Waits for messages, connecting first where there is no connection: everything that one read brings,
-    /// at least one message. `None` after [`Connection::drain`], when there are no more. Safe to cancel.
+    /// Waits for messages, connecting first where there is no connection: everything that one read brings. That is
+    /// nothing when the connection was lost or renewed. `None` after [`Connection::drain`], when there are no more.
+    /// Safe to cancel.
     pub async fn next_chunk(&mut self) -> Option<Vec<Message>> {
         while !self.is_at_end() {
             self.connect().await;
             let deadline = self.deadline();
             let mut chunk = Vec::new();
+            let counts = (self.disconnects, self.resubscribes);
             let Some(reader) = &mut self.reader else { break };
             tokio::select! {
                 biased;
@@ -101,7 +103,7 @@ impl Connection {
                 }
                 () = sleep_until(deadline), if deadline.is_some() => self.deadline_passed(),
             }
-            if !chunk.is_empty() {
+            if !chunk.is_empty() || counts != (self.disconnects, self.resubscribes) {
                 return Some(chunk);
             }
         }
