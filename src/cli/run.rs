@@ -1,6 +1,7 @@
 //! `log-shipper run`
 
 use super::config_args::ConfigArgs;
+use super::machines::{app_without_queue, warn_of_duplicates};
 use super::reload::{Reloader, Watch};
 use super::{Failure, start_failure};
 use crate::config::{Environment, Registry, Seconds};
@@ -71,6 +72,11 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
             let (args, registry, env) = (args.config.clone(), Arc::clone(registry), env.clone());
             Reloader::new(watch, move || args.read(&registry, &env, announce))?
         };
+        if is_environment
+            && let Some(app) = app_without_queue(env).map_err(|error| Failure::Config(error.to_string()))?
+        {
+            tokio::spawn(warn_of_duplicates(app));
+        }
         // Waits only for healthchecks that are required to pass.
         let running = tokio::select! {
             started = Topology::start(config, &options) => started.map_err(|error| start_failure(&error, env))?,

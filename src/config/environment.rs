@@ -255,8 +255,11 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
             "with JETSTREAM_STREAM, all that have the same JETSTREAM_CONSUMER share its messages; unset it";
         return UnexpectedSnafu { name: "QUEUE", reason }.fail();
     }
-    if let Some(queue) = queue {
-        set(&mut source, "queue", escape(&queue));
+    match queue.as_deref() {
+        // All machines of an app share the events, and no other app's.
+        Some("auto") => set(&mut source, "queue", "${FLY_APP_NAME:-log-shipper}"),
+        Some(queue) => set(&mut source, "queue", escape(queue)),
+        None => {}
     }
     if let Some(stream) = stream {
         let consumer = env.get("JETSTREAM_CONSUMER")?.unwrap_or_else(|| JETSTREAM_CONSUMER.to_owned());
@@ -578,6 +581,18 @@ mod tests {
         assert_eq!(source["subjects"][1].as_str(), Some("logs.$$x.>"));
         assert_eq!(source["exclude"][0].as_str(), Some("logs.b.>"));
         assert_eq!(source["queue"].as_str(), Some("q"));
+    }
+
+    #[test]
+    fn a_queue_that_is_found_out_is_named_after_the_app() {
+        for (app, expected) in [(&[("FLY_APP_NAME", "my-shipper")][..], "my-shipper"), (&[], "log-shipper")] {
+            let variables = [&HTTP[..], &[("ACCESS_TOKEN", "t"), ("QUEUE", "auto")], app].concat();
+            let env = Env::from_pairs(variables);
+            let text = from_environment(&env).unwrap().table.to_string();
+            let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env).unwrap();
+            let source = format!("{:?}", config.sources);
+            assert!(source.contains(&format!("queue: \"{expected}\"")), "{source}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::connector::Role;
 use super::link::LinkError;
 use crate::log_limit::LogLimit;
+use std::time::Duration;
 
 /// What happens to a connection, said once, and not more often than every ten seconds.
 #[derive(Debug)]
@@ -73,6 +74,38 @@ impl ConnectionLog {
                 sink = self.sink,
                 unsaid,
                 "the connection to NATS is lost, connecting again: {error}"
+            );
+        }
+    }
+
+    /// A subscription goes on, on a fresh connection: nothing to worry about, unless the server was about to stop.
+    pub(super) fn renewed(&self, is_move: bool) {
+        match is_move {
+            true => tracing::info!(source = self.source, sink = self.sink, "moved to another NATS server"),
+            false => tracing::debug!(
+                source = self.source,
+                sink = self.sink,
+                "no message has come for a while; the subscription goes on, on a fresh connection"
+            ),
+        }
+    }
+
+    pub(super) fn cannot_renew(&self, error: &LinkError) {
+        tracing::debug!(
+            source = self.source,
+            sink = self.sink,
+            "cannot open a second connection to NATS; the first one goes on: {error}"
+        );
+    }
+
+    pub(super) fn was_dead(&self, silence: Duration) {
+        if let Some(unsaid) = self.lost.allow() {
+            tracing::warn!(
+                source = self.source,
+                sink = self.sink,
+                unsaid,
+                "the connection to NATS was dead: nothing had come for {:.0} s, nor does it answer; a fresh one has taken its place",
+                silence.as_secs_f64()
             );
         }
     }

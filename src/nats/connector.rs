@@ -110,13 +110,29 @@ impl Connector {
         }
     }
 
-    /// Connects to the first server that takes us, and logs nothing.
+    /// Another one that knows what this one knows, for a connection beside the one that this one has made.
+    pub(super) fn twin(&self) -> Connector {
+        Connector {
+            options: self.options.clone(),
+            tls: self.tls.clone(),
+            tls_mode: self.tls_mode,
+            servers: self.servers.clone(),
+            learned: self.learned.clone(),
+            turn: self.turn,
+            attempts: self.attempts,
+            role: self.role,
+            log: ConnectionLog::new(&self.options.id, self.role),
+        }
+    }
+
+    /// Connects to the first server that takes us, and logs nothing. The one that we have connected to last comes
+    /// last.
     ///
     /// # Errors
     /// Why the last of the servers has not taken us, or the one that answered and refused us.
     pub(super) async fn connect_once(&mut self, subscriptions: &[Subscription]) -> Result<Link, LinkError> {
         let mut link = NoAddressSnafu { host: "" }.fail();
-        for _ in 0..self.servers.len() {
+        for _ in 0..self.servers.len() + self.learned.len() {
             let server = self.next_server();
             link = self.open(&server, subscriptions).await;
             if matches!(&link, Ok(_) | Err(LinkError::Refused { .. } | LinkError::Auth { .. })) {
@@ -164,6 +180,7 @@ impl Connector {
         stream.set_nodelay(true).context(IoSnafu)?;
         let (mut link, info) = self.greet(host, Link::new(Box::new(stream))).await?;
         link.max_payload = info.max_payload().unwrap_or(usize::MAX);
+        link.ping_interval = self.options.ping_interval;
         let env = &self.options.env;
         let credentials = match (&self.options.auth, &self.options.servers.userinfo) {
             (Some(auth), _) => auth.answer(info.nonce.as_bytes(), env)?,
@@ -191,11 +208,7 @@ impl Connector {
         for part in [b"CONNECT ", connect.as_slice(), b"\r\n"] {
             link.stream.write_all(part).await.context(IoSnafu)?;
         }
-        for (index, (subject, queue)) in subscriptions.iter().enumerate() {
-            let queue = queue.as_deref().unwrap_or_default();
-            link.write(&[format!("SUB {subject} {queue} {}\r\n", index + 1).as_bytes()]);
-        }
-        link.write(&[b"PING\r\n"]);
+        link.subscribe(subscriptions);
         link.flush().await?;
         link.wait_for_pong().await?;
         Ok(link)

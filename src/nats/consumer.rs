@@ -326,12 +326,11 @@ impl PullConsumer {
         self.prepare();
         let until = self.deadline();
         let Some(link) = &mut self.link else { return Ok(Heard::default()) };
-        let mut nothing: &[u8] = &[];
         tokio::select! {
             // First, because after a long wait for a full buffer a time has passed, though there is much to
             // read.
             biased;
-            moved = link.transfer(&mut nothing) => moved?,
+            moved = link.exchange() => moved?,
             () = sleep_until(until) => self.overdue()?,
         }
         self.take(chunk)
@@ -354,12 +353,12 @@ impl PullConsumer {
     }
 
     /// When there is something to do though nothing has come.
-    fn deadline(&self) -> Instant {
+    fn deadline(&mut self) -> Instant {
         let of_phase = match self.phase {
             Phase::Pause { until } | Phase::Asked { until, .. } => Some(until),
             Phase::Pulling => (!self.pulls.is_empty()).then(|| self.heard + 2 * HEARTBEAT),
         };
-        let next_ping = self.link.as_ref().map(|link| link.next_ping);
+        let next_ping = self.link.as_mut().map(Link::ping_due);
         of_phase.into_iter().chain(next_ping).min().unwrap_or_else(Instant::now)
     }
 
@@ -666,6 +665,7 @@ mod tests {
             auth: None,
             tls: None,
             env: Env::default(),
+            ping_interval: crate::nats::PING_INTERVAL,
         };
         let create = create.then(CreateOptions::default);
         let options = PullOptions { stream: "S".into(), consumer: "C".into(), batch: 4, max_bytes, create };

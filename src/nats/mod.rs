@@ -11,6 +11,9 @@
 //!
 //! To read:
 //! - `connection`: [`Connection`], one client that reads
+//! - `reader`: one open connection that reads, up to the end of its drain
+//! - `renewal`: a second connection takes the place of one that is quiet, or whose server is about to stop
+//! - `twice`: what both of them have brought
 //! - `message`: [`Message`], its subject and [`Payload`]
 //!
 //! To read a JetStream stream:
@@ -37,8 +40,11 @@ mod messages;
 mod options;
 pub mod protocol;
 mod publisher;
+mod reader;
+mod renewal;
 mod servers;
 pub mod subject;
+mod twice;
 
 pub use acks::Ack;
 pub use answer::Answer;
@@ -48,7 +54,8 @@ pub use consumer::{Delivery, PullConsumer};
 pub use jetstream_api::{AckSubject, CreateOptions, DeliverPolicy, PullOptions};
 pub use message::{Message, Payload};
 pub use messages::Messages;
-pub use options::{ConnectionOptions, TlsMode, TlsOptions, TlsOptionsError};
+pub use options::{ConnectionOptions, PING_INTERVAL, TlsMode, TlsOptions, TlsOptionsError};
 pub use publisher::{Confirmation, Publisher};
+pub(crate) use renewal::OVERLAP;
 pub use servers::{Servers, ServersError};
 pub use subject::{SubjectError, SubjectFilter};

@@ -12,13 +12,13 @@ mod jetstream_config;
 mod subscription;
 
 use crate::bodies::{BodyOptions, LogParse, MultilineConfig, Redaction};
-use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
+use crate::config::{ComponentInfo, Result, Seconds, Source, SourceConfig, SourceContext};
 use crate::env::Env;
 use crate::event::Path;
 use crate::healthcheck::Healthcheck;
 use crate::nats::{
-    Confirmation, Connection, ConnectionOptions, NatsAuth, Publisher, PullConsumer, Servers, SubjectFilter,
-    TlsOptions,
+    Confirmation, Connection, ConnectionOptions, NatsAuth, PING_INTERVAL, Publisher, PullConsumer, Servers,
+    SubjectFilter, TlsOptions,
 };
 use crate::secret::SensitiveString;
 use crate::tls::TlsConfig;
@@ -76,6 +76,15 @@ pub struct NatsConfig {
     /// are not read yet wait in the server. Default: 65,536.
     #[serde(default = "default_capacity")]
     subscriber_capacity: usize,
+    /// After how many seconds of silence the server is asked whether it is there; if nothing comes for as long
+    /// again, the connection is made anew. Default: 20. Ours.
+    #[serde(default = "default_ping_interval")]
+    ping_interval_secs: Seconds,
+    /// After how many seconds without a message a fresh connection takes the place of the one there is, because a
+    /// server may have forgotten a subscription though it answers. Nothing is lost by it, and nothing comes twice.
+    /// 0 is never. Default: 300. Ours.
+    #[serde(default)]
+    idle_resubscribe_secs: IdleLimit,
     /// The app whose lines are left out, and counted as excluded. Ours, as all that follow: see
     /// [`BodyOptions`].
     exclude_app: Option<String>,
@@ -126,6 +135,34 @@ enum MessageFraming {
     Bytes,
 }
 
+/// Seconds without a message; zero is none.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(try_from = "f64")]
+#[schemars(with = "f64", extend("minimum" = 0))]
+struct IdleLimit(Option<Duration>);
+
+impl Default for IdleLimit {
+    fn default() -> IdleLimit {
+        IdleLimit(Some(Duration::from_secs(300)))
+    }
+}
+
+impl TryFrom<f64> for IdleLimit {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> std::result::Result<IdleLimit, String> {
+        if seconds == 0.0 {
+            return Ok(IdleLimit(None));
+        }
+        let limit = Seconds::try_from(seconds);
+        limit.map(|seconds| IdleLimit(Some(seconds.0))).map_err(|error| format!("{error}, or 0 for never"))
+    }
+}
+
+fn default_ping_interval() -> Seconds {
+    Seconds(PING_INTERVAL)
+}
+
 fn default_subject_key() -> String {
     "subject".to_owned()
 }
@@ -149,6 +186,7 @@ impl NatsConfig {
             auth: self.auth.clone(),
             tls: TlsOptions::new(self.tls.as_ref(), self.tls_first)?,
             env: env.clone(),
+            ping_interval: self.ping_interval_secs.0,
         })
     }
 
@@ -206,6 +244,7 @@ impl SourceConfig for NatsConfig {
         for subject in &decoder.subjects {
             connection.subscribe(subject.as_str(), queue.as_deref());
         }
+        connection.renew_when_idle(self.idle_resubscribe_secs.0);
         Ok(Box::pin(subscription::run(cx, connection, decoder, bodies)))
     }
 
