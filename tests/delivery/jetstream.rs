@@ -2,9 +2,11 @@
 
 use crate::support::http_server::{HttpServer, Reply, Request};
 use crate::support::jetstream::JetStream;
+use crate::support::nats_cluster::NatsCluster;
 use crate::support::nats_server::{NatsServer, Options};
 use crate::support::publisher::Publisher;
 use crate::{check_books, in_time, soak, start};
+use async_nats::ServerAddr;
 use futures::StreamExt;
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
@@ -437,6 +439,46 @@ async fn nothing_is_lost_when_the_server_restarts_again_and_again() {
         assert!(report.sources[0].1.disconnects >= restarts, "{report}");
         let twice = check_numbers(&http.requests(), events);
         println!("{restarts} restarts, {events} messages, {twice} of them came more than once");
+    })
+    .await;
+}
+
+/// Each server of a cluster in its turn is stopped as for an upgrade, and started again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_a_cluster_is_upgraded() {
+    in_time(async {
+        let upgrades = if soak() > 1 { 20 } else { 2 };
+        const ROUND: u64 = 1_000;
+        let options = Options { jetstream: true, ..Options::default() };
+        let mut cluster = NatsCluster::start(3, &options).await;
+        let servers: Vec<ServerAddr> =
+            cluster.servers.iter().map(|server| server.url().parse().unwrap()).collect();
+        let js = JetStream::connect(servers).await;
+        js.make_stream(json!({"num_replicas": 3})).await;
+        let http = HttpServer::start().await;
+        let options = format!("{CREATE}\njetstream.ack_wait_secs = 2");
+        let running = start(&config(&cluster.urls(), &http, &options), Env::default()).await;
+        for round in 0..upgrades {
+            let upgraded = &mut cluster.servers[round as usize % 3];
+            let load = js.publish(round * ROUND..(round + 1) * ROUND);
+            let upgrade = async {
+                wait_for_numbers(&http, round * ROUND + 1).await;
+                upgraded.lame_duck().await;
+                upgraded.wait_for_end().await;
+                upgraded.start_again().await;
+            };
+            tokio::join!(load, upgrade);
+            cluster.wait_until_complete().await;
+        }
+        let events = upgrades * ROUND;
+        wait_for_numbers(&http, events).await;
+        let info = js.wait_until_acknowledged().await;
+        assert_eq!(info["cluster"]["replicas"].as_array().map(Vec::len), Some(2), "{info}");
+        let mut running = running;
+        let report = running.stop(STOP).await;
+        check_books(&report);
+        let twice = check_numbers(&http.requests(), events);
+        println!("{upgrades} upgrades, {events} messages, {twice} of them came more than once: {report}");
     })
     .await;
 }
