@@ -459,7 +459,16 @@ async fn nothing_is_lost_when_a_cluster_is_upgraded() {
         let options = format!("{CREATE}\njetstream.ack_wait_secs = 2");
         let running = start(&config(&cluster.urls(), &http, &options), Env::default()).await;
         for round in 0..upgrades {
-            let upgraded = &mut cluster.servers[round as usize % 3];
+            // The one that the source is connected to.
+            let mut upgraded = None;
+            while upgraded.is_none() {
+                for (index, server) in cluster.servers.iter().enumerate() {
+                    let has_source =
+                        server.subscriptions().await.iter().any(|subject| subject.ends_with(".m.*"));
+                    upgraded = upgraded.or(has_source.then_some(index));
+                }
+            }
+            let upgraded = &mut cluster.servers[upgraded.unwrap()];
             let load = js.publish(round * ROUND..(round + 1) * ROUND);
             let upgrade = async {
                 wait_for_numbers(&http, round * ROUND + 1).await;
@@ -477,6 +486,7 @@ async fn nothing_is_lost_when_a_cluster_is_upgraded() {
         let mut running = running;
         let report = running.stop(STOP).await;
         check_books(&report);
+        assert!(report.sources[0].1.disconnects >= upgrades, "{report}");
         let twice = check_numbers(&http.requests(), events);
         println!("{upgrades} upgrades, {events} messages, {twice} of them came more than once: {report}");
     })
