@@ -131,6 +131,7 @@ async fn everything_is_delivered_then_acked_and_not_sent_again_by_the_next_run()
         let running = start(&text, Env::default()).await;
         js.publish(EVENTS..EVENTS + 1).await;
         wait_for_numbers(&http, EVENTS + 1).await;
+        assert_eq!(running.report().sources[0].1.pending, 0);
         stop(running).await;
         assert_eq!(check_numbers(&http.requests(), EVENTS + 1), 0);
     })
@@ -341,7 +342,7 @@ async fn a_consumer_that_cannot_be_read_is_said_to_be_so() {
         let nats = server().await;
         let js = JetStream::connect(nats.url()).await;
         let http = HttpServer::start().await;
-        let look = async |options: &str| {
+        let look_at = async |nats: &NatsServer, options: &str| {
             let text = config(&nats.url(), &http, options);
             let config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
             let topology = Topology::build(config, &TopologyOptions::default()).await.unwrap();
@@ -351,6 +352,7 @@ async fn a_consumer_that_cannot_be_read_is_said_to_be_so() {
             let (result, _) = check.healthcheck.unwrap().run(Duration::from_secs(10)).await;
             result.map_err(|error| error.to_string())
         };
+        let look = async |options: &str| look_at(&nats, options).await;
         let missing = look("").await.unwrap_err();
         assert!(missing.contains("no JetStream stream S"), "{missing}");
         js.make_stream(json!({})).await;
@@ -376,6 +378,11 @@ async fn a_consumer_that_cannot_be_read_is_said_to_be_so() {
         }
         js.make_consumer(json!({})).await;
         assert_eq!(look("").await, Ok(()));
+        let mut nats = nats;
+        let denied = "authorization { users: [{ user: u, password: p, permissions: { publish: { deny: \"$JS.API.>\" } } }] }\nno_auth_user: u";
+        nats.reconfigure(Options { extra: denied.into(), jetstream: true, ..Options::default() }).await;
+        let why = look_at(&nats, "").await.unwrap_err();
+        assert!(why.contains("Permissions Violation") && why.contains("$JS.API.CONSUMER.>"), "{why}");
     })
     .await;
 }
@@ -486,7 +493,7 @@ async fn nothing_is_lost_when_a_cluster_is_upgraded() {
         let mut running = running;
         let report = running.stop(STOP).await;
         check_books(&report);
-        assert!(report.sources[0].1.disconnects >= upgrades, "{report}");
+        assert!(report.sources[0].1.resubscribes >= upgrades, "{report}");
         let twice = check_numbers(&http.requests(), events);
         println!("{upgrades} upgrades, {events} messages, {twice} of them came more than once: {report}");
     })
