@@ -5,7 +5,7 @@ NATS_SERVER := $(TOOLS)/bin/nats-server
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test lint docs bench micro instructions fuzz fmt clean-tools
+.PHONY: test lint docs soak bench micro instructions fuzz fmt clean-tools
 
 ## test: formatting, lints, docs, every test, the examples
 test: $(NATS_SERVER) lint docs
@@ -19,6 +19,13 @@ lint:
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+# The long forms of the delivery tests.
+SOAK ?= 20
+
+## soak: the delivery tests, SOAK times as long; some of them take an hour then
+soak: $(NATS_SERVER)
+	LOG_SHIPPER_SOAK=$(SOAK) cargo test --locked --test delivery -- --test-threads 2
 
 ## bench: the whole way from NATS to the wire, into BENCHMARKS.md; takes some minutes. ARGS="--rounds 1" asks for less
 bench: $(NATS_SERVER)

@@ -6,26 +6,33 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-/// What became of an event, or of a batch of them; a greater one outranks a lesser.
+/// What became of an event, or of a batch of them; a greater one outranks a lesser: an event that one
+/// destination has refused for good and another has not got yet is not done with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum EventStatus {
     /// It has reached its destination, or was dropped on purpose.
     #[default]
     Delivered,
-    /// It failed, and may succeed when it is sent again.
-    Errored,
     /// It failed for good.
     Rejected,
+    /// It failed, and may succeed when it is sent again.
+    Errored,
 }
 
 /// The receipt of one batch.
 #[derive(Debug)]
 pub struct BatchNotifier {
     status: AtomicU8,
-    answer: Option<oneshot::Sender<EventStatus>>,
+    answer: Option<Answer>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Once(oneshot::Sender<EventStatus>),
+    Keyed(u64, mpsc::UnboundedSender<(u64, EventStatus)>),
 }
 
 impl BatchNotifier {
@@ -33,7 +40,17 @@ impl BatchNotifier {
     /// made of it is answered.
     pub fn new_with_receiver() -> (Arc<BatchNotifier>, oneshot::Receiver<EventStatus>) {
         let (answer, receiver) = oneshot::channel();
-        (Arc::new(BatchNotifier { status: AtomicU8::new(0), answer: Some(answer) }), receiver)
+        (BatchNotifier::new(Answer::Once(answer)), receiver)
+    }
+
+    /// A notifier whose one answer comes with this key, through a channel that many of them share: for a source
+    /// that has to know what became of each message.
+    pub fn keyed(key: u64, answers: mpsc::UnboundedSender<(u64, EventStatus)>) -> Arc<BatchNotifier> {
+        BatchNotifier::new(Answer::Keyed(key, answers))
+    }
+
+    fn new(answer: Answer) -> Arc<BatchNotifier> {
+        Arc::new(BatchNotifier { status: AtomicU8::new(0), answer: Some(answer) })
     }
 
     fn update(&self, status: EventStatus) {
@@ -45,12 +62,14 @@ impl Drop for BatchNotifier {
     fn drop(&mut self) {
         let status = match *self.status.get_mut() {
             0 => EventStatus::Delivered,
-            1 => EventStatus::Errored,
-            _ => EventStatus::Rejected,
+            1 => EventStatus::Rejected,
+            _ => EventStatus::Errored,
         };
-        if let Some(answer) = self.answer.take() {
-            // Nobody waits any more: the source has gone, and with it the need to know.
-            let _ = answer.send(status);
+        // If nobody waits any more, the source has gone, and with it the need to know.
+        match self.answer.take() {
+            None => {}
+            Some(Answer::Once(answer)) => drop(answer.send(status)),
+            Some(Answer::Keyed(key, answers)) => drop(answers.send((key, status))),
         }
     }
 }
@@ -89,17 +108,23 @@ impl EventFinalizers {
         };
     }
 
+    /// Says something of the event while others still have to say something: the worst counts.
+    pub fn note(&self, status: EventStatus) {
+        match &self.0 {
+            Owed::Nothing => {}
+            Owed::One(batch) => batch.update(status),
+            Owed::Many(batches) => batches.iter().for_each(|batch| batch.update(status)),
+        }
+    }
+
     /// Answers every receipt.
     pub fn answer(mut self, status: EventStatus) {
         self.settle(status);
     }
 
     fn settle(&mut self, status: EventStatus) {
-        match std::mem::take(&mut self.0) {
-            Owed::Nothing => {}
-            Owed::One(batch) => batch.update(status),
-            Owed::Many(batches) => batches.iter().for_each(|batch| batch.update(status)),
-        }
+        self.note(status);
+        self.0 = Owed::Nothing;
     }
 }
 
@@ -129,7 +154,7 @@ mod tests {
         for (statuses, expected) in [
             (vec![Delivered, Delivered], Delivered),
             (vec![Delivered, Errored], Errored),
-            (vec![Rejected, Errored], Rejected),
+            (vec![Errored, Rejected], Errored),
         ] {
             let (batch, mut receiver) = BatchNotifier::new_with_receiver();
             let owed: Vec<_> = statuses.iter().map(|_| EventFinalizers::new(Arc::clone(&batch))).collect();
@@ -163,6 +188,19 @@ mod tests {
         owed.answer(EventStatus::Rejected);
         assert_eq!(first_receiver.try_recv(), Ok(EventStatus::Rejected));
         assert_eq!(second_receiver.try_recv(), Ok(EventStatus::Rejected));
+    }
+
+    #[test]
+    fn keyed_answers_share_a_channel_and_what_was_noted_stays() {
+        let (answers, mut receiver) = mpsc::unbounded_channel();
+        let [first, second] =
+            [7, 8].map(|key| EventFinalizers::new(BatchNotifier::keyed(key, answers.clone())));
+        second.note(EventStatus::Rejected);
+        assert!(receiver.try_recv().is_err(), "answered too early");
+        second.answer(EventStatus::Delivered);
+        drop(first);
+        assert_eq!(receiver.try_recv(), Ok((8, EventStatus::Rejected)));
+        assert_eq!(receiver.try_recv(), Ok((7, EventStatus::Errored)));
     }
 
     #[test]

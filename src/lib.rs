@@ -31,7 +31,7 @@
 //! The path of an event, from NATS to the wire, is eight files:
 //!
 //! 1. [`nats`]`/connection.rs`: what one read of the socket brings, as a chunk of messages
-//! 2. [`sources`]`/nats.rs`: messages become [`event::LogEvent`]s
+//! 2. [`sources`]`/nats/decode.rs`: messages become [`event::LogEvent`]s
 //! 3. [`topology`]`/mod.rs`: each chunk goes to every consumer
 //! 4. [`topology`]`/buffer.rs`: the bounded buffer in front of each sink
 //! 5. [`sinks`]`/intake.rs`: into a batch (`batch.rs`)

@@ -508,7 +508,7 @@ impl StreamSink for RunningGated {
     async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
         self.0.await?;
         while let Some(events) = input.recv().await {
-            input.counts().settle_events(events, Outcome::Delivered);
+            input.counts().settle_events(events, &Outcome::Delivered);
         }
         Ok(())
     }

@@ -235,7 +235,7 @@ impl StreamSink for Collect {
             let mut extracted = self.extracted.lock().unwrap_or_else(PoisonError::into_inner);
             extracted.entry(self.name.clone()).or_default().extend(copies);
             drop(extracted);
-            input.counts().settle_events(events, Outcome::Delivered);
+            input.counts().settle_events(events, &Outcome::Delivered);
         }
         Ok(())
     }

@@ -74,6 +74,8 @@ pub struct Config {
     pub transforms: Vec<TransformEntry>,
     /// The sinks.
     pub sinks: Vec<SinkEntry>,
+    /// The sink that gets what the others have refused for good: it has no inputs.
+    pub dead_letters: Option<SinkEntry>,
     /// What holds for all.
     pub global: GlobalOptions,
     /// What works, but should be written otherwise.
@@ -143,6 +145,22 @@ pub struct SinkEntry {
     pub fingerprint: Option<u64>,
 }
 
+/// The id of the sink that gets dead letters.
+pub(crate) const DEAD_LETTERS: &str = "dead_letters";
+
+impl SinkEntry {
+    /// A sink that is built in code.
+    pub fn new(id: &str, options: SinkOptions, config: impl SinkConfig + 'static) -> SinkEntry {
+        SinkEntry {
+            id: id.to_owned(),
+            r#type: CUSTOM.to_owned(),
+            options,
+            config: Box::new(config),
+            fingerprint: None,
+        }
+    }
+}
+
 impl Config {
     /// What is wrong with its transforms' programs, without anything else being built. Those that are in files
     /// are left out: the files may not be here yet.
@@ -187,13 +205,14 @@ impl Config {
     pub fn sink(mut self, id: &str, inputs: &[&str], config: impl SinkConfig + 'static) -> Config {
         let inputs = inputs.iter().map(ToString::to_string).collect();
         let options = SinkOptions { inputs, ..SinkOptions::default() };
-        self.sinks.push(SinkEntry {
-            id: id.to_owned(),
-            r#type: CUSTOM.to_owned(),
-            options,
-            config: Box::new(config),
-            fingerprint: None,
-        });
+        self.sinks.push(SinkEntry::new(id, options, config));
+        self
+    }
+
+    /// Gives what sinks refuse for good to this one.
+    #[must_use]
+    pub fn dead_letters(mut self, config: impl SinkConfig + 'static) -> Config {
+        self.dead_letters = Some(SinkEntry::new(DEAD_LETTERS, SinkOptions::default(), config));
         self
     }
 }

@@ -225,6 +225,7 @@ impl BufferConfig {
         BufferSettings {
             capacity: self.capacity.unwrap_or(Capacity::Bytes(DEFAULT_BUFFER_BYTES)),
             when_full: self.when_full.unwrap_or(when_full),
+            acknowledges: true,
         }
     }
 }

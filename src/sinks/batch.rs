@@ -9,6 +9,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use snafu::Snafu;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -146,8 +147,13 @@ impl Batch {
         self.body.clone()
     }
 
+    /// Waits until there is room for its events among the dead letters, if there are any.
+    pub(super) async fn room_for_dead_letters(&self) {
+        self.receipts.counts().room_for_dead_letters().await;
+    }
+
     /// Answers for all its events. A batch that is dropped without it counts as unanswered.
-    pub fn settle(mut self, outcome: Outcome) {
+    pub fn settle(mut self, outcome: &Outcome) {
         self.receipts.settle(outcome);
     }
 
@@ -257,11 +263,16 @@ const MAX_OPEN: usize = 1000;
 const MAX_OPEN_BYTES: usize = 32 << 20;
 
 /// An event did not get into a batch.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Snafu)]
 pub enum PushError {
-    /// It could not be encoded, for this reason.
-    Encode(String),
+    /// It could not be encoded.
+    #[snafu(display("{reason}"))]
+    Encode {
+        /// Why.
+        reason: String,
+    },
     /// It is larger than the destination takes.
+    #[snafu(display("it has {size} bytes, and the destination takes at most {limit}"))]
     TooLarge {
         /// The bytes it has.
         size: usize,
@@ -285,7 +296,7 @@ impl Batcher {
     pub fn push(
         &mut self,
         partition: Partition,
-        mut event: LogEvent,
+        event: LogEvent,
         encode: impl FnOnce(&LogEvent, &mut Vec<u8>) -> Result<(), String>,
         ready: &mut impl Extend<Batch>,
     ) -> Result<(), PushError> {
@@ -307,7 +318,7 @@ impl Batcher {
         let counted = if opened.batch.entries.is_empty() { 0 } else { mark };
         opened.batch.separate();
         let start = opened.batch.body.len();
-        let encoded = encode(&event, &mut opened.batch.body).map_err(PushError::Encode);
+        let encoded = encode(&event, &mut opened.batch.body).map_err(|reason| PushError::Encode { reason });
         let size = opened.batch.body.len() - start;
         let is_too_large = size > limits.max_event_bytes;
         let too_large = PushError::TooLarge { size, limit: limits.max_event_bytes };
@@ -318,7 +329,7 @@ impl Batcher {
                 let partition = opened.batch.partition.clone();
                 self.open.remove(&partition);
             }
-            self.counts.settle_events(vec![event], Outcome::Rejected);
+            self.counts.settle_events(vec![event], &Outcome::unsent(error.to_string()));
             return Err(error);
         }
         if opened.batch.finished_len() > limits.max_bytes && !opened.batch.entries.is_empty() {
@@ -336,7 +347,7 @@ impl Batcher {
             opened.batch.entries.push(start..start + size);
         }
         self.open_bytes = self.open_bytes + opened.batch.body.len() - counted;
-        opened.receipts.push(event.take_finalizers());
+        opened.receipts.push(event);
         if opened.batch.finished_len() >= limits.max_bytes || opened.batch.entries.len() >= limits.max_events
         {
             let partition = opened.batch.partition.clone();
@@ -421,7 +432,7 @@ mod tests {
             bodies(&ready),
             ["[aaaaaa,bbbbbb]", "[cccccc,d,e,f]", "[g]", "[hhhhhhhhhhhhhhhhhhhhhhhhhh]", "[i]"]
         );
-        ready.into_iter().for_each(|batch| batch.settle(Outcome::Delivered));
+        ready.into_iter().for_each(|batch| batch.settle(&Outcome::Delivered));
         assert_eq!(counts.snapshot().delivered, 9);
     }
 
@@ -445,7 +456,10 @@ mod tests {
         let limits = BatchLimits { max_event_bytes: 5, ..LIMITS };
         let (mut batcher, counts) = batcher(limits, Framing::JSON_ARRAY);
         let mut ready = Vec::new();
-        assert_eq!(push(&mut batcher, &counts, "p", "bad", &mut ready), Err(PushError::Encode("bad".into())));
+        assert_eq!(
+            push(&mut batcher, &counts, "p", "bad", &mut ready),
+            Err(PushError::Encode { reason: "bad".into() })
+        );
         assert_eq!(batcher.deadline(), None);
         push(&mut batcher, &counts, "p", "1", &mut ready).unwrap();
         push(&mut batcher, &counts, "p", "bad", &mut ready).unwrap_err();

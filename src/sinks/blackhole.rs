@@ -57,11 +57,11 @@ impl StreamSink for Blackhole {
             let Some(events) = events else { return Ok(()) };
             let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
             let mut receipts = Receipts::new(Arc::clone(input.counts()));
-            events.into_iter().for_each(|mut event| receipts.push(event.take_finalizers()));
+            events.into_iter().for_each(|event| receipts.push(event));
             if let Some(rate) = self.config.rate {
                 tokio::time::sleep(Duration::from_secs(1) * count / rate.get()).await;
             }
-            receipts.settle(Outcome::Delivered);
+            receipts.settle(&Outcome::Delivered);
         }
     }
 }

@@ -64,24 +64,24 @@ impl StreamSink for Console {
         while let Some(events) = input.recv().await {
             out.clear();
             let mut receipts = Receipts::new(Arc::clone(input.counts()));
-            for mut event in events {
+            for event in events {
                 self.config.encoding.encode(&event, &mut out);
                 out.extend_from_slice(framing.terminator());
-                receipts.push(event.take_finalizers());
+                receipts.push(event);
             }
             let written = async {
                 stream.write_all(&out).await?;
                 stream.flush().await
             };
             if let Err(error) = written.await {
-                receipts.settle(Outcome::Rejected);
-                return Err(format!(
+                let reason = format!(
                     "cannot write to {:?}: {error}; is the other end of the pipe closed?",
                     self.config.target
-                )
-                .into());
+                );
+                receipts.settle(&Outcome::unsent(&*reason));
+                return Err(reason.into());
             }
-            receipts.settle(Outcome::Delivered);
+            receipts.settle(&Outcome::Delivered);
         }
         Ok(())
     }

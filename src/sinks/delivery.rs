@@ -10,7 +10,7 @@ use super::verdict::{
     EntryVerdict, SideRequest, Verdict, describe, hide_secrets, redact, retry_after, shorten,
 };
 use crate::config::Result;
-use crate::topology::Outcome;
+use crate::topology::{Outcome, Rejection};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Request, Response};
@@ -82,12 +82,14 @@ impl Shared {
     async fn deliver_one(self: &Arc<Self>, batch: Batch) -> Left {
         let mut backoff = Backoff::new(&self.options.request);
         let (mut attempts, mut unconfirmed) = (0usize, 0usize);
+        let mut sent = Sent::default();
         let Some((mut batch, mut body)) = self.make_body(batch).await else { return Left::Nothing };
         loop {
             if let Some(successor) = self.succession.successor() {
                 return Left::ForSuccessor(batch, Arc::clone(successor));
             }
-            let Some(verdict) = self.attempt(&batch, &body).await else { continue };
+            let Some((verdict, status)) = self.attempt(&batch, &body).await else { continue };
+            sent.note(status);
             let verdict = match verdict {
                 Verdict::Missing { first } => match self.make_missing(first).await {
                     Verdict::Delivered => {
@@ -112,11 +114,11 @@ impl Shared {
             };
             let pause = match verdict {
                 Verdict::Delivered => {
-                    batch.settle(Outcome::Delivered);
+                    batch.settle(&Outcome::Delivered);
                     return Left::Nothing;
                 }
                 Verdict::Rejected { reason } => {
-                    self.reject(batch, &reason);
+                    self.reject(batch, reason, sent).await;
                     return Left::Nothing;
                 }
                 Verdict::TooLarge if batch.len() > 1 => {
@@ -124,12 +126,13 @@ impl Shared {
                     return Left::Halves(first, second);
                 }
                 Verdict::TooLarge => {
-                    self.reject(batch, "the destination answers that this one event is too large");
+                    let reason = "the destination answers that this one event is too large";
+                    self.reject(batch, reason.to_owned(), sent).await;
                     return Left::Nothing;
                 }
                 Verdict::Partial(verdicts) => {
                     let before = batch.len();
-                    batch = self.settle_partial(batch, &verdicts);
+                    batch = self.settle_partial(batch, &verdicts, sent).await;
                     if batch.is_empty() {
                         return Left::Nothing;
                     }
@@ -162,15 +165,15 @@ impl Shared {
                 }
             };
             if self.options.request.retry_attempts.is_some_and(|most| attempts > most) {
-                self.reject(batch, "request.retry_attempts is used up");
+                self.reject(batch, "request.retry_attempts is used up".to_owned(), sent).await;
                 return Left::Nothing;
             }
             self.succession.pause(pause).await;
         }
     }
 
-    /// One request and its answer's verdict; nothing if somebody else is there to send it.
-    async fn attempt(&self, batch: &Batch, body: &Bytes) -> Option<Verdict> {
+    /// One request, its answer's verdict and its status; nothing if somebody else is there to send it.
+    async fn attempt(&self, batch: &Batch, body: &Bytes) -> Option<(Verdict, Option<u16>)> {
         self.wait_for_pause().await;
         self.rate_limit.ready().await;
         if self.succession.successor().is_some() {
@@ -179,7 +182,8 @@ impl Shared {
         let mut request = match self.request(batch, body) {
             Ok(request) => request,
             Err(error) => {
-                return Some(Verdict::Rejected { reason: format!("the request cannot be made: {error}") });
+                let reason = format!("the request cannot be made: {error}");
+                return Some((Verdict::Rejected { reason }, None));
             }
         };
         let start = Instant::now();
@@ -191,7 +195,8 @@ impl Shared {
         let pushed_back = matches!(verdict, Verdict::Retry { .. });
         self.controller.observe(start.elapsed(), pushed_back, Instant::now());
         self.log(&verdict, &answer, &request, batch.len());
-        Some(verdict.map_reasons(|reason| self.hide(reason, &request)))
+        let status = answer.ok().map(|response| response.status().as_u16());
+        Some((verdict.map_reasons(|reason| self.hide(reason, &request)), status))
     }
 
     fn unanswered(&self, error: &SendError) -> Verdict {
@@ -330,7 +335,7 @@ impl Shared {
         match body {
             Ok(body) => Some((batch, body)),
             Err(error) => {
-                self.reject(batch, &error.to_string());
+                self.reject(batch, error.to_string(), Sent::default()).await;
                 None
             }
         }
@@ -360,7 +365,7 @@ impl Shared {
         Ok(builder.body(body.clone())?)
     }
 
-    fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict]) -> Batch {
+    async fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict], sent: Sent) -> Batch {
         let rejected: Vec<_> = verdicts
             .iter()
             .filter_map(|verdict| match verdict {
@@ -370,17 +375,21 @@ impl Shared {
             .collect();
         if let Some(first) = rejected.first() {
             self.log_rejected(rejected.len(), &shorten(first));
+            batch.room_for_dead_letters().await;
         }
         batch.settle_each(|index| match verdicts.get(index) {
             None | Some(EntryVerdict::Delivered) => Some(Outcome::Delivered),
             Some(EntryVerdict::Retry) => None,
-            Some(EntryVerdict::Rejected { .. }) => Some(Outcome::Rejected),
+            Some(EntryVerdict::Rejected { reason }) => {
+                Some(Outcome::Rejected(sent.rejection(reason.clone())))
+            }
         })
     }
 
-    fn reject(&self, batch: Batch, reason: &str) {
-        self.log_rejected(batch.len(), reason);
-        batch.settle(Outcome::Rejected);
+    async fn reject(&self, batch: Batch, reason: String, sent: Sent) {
+        self.log_rejected(batch.len(), &reason);
+        batch.room_for_dead_letters().await;
+        batch.settle(&Outcome::Rejected(sent.rejection(reason)));
     }
 
     pub(super) fn log_rejected(&self, events: usize, reason: &str) {
@@ -404,6 +413,24 @@ impl Shared {
                 None => return,
             }
         }
+    }
+}
+
+/// How often a batch was sent, and the last answer's status.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    attempts: usize,
+    status: Option<u16>,
+}
+
+impl Sent {
+    fn note(&mut self, status: Option<u16>) {
+        self.attempts += 1;
+        self.status = status;
+    }
+
+    fn rejection(self, reason: String) -> Rejection {
+        Rejection { reason, status: self.status, attempts: self.attempts }
     }
 }
 

@@ -141,10 +141,11 @@ impl StreamSink for FileSink {
                 match self.path(&event) {
                     Ok(path) => by_path.entry(path).or_default().push(event),
                     Err(reason) => {
-                        input.counts().settle_events(vec![event], Outcome::Rejected);
                         if let Some(unsaid) = self.reject_log.allow() {
                             tracing::error!(sink = self.id, unsaid, "rejected: {reason}");
                         }
+                        input.counts().room_for_dead_letters().await;
+                        input.counts().settle_events(vec![event], &Outcome::unsent(reason));
                     }
                 }
             }
@@ -154,10 +155,14 @@ impl StreamSink for FileSink {
                 (path, self.encode(events, &mut receipts), receipts)
             });
             for (path, out, mut receipts) in encoded.collect::<Vec<_>>() {
-                receipts.settle(match self.append(&path, out).await {
+                let outcome = match self.append(&path, out).await {
                     Ok(()) => Outcome::Delivered,
-                    Err(_) => Outcome::Rejected,
-                });
+                    Err(error) => {
+                        input.counts().room_for_dead_letters().await;
+                        Outcome::unsent(format!("cannot write to {path}: {error}"))
+                    }
+                };
+                receipts.settle(&outcome);
             }
         }
     }
@@ -187,10 +192,10 @@ impl FileSink {
     fn encode(&self, events: Vec<LogEvent>, receipts: &mut Receipts) -> Vec<u8> {
         let framing = self.config.framing.as_ref().unwrap_or(&FramingConfig::NewlineDelimited);
         let mut out = Vec::new();
-        for mut event in events {
+        for event in events {
             self.config.encoding.encode(&event, &mut out);
             out.extend_from_slice(framing.terminator());
-            receipts.push(event.take_finalizers());
+            receipts.push(event);
         }
         out
     }

@@ -1,6 +1,6 @@
 //! The way of an event to a request: from the buffer into a batch, and how many batches are under way.
 
-use super::batch::{Batch, BatchLimits, Batcher, Partition, PushError};
+use super::batch::{Batch, BatchLimits, Batcher, Partition};
 use super::client::SigningClient;
 use super::codec::EncodeError;
 use super::compression::Compression;
@@ -204,7 +204,7 @@ impl Shared {
     /// Puts an event into its batch.
     fn take(&self, event: LogEvent, counts: &SinkCounts, batcher: &mut Batcher, ready: &mut VecDeque<Batch>) {
         if !self.sink.wants(&event) {
-            return counts.settle_events(vec![event], Outcome::Dropped(DropReason::Filtered));
+            return counts.settle_events(vec![event], &Outcome::Dropped(DropReason::Filtered));
         }
         let partition = self.partition(&event);
         let partition_error = partition.as_ref().err().map(|error| error.reason.clone());
@@ -224,7 +224,7 @@ impl Shared {
                 Ok(())
             }
         };
-        let reason = match batcher.push(partition.unwrap_or_default(), event, encode, ready) {
+        match batcher.push(partition.unwrap_or_default(), event, encode, ready) {
             Ok(()) if is_cut => {
                 counts.add_truncated(1);
                 if let Some(unsaid) = self.truncate_log.allow() {
@@ -234,15 +234,10 @@ impl Shared {
                         "an event is larger than the destination takes: its message has been cut"
                     );
                 }
-                return;
             }
-            Ok(()) => return,
-            Err(PushError::Encode(reason)) => reason,
-            Err(PushError::TooLarge { size, limit }) => {
-                format!("it has {size} bytes, and the destination takes at most {limit}")
-            }
-        };
-        self.log_rejected(1, &reason);
+            Ok(()) => {}
+            Err(error) => self.log_rejected(1, &error.to_string()),
+        }
     }
 
     /// The sink's own partition, and the values of headers that differ from event to event.

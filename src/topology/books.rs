@@ -1,7 +1,7 @@
 //! [`Books`]: the books of all components, and [`Report`], what they say at one moment.
 
 use super::counts::{
-    DropReason, SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
+    SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
 };
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +60,11 @@ impl Books {
         all.sinks.truncate(sinks);
     }
 
+    /// Closes the dead letters: no sink refuses anything any more.
+    pub(super) fn forget_dead_letters(&self) {
+        self.all().sinks.iter().for_each(|(_, counts)| counts.set_dead_letters(None));
+    }
+
     /// What is unanswered from now on is nobody's fault.
     pub(super) fn give_up(&self) {
         self.all().sinks.iter().for_each(|(_, counts)| counts.give_up());
@@ -90,11 +95,7 @@ impl Report {
     /// Whether events were lost that nobody chose to lose: dropped at the shutdown's deadline or by a
     /// faulty sink, or still on their way.
     pub fn has_losses(&self) -> bool {
-        let is_lossy = |sink: &SinkSnapshot| {
-            sink.dropped_for(DropReason::Shutdown) + sink.dropped_for(DropReason::Unanswered) + sink.buffered
-                > 0
-        };
-        self.sinks.iter().any(|(_, sink)| is_lossy(sink))
+        self.sinks.iter().any(|(_, sink)| sink.lost() > 0)
             || self.transforms.iter().any(|(_, transform)| transform.lost > 0)
     }
 }

@@ -1,63 +1,11 @@
 //! The books: every event that comes in is found again as delivered, rejected, dropped or buffered.
 
+use super::dead_letters::DeadLetters;
+use super::outcome::{DropReason, Outcome};
 use crate::event::LogEvent;
-use crate::finalizer::{EventFinalizers, EventStatus};
 use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Why events were dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DropReason {
-    /// The sink's buffer was full.
-    BufferFull,
-    /// The sink's options say that it does not want them.
-    Filtered,
-    /// The shutdown's deadline came first.
-    Shutdown,
-    /// The sink gave no answer for them, which is a fault in the sink.
-    Unanswered,
-}
-
-impl DropReason {
-    /// All reasons.
-    pub const ALL: [DropReason; 4] =
-        [DropReason::BufferFull, DropReason::Filtered, DropReason::Shutdown, DropReason::Unanswered];
-
-    /// The reason as a word for reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            DropReason::BufferFull => "buffer_full",
-            DropReason::Filtered => "filtered",
-            DropReason::Shutdown => "shutdown",
-            DropReason::Unanswered => "unanswered",
-        }
-    }
-}
-
-/// What became of events that reached a sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The destination has them.
-    Delivered,
-    /// The destination, or the sink itself, refused them for good.
-    Rejected,
-    /// They were given up.
-    Dropped(DropReason),
-}
-
-impl Outcome {
-    fn status(self) -> EventStatus {
-        match self {
-            // What nobody wants has not failed.
-            Outcome::Delivered | Outcome::Dropped(DropReason::Filtered) => EventStatus::Delivered,
-            Outcome::Rejected => EventStatus::Rejected,
-            Outcome::Dropped(_) => EventStatus::Errored,
-        }
-    }
-}
+use std::sync::{Mutex, PoisonError};
 
 /// The running books of one sink.
 #[derive(Debug, Default)]
@@ -67,8 +15,15 @@ pub struct SinkCounts {
     rejected: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
     truncated: AtomicU64,
+    /// Of the received: what an earlier run had left on disk.
+    recovered: AtomicU64,
     /// The shutdown's deadline has passed: what is unanswered from now on is nobody's fault.
     gave_up: AtomicBool,
+    /// What is unanswered is still in the buffer, on disk.
+    is_durable: AtomicBool,
+    /// There are dead letters, or somebody else who wants the events themselves.
+    keeps_events: AtomicBool,
+    dead_letters: Mutex<Option<DeadLetters>>,
 }
 
 /// The running books of one source.
@@ -125,6 +80,10 @@ pub struct SinkSnapshot {
     pub truncated: u64,
     /// Events that are still on their way: in the buffer, in an open batch or in a request.
     pub buffered: u64,
+    /// Of the received: events that an earlier run had left in the buffer on disk.
+    pub recovered: u64,
+    /// Whether the buffer is on disk: what is buffered at the end is then there for the next run.
+    pub is_durable: bool,
 }
 
 /// The books of a source at one moment.
@@ -155,30 +114,92 @@ impl SinkCounts {
         self.truncated.fetch_add(events as u64, Ordering::Relaxed);
     }
 
+    /// Counts events that an earlier run has left in the buffer on disk; they count as received too.
+    pub(crate) fn add_recovered(&self, events: usize) {
+        self.recovered.fetch_add(events as u64, Ordering::Relaxed);
+        self.add_received(events);
+    }
+
+    /// Whether what is unanswered is still in the buffer, on disk.
+    pub(crate) fn set_durable(&self, is_durable: bool) {
+        self.is_durable.store(is_durable, Ordering::Relaxed);
+    }
+
+    /// Where refused events go; nowhere, if nothing is given.
+    pub(super) fn set_dead_letters(&self, dead_letters: Option<DeadLetters>) {
+        self.keeps_events.store(dead_letters.is_some(), Ordering::Relaxed);
+        let mut slot = self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *slot, dead_letters);
+        drop(slot);
+        // With the last of these, the sink of the dead letters ends.
+        drop(old);
+    }
+
+    fn dead_letters(&self) -> Option<DeadLetters> {
+        self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether refused events go to dead letters, so that a sink has to keep the event itself.
+    pub(crate) fn keeps_events(&self) -> bool {
+        self.keeps_events.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the dead letters have room for more. Asked before events are refused, where a sink can wait.
+    pub async fn room_for_dead_letters(&self) {
+        if let Some(dead_letters) = self.dead_letters() {
+            dead_letters.room().await;
+        }
+    }
+
     pub(crate) fn give_up(&self) {
         self.gave_up.store(true, Ordering::Relaxed);
     }
 
-    /// Why an event that a sink let go without an answer was dropped.
+    /// What became of an event that a sink let go without an answer.
     pub(crate) fn unanswered(&self) -> Outcome {
+        if self.is_durable.load(Ordering::Relaxed) {
+            return Outcome::Kept;
+        }
+        self.unkept()
+    }
+
+    /// The same for one that is nowhere but in memory.
+    pub(crate) fn unkept(&self) -> Outcome {
         let gave_up = self.gave_up.load(Ordering::Relaxed);
         Outcome::Dropped(if gave_up { DropReason::Shutdown } else { DropReason::Unanswered })
     }
 
-    fn add(&self, outcome: Outcome, events: usize) {
+    pub(super) fn add(&self, outcome: &Outcome, events: usize) {
         let counter = match outcome {
             Outcome::Delivered => &self.delivered,
-            Outcome::Rejected => &self.rejected,
-            Outcome::Dropped(reason) => &self.dropped[reason as usize],
+            Outcome::Rejected(_) => &self.rejected,
+            Outcome::Dropped(reason) => &self.dropped[*reason as usize],
+            Outcome::Kept => return,
         };
         counter.fetch_add(events as u64, Ordering::Relaxed);
     }
 
     /// Answers for these events and counts them.
-    pub fn settle_events(&self, events: Vec<LogEvent>, outcome: Outcome) {
+    pub fn settle_events(&self, events: Vec<LogEvent>, outcome: &Outcome) {
         self.add(outcome, events.len());
+        let events = self.bury(events, outcome);
         for mut event in events {
             event.take_finalizers().answer(outcome.status());
+        }
+    }
+
+    /// Makes dead letters of events that were refused, if there are any: their receipts are answered when they
+    /// have been written. Gives back what is still to be answered.
+    pub(super) fn bury(&self, events: Vec<LogEvent>, outcome: &Outcome) -> Vec<LogEvent> {
+        match (outcome, self.keeps_events()) {
+            (Outcome::Rejected(rejection), true) => match self.dead_letters() {
+                Some(dead_letters) => {
+                    dead_letters.write(events, rejection);
+                    Vec::new()
+                }
+                None => events,
+            },
+            _ => events,
         }
     }
 
@@ -193,7 +214,16 @@ impl SinkCounts {
         let received = read(&self.received);
         let settled = delivered + rejected + dropped.iter().sum::<u64>();
         let buffered = received.saturating_sub(settled);
-        SinkSnapshot { received, delivered, rejected, dropped, truncated: read(&self.truncated), buffered }
+        SinkSnapshot {
+            received,
+            delivered,
+            rejected,
+            dropped,
+            truncated: read(&self.truncated),
+            buffered,
+            recovered: read(&self.recovered),
+            is_durable: self.is_durable.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -201,6 +231,12 @@ impl SinkSnapshot {
     /// How many events were dropped for this reason.
     pub fn dropped_for(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
+    }
+
+    /// Events that nobody chose to lose and that are lost, or will be if nothing more happens.
+    pub fn lost(&self) -> u64 {
+        let on_its_way = if self.is_durable { 0 } else { self.buffered };
+        self.dropped_for(DropReason::Shutdown) + self.dropped_for(DropReason::Unanswered) + on_its_way
     }
 
     /// How many events were dropped.
@@ -211,7 +247,11 @@ impl SinkSnapshot {
 
 impl fmt::Display for SinkSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "received {}, delivered {}, rejected {}", self.received, self.delivered, self.rejected)?;
+        write!(f, "received {}", self.received)?;
+        if self.recovered > 0 {
+            write!(f, " ({} from an earlier run)", self.recovered)?;
+        }
+        write!(f, ", delivered {}, rejected {}", self.delivered, self.rejected)?;
         write!(f, ", dropped {}", self.dropped_total())?;
         let reasons = DropReason::ALL.into_iter().filter(|reason| self.dropped_for(*reason) > 0);
         let named: Vec<_> =
@@ -222,7 +262,8 @@ impl fmt::Display for SinkSnapshot {
         if self.truncated > 0 {
             write!(f, ", truncated {}", self.truncated)?;
         }
-        write!(f, ", buffered {}", self.buffered)
+        write!(f, ", buffered {}", self.buffered)?;
+        f.write_str(if self.is_durable { " on disk" } else { "" })
     }
 }
 
@@ -326,132 +367,5 @@ impl fmt::Display for SourceSnapshot {
             write!(f, ", joined {}", self.joined)?;
         }
         write!(f, ", disconnects {}", self.disconnects)
-    }
-}
-
-/// The events that a sink has taken and not yet answered for, in order. Dropped, those that are left
-/// count as [`DropReason::Unanswered`], or as
-/// [`DropReason::Shutdown`] past its deadline.
-#[derive(Debug)]
-pub struct Receipts {
-    counts: Arc<SinkCounts>,
-    owed: Vec<EventFinalizers>,
-}
-
-impl Receipts {
-    /// None yet, to be counted in these books.
-    pub fn new(counts: Arc<SinkCounts>) -> Receipts {
-        Receipts { counts, owed: Vec::new() }
-    }
-
-    /// Takes an event's receipts.
-    pub fn push(&mut self, finalizers: EventFinalizers) {
-        self.owed.push(finalizers);
-    }
-
-    /// How many events are unanswered.
-    pub fn len(&self) -> usize {
-        self.owed.len()
-    }
-
-    /// Whether every event has been answered for.
-    pub fn is_empty(&self) -> bool {
-        self.owed.is_empty()
-    }
-
-    /// Answers for all events.
-    pub fn settle(&mut self, outcome: Outcome) {
-        self.settle_range(0..self.owed.len(), outcome);
-    }
-
-    /// Answers for the events at these places; the later ones move up.
-    pub fn settle_range(&mut self, range: Range<usize>, outcome: Outcome) {
-        self.counts.add(outcome, range.len());
-        for finalizers in self.owed.drain(range) {
-            finalizers.answer(outcome.status());
-        }
-    }
-
-    /// The events from this place on, as receipts of their own.
-    pub fn split_off(&mut self, at: usize) -> Receipts {
-        Receipts { counts: Arc::clone(&self.counts), owed: self.owed.split_off(at) }
-    }
-
-    /// Takes over the events of these receipts, behind its own.
-    pub fn append(&mut self, mut other: Receipts) {
-        self.owed.append(&mut other.owed);
-    }
-
-    /// Answers for each event that `judge` has an outcome for; the others stay, in order.
-    pub fn settle_each(&mut self, judge: impl Fn(usize) -> Option<Outcome>) {
-        let owed = std::mem::take(&mut self.owed);
-        for (index, finalizers) in owed.into_iter().enumerate() {
-            match judge(index) {
-                None => self.owed.push(finalizers),
-                Some(outcome) => {
-                    self.counts.add(outcome, 1);
-                    finalizers.answer(outcome.status());
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Receipts {
-    fn drop(&mut self) {
-        self.settle(self.counts.unanswered());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::finalizer::BatchNotifier;
-
-    fn receipts(counts: &Arc<SinkCounts>, events: usize) -> Receipts {
-        counts.add_received(events);
-        let mut receipts = Receipts::new(Arc::clone(counts));
-        (0..events).for_each(|_| receipts.push(EventFinalizers::default()));
-        receipts
-    }
-
-    #[test]
-    fn the_books_balance_whatever_happens() {
-        let counts = Arc::new(SinkCounts::default());
-        let mut first = receipts(&counts, 10);
-        let mut second = first.split_off(6);
-        first.settle_range(0..2, Outcome::Rejected);
-        first.settle_each(|index| (index % 2 == 0).then_some(Outcome::Delivered));
-        assert_eq!((first.len(), second.len()), (2, 4));
-        assert_eq!(counts.snapshot().buffered, 6);
-        let mut both = Receipts::new(Arc::clone(&counts));
-        both.append(second.split_off(1));
-        both.append(second);
-        assert_eq!((both.len(), counts.snapshot().buffered), (4, 6));
-        both.settle(Outcome::Delivered);
-        assert!(both.is_empty());
-        drop(first);
-        let books = counts.snapshot();
-        assert_eq!((books.received, books.delivered, books.rejected, books.buffered), (10, 6, 2, 0));
-        assert_eq!(books.dropped_for(DropReason::Unanswered), 2);
-        assert_eq!(
-            books.to_string(),
-            "received 10, delivered 6, rejected 2, dropped 2 (unanswered 2), buffered 0"
-        );
-    }
-
-    #[test]
-    fn outcomes_reach_the_source() {
-        for (outcome, status) in [
-            (Outcome::Delivered, EventStatus::Delivered),
-            (Outcome::Rejected, EventStatus::Rejected),
-            (Outcome::Dropped(DropReason::BufferFull), EventStatus::Errored),
-        ] {
-            let (batch, mut receiver) = BatchNotifier::new_with_receiver();
-            let mut receipts = Receipts::new(Arc::default());
-            receipts.push(EventFinalizers::new(batch));
-            receipts.settle(outcome);
-            assert_eq!(receiver.try_recv(), Ok(status));
-        }
     }
 }

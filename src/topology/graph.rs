@@ -1,26 +1,69 @@
 //! The way of a chunk: from a source through transforms to the buffers of the sinks.
 
 use super::buffer::BufferSender;
-use super::counts::{Outcome, SinkCounts, SourceCounts, TransformCounts};
+use super::counts::{SinkCounts, SourceCounts, TransformCounts};
+use super::outcome::Outcome;
 use super::outputs::{OutputNames, Outputs};
 use crate::config::Transform;
 use crate::event::LogEvent;
 use crate::finalizer::EventStatus;
 use futures::future::BoxFuture;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Where a source's events go: to every consumer that names the source among its inputs.
 #[derive(Clone, Debug)]
 pub struct SourceSender {
     counts: Arc<SourceCounts>,
     fanout: Fanout,
+    /// With the last clone of the last source's, the topology knows that nothing more comes.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    open: Arc<OpenSource>,
+}
+
+/// How many sources there are from which something may still come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OpenSources(Arc<OpenCount>);
+
+#[derive(Debug, Default)]
+struct OpenCount {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct OpenSource(OpenSources);
+
+impl OpenSources {
+    fn open(&self) -> OpenSource {
+        self.0.count.fetch_add(1, Ordering::AcqRel);
+        OpenSource(self.clone())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until a source is done that was not.
+    pub(super) async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+}
+
+impl Drop for OpenSource {
+    fn drop(&mut self) {
+        let OpenSource(sources) = self;
+        sources.0.count.fetch_sub(1, Ordering::AcqRel);
+        sources.0.changed.notify_one();
+    }
 }
 
 impl SourceSender {
-    pub(super) fn new(counts: Arc<SourceCounts>, fanout: Fanout) -> SourceSender {
-        SourceSender { counts, fanout }
+    pub(super) fn new(counts: Arc<SourceCounts>, fanout: Fanout, sources: &OpenSources) -> SourceSender {
+        SourceSender { counts, fanout, open: Arc::new(sources.open()) }
     }
 
     /// Passes a chunk on. Waits while the buffer of a consumer is full whose policy is to block.
@@ -68,7 +111,7 @@ impl Fanout {
         }
         let consumers = Arc::clone(&self.consumers());
         let Some((last, others)) = consumers.split_last() else {
-            SinkCounts::default().settle_events(events, Outcome::Delivered);
+            SinkCounts::default().settle_events(events, &Outcome::Delivered);
             return;
         };
         for consumer in others {

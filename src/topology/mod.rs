@@ -5,23 +5,28 @@
 //! - `graph`: the way of a chunk to its consumers
 //! - `buffer`: the bounded queue in front of each sink
 //! - `outputs`: where a transform puts its events
-//! - `counts`, `books`: the books
+//! - `counts`, `books`: the books; `outcome`, `receipts`: what sinks answer, by which they are kept
+//! - `dead_letters`: where refused events go
 
 mod books;
 mod buffer;
 mod counts;
+mod dead_letters;
 mod graph;
+mod outcome;
 mod outputs;
+mod receipts;
 mod running;
 
 pub use books::{Books, Report};
 pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer};
 pub use counts::{
-    DropReason, Outcome, Receipts, SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts,
-    TransformSnapshot,
+    SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
 };
 pub use graph::SourceSender;
+pub use outcome::{DropReason, Outcome, Rejection};
 pub use outputs::{OutputNames, Outputs};
+pub use receipts::Receipts;
 pub use running::{Changes, RunningTopology};
 
 use crate::config::{
@@ -31,7 +36,7 @@ use crate::config::{
 use crate::env::Env;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
-use graph::{Fanout, TransformNode};
+use graph::{Fanout, OpenSources, TransformNode};
 use running::Graph;
 use snafu::Snafu;
 use std::collections::HashSet;
@@ -84,7 +89,9 @@ pub struct Topology {
     sources: Vec<Planned<BuiltSource>>,
     transforms: Vec<Planned<Arc<TransformNode>>>,
     sinks: Vec<Planned<BuiltSink>>,
+    dead_letters: Option<Planned<BuiltSink>>,
     books: Books,
+    open_sources: OpenSources,
     shutdown: CancellationToken,
     require_healthy: bool,
 }
@@ -142,7 +149,7 @@ impl Topology {
     /// # Errors
     /// Every component that cannot be built.
     pub async fn build(config: Config, options: &TopologyOptions) -> Result<Topology, StartError> {
-        Builder::new(&config, options, Books::default(), CancellationToken::new())
+        Builder::new(&config, options, Books::default(), OpenSources::default(), CancellationToken::new())
             .build(config, &Graph::default())
             .await
     }
@@ -171,6 +178,7 @@ struct Builder<'a> {
     places: Places,
     proxy: ProxyConfig,
     healthchecks: bool,
+    acknowledges: bool,
     transform: TransformContext,
 }
 
@@ -179,6 +187,7 @@ impl Builder<'_> {
         config: &Config,
         options: &'a TopologyOptions,
         books: Books,
+        open_sources: OpenSources,
         shutdown: CancellationToken,
     ) -> Builder<'a> {
         let mut problems = Vec::new();
@@ -192,7 +201,9 @@ impl Builder<'_> {
             sources: Vec::new(),
             transforms: Vec::new(),
             sinks: Vec::new(),
+            dead_letters: None,
             books,
+            open_sources,
             shutdown,
             require_healthy,
         };
@@ -205,13 +216,29 @@ impl Builder<'_> {
             places: config.places.clone(),
             proxy,
             healthchecks: global.healthchecks.enabled,
+            acknowledges: global.acknowledgements.enabled.unwrap_or(true),
             transform,
         }
     }
 
     async fn build(mut self, config: Config, running: &Graph) -> Result<Topology, StartError> {
         self.check_inputs(&config);
-        let Config { sources, transforms, sinks, .. } = config;
+        let Config { sources, transforms, sinks, dead_letters, .. } = config;
+        if let Some(entry) = dead_letters {
+            let is_kept = running.keeps_dead_letters(entry.fingerprint);
+            let built = if is_kept { Ok(None) } else { self.sink(&entry).map(Some) };
+            match built {
+                Ok(built) => {
+                    let SinkEntry { id, fingerprint, .. } = entry;
+                    let planned = Planned { id, inputs: Vec::new(), fingerprint, built };
+                    self.topology.dead_letters = Some(planned);
+                }
+                Err(error) => {
+                    let problems = self.places.of_component("", &entry.id, error);
+                    self.problems.extend(problems);
+                }
+            }
+        }
         for entry in sinks {
             let is_kept = running.keeps_sink(&entry.id, entry.fingerprint);
             let built = if is_kept { Ok(None) } else { self.sink(&entry).map(Some) };
@@ -306,7 +333,10 @@ impl Builder<'_> {
         let is_checked = self.healthchecks && options.healthcheck.enabled;
         Ok(BuiltSink {
             sink,
-            buffer: options.buffer.settings(self.options.when_full),
+            buffer: BufferSettings {
+                acknowledges: options.acknowledgements.enabled.unwrap_or(self.acknowledges),
+                ..options.buffer.settings(self.options.when_full)
+            },
             check: Check {
                 component: format!("sinks.{}", entry.id),
                 healthcheck: healthcheck.filter(|_| is_checked),
@@ -329,7 +359,7 @@ impl Builder<'_> {
         let counts = self.topology.books.source(&entry.id);
         let cx = SourceContext {
             id: entry.id.clone(),
-            output: SourceSender::new(counts, fanout.clone()),
+            output: SourceSender::new(counts, fanout.clone(), &self.topology.open_sources),
             shutdown: stop.clone(),
             ready: ready.clone(),
             env: env.clone(),

@@ -2,7 +2,8 @@
 
 use super::books::{Books, Report};
 use super::buffer::{BufferSender, buffer};
-use super::graph::{Consumer, Fanout, TransformNode};
+use super::dead_letters::DeadLetters;
+use super::graph::{Consumer, Fanout, OpenSources, TransformNode};
 use super::{Builder, BuiltSink, Check, Planned, StartError, Topology, TopologyOptions};
 use crate::config::{Config, Problem, Problems};
 use crate::healthcheck::Healthcheck;
@@ -20,10 +21,12 @@ use tokio_util::sync::CancellationToken;
 pub struct RunningTopology {
     /// Each ends with what was wrong, if something was.
     tasks: JoinSet<Option<String>>,
-    /// Which of them are sources: without one, nothing comes any more.
-    source_tasks: HashSet<Id>,
+    /// The sources from which something may still come.
+    open_sources: OpenSources,
     /// Which of them pass on what transforms hold back: those must have ended before the consumers go.
     flush_tasks: HashSet<Id>,
+    /// Which of them are sinks, but for those of dead letters, which go last.
+    sink_tasks: HashSet<Id>,
     /// Apart from the others, because nobody waits for them at the end.
     healthchecks: JoinSet<Result<(), Problem>>,
     /// The components that ended before their time.
@@ -53,6 +56,7 @@ pub(super) struct Graph {
     sources: HashMap<String, SourceNode>,
     transforms: HashMap<String, Placed>,
     sinks: HashMap<String, SinkNode>,
+    dead_letters: Option<SinkNode>,
 }
 
 #[derive(Debug)]
@@ -132,6 +136,11 @@ impl Graph {
         fingerprint.is_some() && self.transforms.get(id).is_some_and(|node| node.fingerprint == fingerprint)
     }
 
+    pub(super) fn keeps_dead_letters(&self, fingerprint: Option<u64>) -> bool {
+        fingerprint.is_some()
+            && self.dead_letters.as_ref().is_some_and(|node| node.fingerprint == fingerprint)
+    }
+
     pub(super) fn keeps_sink(&self, id: &str, fingerprint: Option<u64>) -> bool {
         fingerprint.is_some() && self.sinks.get(id).is_some_and(|node| node.fingerprint == fingerprint)
     }
@@ -197,8 +206,9 @@ impl RunningTopology {
     ) -> Result<RunningTopology, StartError> {
         let mut running = RunningTopology {
             tasks: JoinSet::new(),
-            source_tasks: HashSet::new(),
+            open_sources: topology.open_sources.clone(),
             flush_tasks: HashSet::new(),
+            sink_tasks: HashSet::new(),
             healthchecks: JoinSet::new(),
             failures: Vec::new(),
             shutdown: topology.shutdown.clone(),
@@ -226,7 +236,13 @@ impl RunningTopology {
         }
         let books = self.books.mark();
         let options = self.options.clone();
-        let builder = Builder::new(&config, &options, self.books.clone(), self.shutdown.clone());
+        let builder = Builder::new(
+            &config,
+            &options,
+            self.books.clone(),
+            self.open_sources.clone(),
+            self.shutdown.clone(),
+        );
         let taken = match builder.build(config, &self.graph).await {
             Ok(topology) => self.take(topology).await,
             Err(error) => Err(error),
@@ -239,11 +255,19 @@ impl RunningTopology {
     async fn take(&mut self, mut topology: Topology) -> Result<Changes, StartError> {
         self.check(&mut topology.sinks, topology.require_healthy).await?;
         let changes = self.graph.changes(&topology);
-        let Topology { sources, transforms, sinks, .. } = topology;
+        let Topology { sources, transforms, sinks, dead_letters, .. } = topology;
         let mut old = std::mem::take(&mut self.graph);
+        self.graph.dead_letters = dead_letters.and_then(|planned| {
+            let (node, _) = self.place_sink(&planned.id, old.dead_letters.take(), planned.built)?;
+            Some(SinkNode { fingerprint: planned.fingerprint, ..node })
+        });
         for planned in sinks {
             let node = self.place_sink(&planned.id, old.sinks.remove(&planned.id), planned.built);
-            let Some(node) = node else { continue };
+            let Some((node, task)) = node else { continue };
+            self.sink_tasks.extend(task);
+            let letters = self.graph.dead_letters.as_ref();
+            let letters = letters.map(|letters| DeadLetters::new(&planned.id, letters.buffer.clone()));
+            self.books.sink(&planned.id).set_dead_letters(letters);
             let node = SinkNode { fingerprint: planned.fingerprint, inputs: planned.inputs, ..node };
             self.graph.sinks.insert(planned.id, node);
         }
@@ -295,7 +319,7 @@ impl RunningTopology {
 
         for (id, source, ready, stopped, predecessor) in started {
             let predecessor = predecessor.map(|source| source.stop);
-            let task = self.tasks.spawn(async move {
+            self.tasks.spawn(async move {
                 let change_over = async {
                     let Some(predecessor) = predecessor else { return };
                     tokio::select! {
@@ -309,7 +333,6 @@ impl RunningTopology {
                 let (result, ()) = tokio::join!(source, change_over);
                 result.err().map(|error| format!("source {id}: {error}"))
             });
-            self.source_tasks.insert(task.id());
         }
         old.sources.values().for_each(|source| source.stop.cancel());
         for placed in replaced.into_iter().chain(old.transforms.into_values()) {
@@ -331,8 +354,10 @@ impl RunningTopology {
         id: &str,
         predecessor: Option<SinkNode>,
         built: Option<BuiltSink>,
-    ) -> Option<SinkNode> {
-        let Some(BuiltSink { sink, buffer: settings, .. }) = built else { return predecessor };
+    ) -> Option<(SinkNode, Option<Id>)> {
+        let Some(BuiltSink { sink, buffer: settings, .. }) = built else {
+            return predecessor.map(|kept| (kept, None));
+        };
         let (sender, input) = match predecessor {
             None => buffer(settings, self.books.sink(id)),
             Some(old) => {
@@ -345,9 +370,10 @@ impl RunningTopology {
         };
         let handle = sink.handle();
         let name = id.to_owned();
-        self.tasks
+        let task = self
+            .tasks
             .spawn(async move { sink.run(input).await.err().map(|error| format!("sink {name}: {error}")) });
-        Some(SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, handle })
+        Some((SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, handle }, Some(task.id())))
     }
 
     /// Lets a transform that holds events back pass on those that have waited long enough.
@@ -421,7 +447,7 @@ impl RunningTopology {
     /// go on as if all were well. Safe to cancel.
     pub async fn finished(&mut self) {
         loop {
-            if self.end == End::No && self.source_tasks.is_empty() {
+            if self.end == End::No && self.open_sources.is_empty() {
                 self.end = End::Flushing;
                 self.graph.transforms.values().for_each(|placed| placed.stop.cancel());
             }
@@ -429,10 +455,19 @@ impl RunningTopology {
                 self.end = End::WindingUp;
                 self.wind_up();
             }
-            let Some(ended) = self.tasks.join_next_with_id().await else { return };
+            if self.end == End::WindingUp && self.sink_tasks.is_empty() {
+                // Nobody is left who could refuse anything.
+                self.books.forget_dead_letters();
+                self.graph.dead_letters = None;
+            }
+            let ended = tokio::select! {
+                ended = self.tasks.join_next_with_id() => ended,
+                () = self.open_sources.changed(), if self.end == End::No => continue,
+            };
+            let Some(ended) = ended else { return };
             let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-            self.source_tasks.remove(&id);
             self.flush_tasks.remove(&id);
+            self.sink_tasks.remove(&id);
             let failure = match ended {
                 Ok((_, failure)) => failure,
                 Err(error) => Some(format!("a component has panicked: {error}")),

@@ -6,7 +6,7 @@ use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::nats::{Answer, Messages, Publisher};
 use crate::sinks::request::Backoff;
-use crate::topology::{BufferReceiver, Outcome, Receipts, SinkCounts};
+use crate::topology::{BufferReceiver, Outcome, Receipts, Rejection, SinkCounts};
 use async_trait::async_trait;
 use futures::FutureExt;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Batch {
             outcomes[index - 1].is_none()
         });
         self.messages.retain(|index| outcomes[index].is_none());
-        self.receipts.settle_each(|index| outcomes[index]);
+        self.receipts.settle_each(|index| outcomes[index].clone());
     }
 
     fn append(&mut self, other: Batch) {
@@ -135,7 +135,7 @@ impl NatsSink {
         }
     }
 
-    fn take(&mut self, mut event: LogEvent, batch: &mut Batch, counts: &SinkCounts) {
+    fn take(&mut self, event: LogEvent, batch: &mut Batch, counts: &SinkCounts) {
         let parts =
             self.config.subject(&event).and_then(|subject| Ok((subject, self.config.message_id(&event)?)));
         match parts {
@@ -143,12 +143,12 @@ impl NatsSink {
                 self.payload.clear();
                 self.config.encoding.encode(&event, &mut self.payload);
                 self.publisher.add(&mut batch.messages, &subject, id.as_deref(), &self.payload);
-                batch.receipts.push(event.take_finalizers());
+                batch.receipts.push(event);
                 batch.refusals.push(0);
             }
             Err(reason) => {
-                counts.settle_events(vec![event], Outcome::Rejected);
                 self.log_rejected(1, &reason);
+                counts.settle_events(vec![event], &Outcome::unsent(reason));
             }
         }
     }
@@ -190,8 +190,10 @@ impl NatsSink {
             Answer::Retry { reason } => {
                 batch.refusals[index] += 1;
                 if self.config.request.retry_attempts.is_some_and(|most| batch.refusals[index] > most) {
-                    rejected.add(|| format!("request.retry_attempts is used up: {reason}"));
-                    return Some(Outcome::Rejected);
+                    let reason = format!("request.retry_attempts is used up: {reason}");
+                    rejected.add(|| reason.clone());
+                    let attempts = batch.refusals[index];
+                    return Some(Outcome::Rejected(Rejection { reason, status: None, attempts }));
                 }
                 refused.add(|| reason.clone());
                 None
@@ -203,11 +205,11 @@ impl NatsSink {
                     return None;
                 }
                 rejected.add(reason);
-                Some(Outcome::Rejected)
+                Some(Outcome::Rejected(Rejection { reason: reason(), status: None, attempts: 1 }))
             }
             Answer::Rejected { reason } => {
                 rejected.add(|| reason.clone());
-                Some(Outcome::Rejected)
+                Some(Outcome::Rejected(Rejection { reason: reason.clone(), status: None, attempts: 1 }))
             }
         };
         let outcomes = answers.iter().enumerate().map(|(index, answer)| judge(index, answer)).collect();

@@ -157,14 +157,14 @@ impl StreamSink for Papertrail {
             let mut truncated = 0;
             // All of them before the first is written: an event that waits is counted if the sink is ended.
             let mut receipts = Receipts::new(Arc::clone(input.counts()));
-            for mut event in events {
+            for event in events {
                 truncated += usize::from(self.syslog.write_line(&event, &mut lines));
-                receipts.push(event.take_finalizers());
+                receipts.push(event);
             }
             input.counts().add_truncated(truncated);
             self.note_truncated(truncated);
             self.deliver(&lines).await;
-            receipts.settle(Outcome::Delivered);
+            receipts.settle(&Outcome::Delivered);
         }
         if let Some(link) = self.link {
             link.close().await;

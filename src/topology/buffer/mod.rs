@@ -1,8 +1,10 @@
 //! The bounded buffer in front of each sink: a queue of chunks, measured in bytes or
 //! events.
 
-use super::counts::{DropReason, Outcome, SinkCounts};
+use super::counts::SinkCounts;
+use super::outcome::{DropReason, Outcome};
 use crate::event::LogEvent;
+use crate::finalizer::EventStatus;
 use serde::Deserialize;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +38,9 @@ pub struct BufferSettings {
     pub capacity: Capacity,
     /// What happens when that is reached.
     pub when_full: WhenFull,
+    /// Whether sources that can wait for deliveries wait for this sink's. Otherwise an event counts as
+    /// delivered, for its source, when it comes into the buffer.
+    pub acknowledges: bool,
 }
 
 /// Makes a buffer: the sending side may be cloned, and the receiving one sees its end when every
@@ -91,7 +96,7 @@ impl Shared {
     }
 
     fn drop_events(&self, events: Vec<LogEvent>, reason: DropReason) {
-        self.counts.settle_events(events, Outcome::Dropped(reason));
+        self.counts.settle_events(events, &Outcome::Dropped(reason));
     }
 }
 
@@ -129,12 +134,15 @@ impl Capacity {
 
 impl BufferSender {
     /// Puts a chunk in; waits for room only if the policy is to block.
-    pub async fn send(&self, events: Vec<LogEvent>) {
+    pub async fn send(&self, mut events: Vec<LogEvent>) {
         if events.is_empty() {
             return;
         }
         let shared = &*self.0;
         shared.counts.add_received(events.len());
+        if !shared.state().settings.acknowledges {
+            events.iter_mut().for_each(|event| event.take_finalizers().answer(EventStatus::Delivered));
+        }
         let mut waiting = Waiting { shared, events };
         loop {
             // Registered before the look at the state, so that a wake-up in between is not missed.
@@ -147,6 +155,40 @@ impl BufferSender {
         }
     }
 
+    /// Puts a chunk in at once, whether there is room or not; see [`BufferSender::room`].
+    pub(super) fn send_now(&self, events: Vec<LogEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        let shared = &*self.0;
+        shared.counts.add_received(events.len());
+        {
+            let mut state = shared.state();
+            if state.is_closed {
+                drop(state);
+                return shared.counts.settle_events(events, &shared.counts.unanswered());
+            }
+            let size = state.settings.capacity.measure(&events);
+            state.size += size;
+            state.chunks.push_back((size, events));
+        }
+        shared.not_empty.notify_one();
+    }
+
+    /// Waits until there is some room, or nobody who would make any.
+    pub(super) async fn room(&self) {
+        loop {
+            let room = self.0.not_full.notified();
+            {
+                let state = self.0.state();
+                if state.is_closed || state.size < state.settings.capacity.limit() {
+                    return;
+                }
+            }
+            room.await;
+        }
+    }
+
     /// Gives the chunk back if it has to wait.
     fn try_send(&self, events: Vec<LogEvent>) -> Option<Vec<LogEvent>> {
         let shared = &*self.0;
@@ -154,11 +196,11 @@ impl BufferSender {
         let mut dropped = Vec::new();
         {
             let mut state = shared.state();
-            let BufferSettings { capacity, when_full } = state.settings;
+            let BufferSettings { capacity, when_full, .. } = state.settings;
             let mut size = capacity.measure(&events);
             if state.is_closed {
                 drop(state);
-                shared.counts.settle_events(events, shared.counts.unanswered());
+                shared.counts.settle_events(events, &shared.counts.unanswered());
                 return None;
             }
             // How much is too much. What is larger than the whole buffer may come in when that is empty,
@@ -222,7 +264,9 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let events = std::mem::take(&mut self.events);
-        self.shared.counts.settle_events(events, self.shared.counts.unanswered());
+        if !events.is_empty() {
+            self.shared.counts.settle_events(events, &self.shared.counts.unkept());
+        }
     }
 }
 
@@ -308,7 +352,7 @@ impl Drop for BufferReceiver {
             std::mem::take(&mut state.chunks)
         };
         for (_, events) in chunks {
-            self.shared.counts.settle_events(events, self.shared.counts.unanswered());
+            self.shared.counts.settle_events(events, &self.shared.counts.unanswered());
         }
         self.shared.not_full.notify_waiters();
     }
@@ -329,7 +373,7 @@ mod tests {
 
     fn make(limit: usize, when_full: WhenFull) -> (BufferSender, BufferReceiver, Arc<SinkCounts>) {
         let counts = Arc::new(SinkCounts::default());
-        let settings = BufferSettings { capacity: Capacity::Events(limit), when_full };
+        let settings = BufferSettings { capacity: Capacity::Events(limit), when_full, acknowledges: true };
         let (sender, receiver) = buffer(settings, Arc::clone(&counts));
         (sender, receiver, counts)
     }
@@ -359,7 +403,11 @@ mod tests {
         tokio::task::yield_now().await;
         let waiting =
             tokio::spawn(async move { first.recv().await.is_some() && first.recv().await.is_some() });
-        let settings = BufferSettings { capacity: Capacity::Bytes(1 << 20), when_full: WhenFull::DropOldest };
+        let settings = BufferSettings {
+            capacity: Capacity::Bytes(1 << 20),
+            when_full: WhenFull::DropOldest,
+            acknowledges: true,
+        };
         let mut second = sender.hand_over(settings);
         tokio::time::timeout(Duration::from_secs(10), async {
             assert!(!waiting.await.unwrap(), "the old receiver sees the end");
@@ -423,7 +471,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_larger_than_the_buffer_passes_alone() {
         for when_full in [WhenFull::Block, WhenFull::DropNewest, WhenFull::DropOldest] {
-            let settings = BufferSettings { capacity: Capacity::Bytes(1), when_full };
+            let settings = BufferSettings { capacity: Capacity::Bytes(1), when_full, acknowledges: true };
             let (sender, mut receiver) = buffer(settings, Arc::default());
             sender.send(events(0..1)).await;
             assert_eq!(receiver.recv().await.unwrap().len(), 1);
@@ -449,8 +497,11 @@ mod tests {
     async fn bytes_bound_the_memory() {
         let counts = Arc::new(SinkCounts::default());
         let size = events(0..1)[0].size();
-        let settings =
-            BufferSettings { capacity: Capacity::Bytes(size * 3), when_full: WhenFull::DropOldest };
+        let settings = BufferSettings {
+            capacity: Capacity::Bytes(size * 3),
+            when_full: WhenFull::DropOldest,
+            acknowledges: true,
+        };
         let (sender, _receiver) = buffer(settings, Arc::clone(&counts));
         for n in 0..8 {
             sender.send(events(n..n + 1)).await;

@@ -1,0 +1,171 @@
+//! [`Receipts`]: the events that a sink owes an answer for.
+
+use super::counts::SinkCounts;
+use super::outcome::Outcome;
+use crate::event::LogEvent;
+use crate::finalizer::EventFinalizers;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The events that a sink has taken and not yet answered for, in order. Dropped, those that are left
+/// count as [`DropReason::Unanswered`], or as
+/// [`DropReason::Shutdown`] past its deadline.
+#[derive(Debug)]
+pub struct Receipts {
+    counts: Arc<SinkCounts>,
+    owed: Vec<Owed>,
+}
+
+/// What is owed for one event.
+#[derive(Debug)]
+struct Owed {
+    finalizers: EventFinalizers,
+    /// The event itself, where a refused one becomes a dead letter.
+    event: Option<Box<LogEvent>>,
+}
+
+impl Owed {
+    fn into_event(mut self) -> Option<LogEvent> {
+        self.event.take().map(|event| event.with_finalizers(self.finalizers))
+    }
+}
+
+impl Receipts {
+    /// None yet, to be counted in these books.
+    pub fn new(counts: Arc<SinkCounts>) -> Receipts {
+        Receipts { counts, owed: Vec::new() }
+    }
+
+    /// Takes an event's receipts, and the event itself if it may become a dead letter.
+    pub fn push(&mut self, mut event: LogEvent) {
+        let finalizers = event.take_finalizers();
+        let event = self.counts.keeps_events().then(|| Box::new(event));
+        self.owed.push(Owed { finalizers, event });
+    }
+
+    /// The books that they are counted in.
+    pub fn counts(&self) -> &Arc<SinkCounts> {
+        &self.counts
+    }
+
+    /// How many events are unanswered.
+    pub fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Whether every event has been answered for.
+    pub fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// Answers for all events.
+    pub fn settle(&mut self, outcome: &Outcome) {
+        self.settle_range(0..self.owed.len(), outcome);
+    }
+
+    /// Answers for the events at these places; the later ones move up.
+    pub fn settle_range(&mut self, range: Range<usize>, outcome: &Outcome) {
+        self.counts.add(outcome, range.len());
+        let is_rejected = matches!(outcome, Outcome::Rejected(_));
+        let mut refused = Vec::new();
+        for owed in self.owed.drain(range) {
+            match owed.event {
+                Some(_) if is_rejected => refused.extend(owed.into_event()),
+                _ => owed.finalizers.answer(outcome.status()),
+            }
+        }
+        for mut event in self.counts.bury(refused, outcome) {
+            event.take_finalizers().answer(outcome.status());
+        }
+    }
+
+    /// The events from this place on, as receipts of their own.
+    pub fn split_off(&mut self, at: usize) -> Receipts {
+        Receipts { counts: Arc::clone(&self.counts), owed: self.owed.split_off(at) }
+    }
+
+    /// Takes over the events of these receipts, behind its own.
+    pub fn append(&mut self, mut other: Receipts) {
+        self.owed.append(&mut other.owed);
+    }
+
+    /// Answers for each event that `judge` has an outcome for; the others stay, in order.
+    pub fn settle_each(&mut self, judge: impl Fn(usize) -> Option<Outcome>) {
+        let owed = std::mem::take(&mut self.owed);
+        for (index, owed) in owed.into_iter().enumerate() {
+            match judge(index) {
+                None => self.owed.push(owed),
+                Some(outcome) => {
+                    let mut settled = Receipts { counts: Arc::clone(&self.counts), owed: vec![owed] };
+                    settled.settle(&outcome);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Receipts {
+    fn drop(&mut self) {
+        if !self.owed.is_empty() {
+            self.settle(&self.counts.unanswered());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finalizer::{BatchNotifier, EventStatus};
+    use crate::topology::DropReason;
+
+    fn event() -> LogEvent {
+        LogEvent::from_json("{}".into()).unwrap()
+    }
+
+    fn receipts(counts: &Arc<SinkCounts>, events: usize) -> Receipts {
+        counts.add_received(events);
+        let mut receipts = Receipts::new(Arc::clone(counts));
+        (0..events).for_each(|_| receipts.push(event()));
+        receipts
+    }
+
+    #[test]
+    fn the_books_balance_whatever_happens() {
+        let counts = Arc::new(SinkCounts::default());
+        let mut first = receipts(&counts, 10);
+        let mut second = first.split_off(6);
+        first.settle_range(0..2, &Outcome::unsent("no"));
+        first.settle_each(|index| (index % 2 == 0).then_some(Outcome::Delivered));
+        assert_eq!((first.len(), second.len()), (2, 4));
+        assert_eq!(counts.snapshot().buffered, 6);
+        let mut both = Receipts::new(Arc::clone(&counts));
+        both.append(second.split_off(1));
+        both.append(second);
+        assert_eq!((both.len(), counts.snapshot().buffered), (4, 6));
+        both.settle(&Outcome::Delivered);
+        assert!(both.is_empty());
+        drop(first);
+        let books = counts.snapshot();
+        assert_eq!((books.received, books.delivered, books.rejected, books.buffered), (10, 6, 2, 0));
+        assert_eq!(books.dropped_for(DropReason::Unanswered), 2);
+        assert_eq!(
+            books.to_string(),
+            "received 10, delivered 6, rejected 2, dropped 2 (unanswered 2), buffered 0"
+        );
+    }
+
+    #[test]
+    fn outcomes_reach_the_source() {
+        for (outcome, status) in [
+            (Outcome::Delivered, EventStatus::Delivered),
+            (Outcome::unsent("no"), EventStatus::Rejected),
+            (Outcome::Dropped(DropReason::BufferFull), EventStatus::Errored),
+        ] {
+            let (batch, mut receiver) = BatchNotifier::new_with_receiver();
+            let mut receipts = Receipts::new(Arc::default());
+            receipts.push(event().with_finalizers(EventFinalizers::new(batch)));
+            receipts.settle(&outcome);
+            assert_eq!(receiver.try_recv(), Ok(status));
+        }
+    }
+}
