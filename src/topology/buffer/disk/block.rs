@@ -207,8 +207,9 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_a_flipped_bit_is_noticed() {
         let time = Timestamp::from_nanos(1_790_000_000_123_456_789);
-        let mut first =
-            LogEvent::from_json_at(r#"{"message":"häßlich","n":1}"#.into(), time).unwrap().with_subject("logs.a.b.c".into());
+        let mut first = LogEvent::from_json_at(r#"{"message":"häßlich","n":1}"#.into(), time)
+            .unwrap()
+            .with_subject("logs.a.b.c".into());
         first.set_metadata(serde_json::from_str::<Value>(r#"{"secret":{"a":[1,2]}}"#).unwrap());
         let second = LogEvent::from_value(serde_json::from_str::<Value>(r#"{"tree":{"b":null}}"#).unwrap());
         let mut builder = Builder::new();

@@ -77,7 +77,8 @@ impl Directory {
     pub(super) fn lock(path: &Path) -> Result<Directory, OpenError> {
         let failed = |source| OpenError::io(path, source);
         fs::create_dir_all(path).map_err(failed)?;
-        let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK));
+        let options =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK));
         let mut lock = options.map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -28,6 +28,8 @@ pub(super) struct Store {
     in_flight: HashMap<u64, Place>,
     /// Events that were found to be damaged since somebody asked.
     damaged: u64,
+    /// Why the end of a segment that is no longer written may not be on the disk, until somebody asks.
+    sync_error: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -70,8 +72,7 @@ pub(super) struct Block {
 impl Store {
     /// Opens what is in the directory. Takes memory for each segment, not for what is in it.
     pub(super) fn open(files: Box<dyn Files>, limits: Limits) -> io::Result<(Store, Recovered)> {
-        let mut numbers: Vec<u64> =
-            files.names()?.iter().filter_map(|name| segment::number(name)).collect();
+        let mut numbers: Vec<u64> = files.names()?.iter().filter_map(|name| segment::number(name)).collect();
         numbers.sort_unstable();
         let mut store = Store {
             files,
@@ -82,6 +83,7 @@ impl Store {
             reading: (0, 0),
             in_flight: HashMap::new(),
             damaged: 0,
+            sync_error: None,
         };
         let mut recovered = Recovered::default();
         for first in numbers {
@@ -99,6 +101,7 @@ impl Store {
     }
 
     /// Events that are not answered for.
+    #[cfg(test)]
     pub(super) fn events(&self) -> u64 {
         self.segments.iter().map(|segment| segment.waiting.events + segment.in_flight.events).sum()
     }
@@ -118,8 +121,8 @@ impl Store {
         self.limits.segment.min(128 << 10) as usize
     }
 
-    pub(super) fn set_max_size(&mut self, max_size: u64) {
-        self.limits = Limits::new(max_size);
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Events that were found to be damaged since this was last asked.
@@ -158,8 +161,10 @@ impl Store {
         let Some(segment) = self.segments.back_mut() else { return Err(io::ErrorKind::NotFound.into()) };
         let Some(file) = &segment.file else { return Err(io::ErrorKind::NotFound.into()) };
         if let Err(error) = file.write_all_at(bytes, segment.length) {
-            // What was written of it is passed over when it is found, and takes room until then.
-            self.is_writing = file.truncate(segment.length).is_ok();
+            // Should it stay, what was written of it is passed over when it is found.
+            if file.truncate(segment.length).is_err() {
+                self.finish_segment();
+            }
             return Err(error);
         }
         segment.length += length;
@@ -169,11 +174,8 @@ impl Store {
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {
-        if self.is_writing {
-            self.sync()?;
-            self.is_writing = false;
-            self.close_files();
-        }
+        self.finish_segment();
+        self.close_files();
         let first = self.next_sequence;
         // Its name is used up, whatever happens now.
         self.next_sequence += 1;
@@ -187,16 +189,25 @@ impl Store {
         Ok(())
     }
 
-    /// Brings everything that was appended to the disk. After an error nobody knows what is there, and the next
-    /// block begins another segment.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if !self.is_writing {
-            return Ok(());
+    /// Lets the next block begin another segment.
+    fn finish_segment(&mut self) {
+        if let Err(error) = self.sync_segment() {
+            self.sync_error = Some(error);
         }
-        let Some(file) = self.segments.back().and_then(|segment| segment.file.as_ref()) else { return Ok(()) };
-        let result = file.sync();
-        self.is_writing = result.is_ok();
-        result
+        self.is_writing = false;
+    }
+
+    fn sync_segment(&mut self) -> io::Result<()> {
+        let last = self.segments.back().filter(|_| self.is_writing);
+        last.and_then(|segment| segment.file.as_ref()).map_or(Ok(()), |file| file.sync())
+    }
+
+    /// Brings everything that was appended to the disk. After an error nobody knows what is there of what was
+    /// appended since the last time, and the next block begins another segment.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let result = self.sync_segment();
+        self.is_writing &= result.is_ok();
+        self.sync_error.take().map_or(result, Err)
     }
 
     /// Makes room for a block of this length, if it can, by dropping the oldest blocks that nobody has read. Says
@@ -205,8 +216,8 @@ impl Store {
         let mut dropped = 0;
         while !self.has_room(length) {
             let Some(at) = self.segments.iter().position(|segment| segment.waiting.blocks > 0) else { break };
-            if self.is_writing && at + 1 == self.segments.len() {
-                self.is_writing = false;
+            if at + 1 == self.segments.len() {
+                self.finish_segment();
             }
             if self.segments[at].in_flight.blocks > 0 {
                 // The file stays until those are answered for; these must not come again meanwhile.
@@ -220,15 +231,16 @@ impl Store {
     }
 
     fn mark_waiting(&mut self, at: usize) {
-        let segment = &self.segments[at];
-        let mut offset = if self.reading.0 == segment.first { self.reading.1 } else { 0 };
-        let Ok(file) = open(&*self.files, segment) else { return };
-        while let Ok(Some((found, header))) = next_header(&*file, offset, segment.length) {
+        let Segment { first, length, .. } = self.segments[at];
+        let is_read = self.reading.0 == first;
+        let mut offset = if is_read { self.reading.1 } else { 0 };
+        if is_read {
+            self.reading.1 = length;
+        }
+        let Ok(file) = self.file(at) else { return };
+        while let Ok(Some((found, header))) = next_header(file, offset, length) {
             offset = found + header.total();
             let _ = file.write_all_at(&[DONE], found + STATE);
-        }
-        if self.reading.0 == segment.first {
-            self.reading.1 = segment.length;
         }
     }
 
@@ -257,12 +269,10 @@ impl Store {
                 let _ = self.tidy(at);
                 continue;
             }
-            if segment.file.is_none() {
-                segment.file = Some(self.files.open(&segment.name())?);
-            }
-            let Some(file) = &segment.file else { continue };
-            let Some((found, header)) = next_header(&**file, offset, segment.length)? else {
-                self.reading.1 = segment.length;
+            let length = segment.length;
+            let file = self.file(at)?;
+            let Some((found, header)) = next_header(file, offset, length)? else {
+                self.reading.1 = length;
                 continue;
             };
             let next = found + header.total();
@@ -273,6 +283,7 @@ impl Store {
             let mut payload = vec![0; header.length as usize];
             file.read_exact_at(&mut payload, found + HEADER as u64)?;
             self.reading.1 = next;
+            let segment = &mut self.segments[at];
             segment.waiting.take(&header);
             let place = Place { segment: first, offset: found, header };
             match header.decode(payload) {
@@ -283,7 +294,8 @@ impl Store {
                 }
                 None => {
                     self.damaged += u64::from(header.events);
-                    let _ = file.write_all_at(&[DONE], found + STATE);
+                    // Should it not work, it is found damaged once more.
+                    let _ = self.file(at).and_then(|file| file.write_all_at(&[DONE], found + STATE));
                 }
             }
         }
@@ -294,7 +306,7 @@ impl Store {
         let first = self.reading.0;
         let Some(at) = self.segments.iter().position(|segment| segment.first == first) else { return };
         if at + 1 == self.segments.len() {
-            self.is_writing = false;
+            self.finish_segment();
         }
         self.reading.1 = self.segments[at].length;
     }
@@ -307,11 +319,11 @@ impl Store {
         let Ok(at) = self.segments.binary_search_by_key(&place.segment, |segment| segment.first) else {
             return Ok(());
         };
+        let is_written = self.is_writing && at + 1 == self.segments.len();
         let segment = &mut self.segments[at];
         segment.in_flight.take(&place.header);
-        if !segment.is_done() || (self.is_writing && at + 1 == self.segments.len()) {
-            let file = open(&*self.files, segment)?;
-            file.write_all_at(&[DONE], place.offset + STATE)?;
+        if !segment.is_done() || is_written {
+            self.file(at)?.write_all_at(&[DONE], place.offset + STATE)?;
         }
         self.tidy(at)
     }
@@ -360,28 +372,14 @@ impl Store {
             }
         }
     }
-}
 
-/// The segment's file, opened for once if it is not.
-fn open<'a>(files: &dyn Files, segment: &'a Segment) -> io::Result<OpenFile<'a>> {
-    match &segment.file {
-        Some(file) => Ok(OpenFile::Kept(&**file)),
-        None => files.open(&segment.name()).map(OpenFile::Own),
-    }
-}
-
-enum OpenFile<'a> {
-    Kept(&'a dyn SegmentFile),
-    Own(Box<dyn SegmentFile>),
-}
-
-impl std::ops::Deref for OpenFile<'_> {
-    type Target = dyn SegmentFile;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            OpenFile::Kept(file) => *file,
-            OpenFile::Own(file) => &**file,
-        }
+    /// A segment's file, opened if it is not.
+    fn file(&mut self, at: usize) -> io::Result<&dyn SegmentFile> {
+        let Some(segment) = self.segments.get_mut(at) else { return Err(io::ErrorKind::NotFound.into()) };
+        let file = match segment.file.take() {
+            Some(file) => file,
+            None => self.files.open(&segment.name())?,
+        };
+        Ok(&**segment.file.insert(file))
     }
 }
