@@ -1,7 +1,7 @@
 //! What `log-shipper buffer` shows of buffers on disk.
 
 use super::DiskSettings;
-use super::block::HEADER;
+use super::block::{Builder, HEADER};
 use super::files::{Files, Glance, OpenError, SegmentFile, is_locked};
 use super::segment::{next_header, number, scan};
 use crate::event::{LogEvent, Timestamp};
@@ -168,6 +168,19 @@ pub fn read_segment(bytes: &[u8]) -> Vec<LogEvent> {
         events.extend(header.decode(payload.to_vec()).unwrap_or_default());
     }
     events
+}
+
+/// The bytes of a segment with these blocks of events, of which the first has this number: what a file of this
+/// name (the number in hexadecimal digits, `0000000000000005.log`) holds.
+pub fn write_segment(first: u64, blocks: &[Vec<LogEvent>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut builder = Builder::new();
+    for (sequence, events) in (first..).zip(blocks) {
+        builder.clear();
+        events.iter().for_each(|event| builder.push(event));
+        bytes.extend_from_slice(builder.finish(sequence));
+    }
+    bytes
 }
 
 /// A file that is only read.
