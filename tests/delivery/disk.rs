@@ -448,7 +448,9 @@ async fn two_shippers_cannot_have_one_buffer_and_a_check_does_not_want_it() {
         let without = Config::from_toml(&without, "test", &Registry::builtin(), &Env::default()).unwrap();
         running.reload(without).await.unwrap();
         running.reload(config()).await.unwrap();
+        let begin = Instant::now();
         check_books(&running.stop(Duration::from_secs(10)).await);
+        assert!(begin.elapsed() < Duration::from_secs(5), "an empty buffer holds up the end");
         let mut running = Topology::start(config(), &options).await.unwrap();
         check_books(&running.abort().await);
     })

@@ -214,7 +214,7 @@ impl Shared {
             answers: Arc::clone(&answers),
         });
         drop(state);
-        let worker = worker::Worker::new(Arc::clone(shared), settings, store, Arc::clone(&answers));
+        let mut worker = worker::Worker::new(Arc::clone(shared), settings, store, Arc::clone(&answers));
         let guard = ended.clone().drop_guard();
         let thread = std::thread::Builder::new().name(format!("buffer {sink}"));
         let spawned = thread.spawn(move || {

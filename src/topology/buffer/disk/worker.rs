@@ -7,7 +7,7 @@ use super::{Answers, Disk, DiskSettings, READ_AHEAD, Shared, with_receipts};
 use crate::event::LogEvent;
 use crate::finalizer::{EventFinalizers, EventStatus};
 use crate::log_limit::LogLimit;
-use crate::topology::buffer::WhenFull;
+use crate::topology::buffer::{State, WhenFull};
 use crate::topology::outcome::{DropReason, Outcome};
 use std::collections::VecDeque;
 use std::fmt;
@@ -72,6 +72,12 @@ fn has_place(shared: &Shared) -> bool {
     state.disk.as_ref().is_some_and(|disk| disk.ready.len() < READ_AHEAD)
 }
 
+/// Whether nothing comes in or goes out any more.
+fn is_closing(state: &State) -> bool {
+    let is_closing = state.disk.as_ref().is_some_and(|disk| disk.is_closing);
+    is_closing || (state.is_closed && state.senders == 0)
+}
+
 impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -119,14 +125,15 @@ impl Worker {
         self.store = Some(store);
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) {
+        self.tell();
         loop {
             let mut has_worked = self.take_answers();
             has_worked |= self.write();
             has_worked |= self.sync();
             has_worked |= self.read();
-            if self.is_at_the_end() {
-                return self.end();
+            if self.is_at_the_end() && self.end() {
+                return;
             }
             if !has_worked {
                 match self.next_deadline() {
@@ -416,7 +423,7 @@ impl Worker {
         let (is_closing, is_idle, max_size) = {
             let state = self.shared.state();
             let Some(disk) = &state.disk else { return true };
-            let is_closing = disk.is_closing || (state.is_closed && state.senders == 0);
+            let is_closing = is_closing(&state);
             let is_idle = disk.queue.is_empty() && disk.ready.is_empty();
             (is_closing || (disk.is_retired && is_idle), is_idle, disk.settings.max_size)
         };
@@ -442,7 +449,8 @@ impl Worker {
         is_written && (self.in_flight == 0 || since.elapsed() >= LAST_ANSWERS)
     }
 
-    fn end(mut self) {
+    /// Lets go of the disk, unless somebody wants the buffer again.
+    fn end(&mut self) -> bool {
         self.closing_since.get_or_insert_with(Instant::now);
         loop {
             self.take_answers();
@@ -451,7 +459,12 @@ impl Worker {
                 let _ = store.sweep();
             }
             let mut state = self.shared.state();
-            let Some(disk) = &mut state.disk else { return };
+            let is_wanted = !is_closing(&state) && !state.disk.as_ref().is_some_and(|disk| disk.is_retired);
+            if is_wanted {
+                self.closing_since = None;
+                return false;
+            }
+            let Some(disk) = &mut state.disk else { return true };
             let left: Vec<_> = disk.queue.take().collect();
             if left.is_empty() {
                 let is_retired = disk.is_retired;
@@ -463,7 +476,7 @@ impl Worker {
                     self.shared.counts.set_durable(false);
                 }
                 self.shared.not_empty.notify_waiters();
-                return;
+                return true;
             }
             drop(state);
             self.batch.extend(left.into_iter().flatten());
