@@ -8,6 +8,7 @@ use super::graph::{Consumer, Fanout, OpenSources, TransformNode};
 use super::{Builder, BuiltSink, Check, Planned, StartError, Topology, TopologyOptions};
 use crate::config::{Config, Problem, Problems};
 use crate::healthcheck::Healthcheck;
+use crate::nats::OVERLAP;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -124,10 +125,6 @@ impl fmt::Display for Changes {
 /// How long a source that takes the place of another may take until it is ready, before the other one is
 /// stopped all the same: what it reads from is then not there, or it does not tell.
 const CHANGE_OVER: Duration = Duration::from_secs(10);
-
-/// How long both read when the new one is ready. A NATS server that is just delivering a message may not know of a
-/// subscription yet that it has confirmed, and does not deliver to one that has ended meanwhile.
-const OVERLAP: Duration = Duration::from_millis(100);
 
 /// How long the disk may take for what is left at the end.
 const LAST_WRITES: Duration = Duration::from_secs(5);

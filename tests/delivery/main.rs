@@ -7,6 +7,8 @@ mod support;
 
 mod dead_letters;
 mod disk;
+mod jetstream;
+mod subscription;
 
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
