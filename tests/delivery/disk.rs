@@ -1,7 +1,8 @@
 //! Buffers on disk: what was written survives a kill at any moment, and is deleted when it was delivered.
 
 use crate::support::http_server::{HttpServer, Reply};
-use crate::support::nats_server::NatsServer;
+use crate::support::jetstream::JetStream;
+use crate::support::nats_server::{NatsServer, Options};
 use crate::support::ports::free_port;
 use crate::support::publisher::Publisher;
 use crate::{check_books, in_time, soak, start};
@@ -583,6 +584,54 @@ async fn kills_lose_nothing_that_was_written() {
     .await;
 }
 
+/// What is on disk is acknowledged, while the destination has nothing of it; and then a kill costs nothing, even
+/// if the stream is gone.
+#[tokio::test]
+async fn what_a_stream_has_heard_of_as_acknowledged_survives_a_kill() {
+    in_time(async {
+        let data_dir = tempfile::tempdir().unwrap();
+        let path = directory(data_dir.path(), "out");
+        let nats = NatsServer::with(Options { jetstream: true, ..Options::default() }).await;
+        let js = JetStream::connect(nats.url()).await;
+        js.make_stream(serde_json::json!({})).await;
+        let http = HttpServer::start().await;
+        http.default_reply(Reply::status(503));
+        let config = format!(
+            "data_dir = '{}'\n[sources.in]\ntype = 'nats'\nurl = '{}'\nconnection_name = 'test'\nsubject = 'logs.>'\n\
+             decoding.codec = 'json'\njetstream = {{stream = 'S', consumer = 'C', ack_wait_secs = 1, create = true}}\n{}",
+            data_dir.path().display(),
+            nats.url(),
+            sink(&http.url("/"), "{type = 'disk'}")
+        );
+        let (rounds, size) = ((3 * u64::from(soak())).min(50), 1000);
+        let mut random = SmallRng::seed_from_u64(3);
+        for round in 0..rounds {
+            let shipper = Shipper::start(&config, data_dir.path());
+            let load = js.publish(round * size..(round + 1) * size);
+            let pause = Duration::from_millis(random.random_range(20..400));
+            let kill = async {
+                tokio::time::sleep(pause).await;
+                shipper.kill().await;
+            };
+            tokio::join!(load, kill);
+        }
+        let shipper = Shipper::start(&config, data_dir.path());
+        js.wait_until_acknowledged().await;
+        shipper.kill().await;
+        // All that the stream has forgotten is on disk.
+        assert!(on_disk(&path).into_iter().eq(0..rounds * size));
+        let before = http.requests().len();
+        http.default_reply(Reply::status(200));
+        let without = config.split("[sources.in]").next().unwrap().to_owned() + "[sources.in]\ntype = 'stdin'\n";
+        let without = without + config.split("create = true}\n").nth(1).unwrap();
+        let (code, log) = Shipper::start(&without, data_dir.path()).end().await;
+        assert_eq!(code, Some(0), "{log}");
+        let seen = delivered(&http, |at| at >= before);
+        assert!(seen.keys().copied().eq(0..rounds * size), "{} delivered", seen.len());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_left_at_the_end_is_no_loss_and_can_be_looked_at() {
     in_time(async {
@@ -709,7 +758,6 @@ async fn a_large_buffer_is_opened_in_little_memory() {
             peaks.push(peak_memory(shipper.child.id().unwrap()));
             shipper.kill().await;
         }
-        println!("{peaks:?}");
         let [empty, full] = peaks[..] else { panic!("{peaks:?}") };
         assert!(full < empty + (16 << 20), "{} MiB, and {} MiB when empty", full >> 20, empty >> 20);
     })
