@@ -4,11 +4,11 @@
 //! nobody asks, messages wait in the server, and nothing is dropped here.
 
 use super::connector::{Connector, Role, Subscription};
-use super::link::{Info, Link, LinkError, ROOM, is_permissions_violation};
+use super::link::{Info, Link, LinkError, is_permissions_violation};
 use super::message::{Message, Payload};
 use super::options::ConnectionOptions;
 use super::protocol::{Op, parse, shown};
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use bytestring::ByteString;
 use futures::FutureExt;
 use std::ops::Range;
@@ -157,7 +157,7 @@ impl Connection {
                 }
             }
         }
-        let block = link.input.split_to(at).freeze();
+        let block = link.take_block(at);
         // Nearly always all of it is text, and a part of text need not be checked again.
         let text = ByteString::try_from(block.clone()).ok();
         let slice =
@@ -174,10 +174,6 @@ impl Connection {
             };
             let subscription = usize::try_from(sid).unwrap_or_default().saturating_sub(1);
             chunk.push(Message { subscription, subject, payload: slice(payload) });
-        }
-        // A block that a huge message has made is not the one that small ones wait in.
-        if link.input.is_empty() && link.input.capacity() > *ROOM.end() {
-            link.input = BytesMut::new();
         }
         infos.iter().for_each(|info| self.connector.heed(info));
         match failure {

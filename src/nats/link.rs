@@ -3,7 +3,7 @@
 use super::AuthError;
 use super::protocol::{Op, ProtocolError, parse, shown};
 use crate::tls::is_not_tls;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use serde::Deserialize;
 use snafu::{ResultExt, Snafu};
 use std::io;
@@ -45,7 +45,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How often we ask before the connection counts as dead.
 const MAX_UNANSWERED: u32 = 2;
 /// Room for a read: as much as a slow stream needs, and as a fast one can use.
-pub(super) const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
+const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
 
 /// There is no connection, or no longer one.
 #[derive(Debug, Snafu)]
@@ -180,6 +180,18 @@ impl Link {
                 Ok(())
             }
         }
+    }
+
+    /// Takes so many bytes of what has been read; messages are slices of them. A huge message has made a block of
+    /// up to twice its size: neither it nor the small ones that come after it keep the whole of that.
+    pub(super) fn take_block(&mut self, at: usize) -> Bytes {
+        let all = self.input.capacity();
+        let block = self.input.split_to(at).freeze();
+        if at == 0 || all <= 2 * *ROOM.end() {
+            return block;
+        }
+        self.input = BytesMut::from(&*self.input);
+        if at < all / 5 * 4 { Bytes::copy_from_slice(&block) } else { block }
     }
 
     fn make_room(&mut self) -> usize {

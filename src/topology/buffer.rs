@@ -29,6 +29,13 @@ pub enum Capacity {
     Bytes(usize),
     /// Events.
     Events(usize),
+    /// Events, and bytes too: an event takes its bytes or its part of all, whichever is more.
+    EventsWithin {
+        /// How many events.
+        events: usize,
+        /// How many bytes.
+        bytes: usize,
+    },
 }
 
 /// The size and policy of a buffer.
@@ -90,6 +97,14 @@ struct State {
     is_closed: bool,
 }
 
+impl State {
+    fn measure_anew(&mut self) {
+        let capacity = self.settings.capacity;
+        self.chunks.iter_mut().for_each(|(size, events)| *size = capacity.measure(events));
+        self.size = self.chunks.iter().map(|(size, _)| size).sum();
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -104,13 +119,23 @@ impl Capacity {
     fn limit(self) -> usize {
         match self {
             Capacity::Bytes(limit) | Capacity::Events(limit) => limit,
+            Capacity::EventsWithin { events, .. } => self.part().saturating_mul(events),
+        }
+    }
+
+    /// The least that an event weighs.
+    fn part(self) -> usize {
+        match self {
+            Capacity::Bytes(_) => 0,
+            Capacity::Events(_) => 1,
+            Capacity::EventsWithin { events, bytes } => (bytes / events.max(1)).max(1),
         }
     }
 
     fn weight(self, event: &LogEvent) -> usize {
         match self {
-            Capacity::Bytes(_) => event.size(),
             Capacity::Events(_) => 1,
+            Capacity::Bytes(_) | Capacity::EventsWithin { .. } => event.size().max(self.part()),
         }
     }
 
@@ -189,6 +214,16 @@ impl BufferSender {
         }
     }
 
+    /// From now on it holds so much. What is too much already stays until it is taken or makes room.
+    pub(super) fn set_capacity(&self, capacity: Capacity) {
+        {
+            let mut state = self.0.state();
+            state.settings.capacity = capacity;
+            state.measure_anew();
+        }
+        self.0.not_full.notify_waiters();
+    }
+
     /// Gives the chunk back if it has to wait.
     fn try_send(&self, events: Vec<LogEvent>) -> Option<Vec<LogEvent>> {
         let shared = &*self.0;
@@ -197,6 +232,10 @@ impl BufferSender {
         {
             let mut state = shared.state();
             let BufferSettings { capacity, when_full, .. } = state.settings;
+            // What many pushes have made has room for twice as many.
+            if events.capacity() / 5 * 4 > events.len() {
+                events.shrink_to_fit();
+            }
             let mut size = capacity.measure(&events);
             if state.is_closed {
                 drop(state);
@@ -214,8 +253,10 @@ impl BufferSender {
                     events.reverse();
                     let keep = usize::from(state.size == 0);
                     let count = capacity.count_of(excess, &events).min(events.len() - keep);
-                    dropped.push(events.drain(..count).collect());
+                    let left_out: Vec<_> = events.drain(..count).collect();
                     events.reverse();
+                    detach_few(&mut events, &left_out);
+                    dropped.push(left_out);
                 }
                 WhenFull::DropOldest => {
                     let mut excess = excess;
@@ -255,6 +296,16 @@ impl BufferSender {
     }
 }
 
+/// Events are slices of what was read together. If most of that is left out, what is kept gets memory of its own: a
+/// buffer that is always nearly full would come to hold one event of each block, and all of the blocks.
+fn detach_few(kept: &mut Vec<LogEvent>, left_out: &[LogEvent]) {
+    let bytes = |events: &[LogEvent]| -> usize { events.iter().map(LogEvent::size).sum() };
+    if bytes(kept) < bytes(left_out) {
+        kept.iter_mut().for_each(LogEvent::detach);
+        kept.shrink_to_fit();
+    }
+}
+
 /// A chunk that waits for room. If its source is ended meanwhile, it is counted.
 struct Waiting<'a> {
     shared: &'a Shared,
@@ -277,13 +328,7 @@ impl BufferSender {
         let number = {
             let mut state = self.0.state();
             state.settings = settings;
-            state.size = 0;
-            let mut chunks = std::mem::take(&mut state.chunks);
-            for (size, events) in &mut chunks {
-                *size = settings.capacity.measure(events);
-                state.size += *size;
-            }
-            state.chunks = chunks;
+            state.measure_anew();
             state.receiver += 1;
             state.is_closed = false;
             state.receiver

@@ -4,8 +4,9 @@ use super::books::{Books, Report};
 use super::buffer::{BufferSender, buffer};
 use super::dead_letters::DeadLetters;
 use super::graph::{Consumer, Fanout, OpenSources, TransformNode};
+use super::memory::{Memory, Plan, SinkMemory};
 use super::{Builder, BuiltSink, Check, Planned, StartError, Topology, TopologyOptions};
-use crate::config::{Config, Problem, Problems};
+use crate::config::{Config, DEAD_LETTERS, Problem, Problems};
 use crate::healthcheck::Healthcheck;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -34,6 +35,7 @@ pub struct RunningTopology {
     shutdown: CancellationToken,
     books: Books,
     graph: Graph,
+    memory: Memory,
     options: TopologyOptions,
     /// Transforms that are no longer there, and may still hold something.
     retired: Vec<Weak<TransformNode>>,
@@ -80,6 +82,7 @@ struct SinkNode {
     fingerprint: Option<u64>,
     inputs: Vec<String>,
     buffer: BufferSender,
+    memory: SinkMemory,
     handle: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -214,6 +217,7 @@ impl RunningTopology {
             shutdown: topology.shutdown.clone(),
             books: topology.books.clone(),
             graph: Graph::default(),
+            memory: topology.memory.clone(),
             options: options.clone(),
             retired: Vec::new(),
             end: End::No,
@@ -242,6 +246,7 @@ impl RunningTopology {
             self.books.clone(),
             self.open_sources.clone(),
             self.shutdown.clone(),
+            self.memory.clone(),
         );
         let taken = match builder.build(config, &self.graph).await {
             Ok(topology) => self.take(topology).await,
@@ -255,7 +260,8 @@ impl RunningTopology {
     async fn take(&mut self, mut topology: Topology) -> Result<Changes, StartError> {
         self.check(&mut topology.sinks, topology.require_healthy).await?;
         let changes = self.graph.changes(&topology);
-        let Topology { sources, transforms, sinks, dead_letters, .. } = topology;
+        let Topology { sources, transforms, sinks, dead_letters, plan, .. } = topology;
+        plan.announce();
         let mut old = std::mem::take(&mut self.graph);
         self.graph.dead_letters = dead_letters.and_then(|planned| {
             let (node, _) = self.place_sink(&planned.id, old.dead_letters.take(), planned.built)?;
@@ -271,6 +277,7 @@ impl RunningTopology {
             let node = SinkNode { fingerprint: planned.fingerprint, inputs: planned.inputs, ..node };
             self.graph.sinks.insert(planned.id, node);
         }
+        self.share_memory(&plan);
         let mut replaced = Vec::new();
         for Planned { id, inputs, fingerprint, built } in transforms {
             let predecessor = old.transforms.remove(&id);
@@ -348,6 +355,17 @@ impl RunningTopology {
         Ok(changes)
     }
 
+    /// Gives each sink its share, which those that run already may not have yet.
+    fn share_memory(&self, plan: &Plan) {
+        for (id, share) in plan.shares() {
+            let letters = self.graph.dead_letters.as_ref().filter(|_| id == DEAD_LETTERS);
+            if let Some(node) = letters.or_else(|| self.graph.sinks.get(id)) {
+                node.memory.set(share);
+                node.buffer.set_capacity(share.buffer);
+            }
+        }
+    }
+
     /// Starts a sink that has been built, in front of it the buffer of the one whose place it takes.
     fn place_sink(
         &mut self,
@@ -355,7 +373,7 @@ impl RunningTopology {
         predecessor: Option<SinkNode>,
         built: Option<BuiltSink>,
     ) -> Option<(SinkNode, Option<Id>)> {
-        let Some(BuiltSink { sink, buffer: settings, .. }) = built else {
+        let Some(BuiltSink { sink, buffer: settings, memory, .. }) = built else {
             return predecessor.map(|kept| (kept, None));
         };
         let (sender, input) = match predecessor {
@@ -373,7 +391,7 @@ impl RunningTopology {
         let task = self
             .tasks
             .spawn(async move { sink.run(input).await.err().map(|error| format!("sink {name}: {error}")) });
-        Some((SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, handle }, Some(task.id())))
+        Some((SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, memory, handle }, Some(task.id())))
     }
 
     /// Lets a transform that holds events back pass on those that have waited long enough.

@@ -6,6 +6,7 @@
 //! - [`http_server`]: a destination that answers as the test says and remembers what it got;
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
+//! - [`process`]: log-shipper as a process of its own, with its memory and its books;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
 
@@ -18,5 +19,6 @@ pub mod moto;
 pub mod nats_server;
 pub mod one_event;
 pub mod ports;
+pub mod process;
 pub mod publisher;
 pub mod sigv4;
