@@ -9,7 +9,6 @@ use crate::{in_time, soak};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 const M: usize = 1 << 20;
 
@@ -28,7 +27,10 @@ impl Run {
         let seen = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&seen);
         well.respond_with(move |request| {
-            let lines = request.raw_body.iter().filter(|byte| **byte == b'\n').count();
+            if request.path_and_query != "/" {
+                return Reply::status(200);
+            }
+            let lines = request.raw_body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
             count.fetch_add(lines as u64, Ordering::Relaxed);
             Reply::status(200)
         });
@@ -38,7 +40,7 @@ impl Run {
     /// A configuration with the sink that is well, and these.
     fn config(&self, sinks: &str) -> String {
         format!(
-            "[sources.in]\ntype = 'nats'\nurl = '{}'\nconnection_name = 'test'\nsubject = 'logs.>'\n\
+            "[sources.in]\ntype = 'nats'\nurl = '{}'\nconnection_name = 'test'\nsubject = 'logs.>'\ndecoding.codec = 'json'\n\
              [sinks.well]\ntype = 'http'\ninputs = ['in']\nuri = '{}'\nencoding.codec = 'json'\n\
              framing.method = 'newline_delimited'\nbatch.timeout_secs = 0.02\nbuffer.when_full = 'drop_oldest'\n{sinks}",
             self.nats.url(),
@@ -119,7 +121,7 @@ impl Dead {
             };
             write!(
                 sinks,
-                "[sinks.dead_{n}]\ninputs = ['in']\nhealthcheck = false\nbuffer.when_full = 'drop_oldest'\n{options}\n"
+                "[sinks.dead_{n}]\ninputs = ['in']\nhealthcheck = false\nbuffer.when_full = 'drop_oldest'\nrequest.concurrency = 8\n{options}\n"
             )
             .unwrap();
         }
@@ -130,17 +132,26 @@ impl Dead {
 /// How many messages are published in one go.
 const AT_ONCE: u64 = 500;
 
-async fn dead_sinks_stay_below(limit: usize, sinks: usize, events: u64) {
+/// What the program takes before anything flows: as it is built for tests, several times what it takes as users have
+/// it, most of it code.
+async fn at_rest() -> usize {
+    let run = Run::new().await;
+    let (shipper, _) = run.start("", "64G").await;
+    shipper.memory()
+}
+
+async fn dead_sinks_stay_below(for_sinks: usize, sinks: usize, events: u64) {
     in_time(async {
+        let limit = at_rest().await / M * M + for_sinks;
         let (mut run, dead) = (Run::new().await, Dead::new().await);
         let (shipper, mut publisher) = run.start(&dead.sinks(sinks), &format!("{}M", limit / M)).await;
-        let at_rest = shipper.memory();
         for n in 0..events * u64::from(soak()) / AT_ONCE {
             run.ship(&mut publisher, (n * AT_ONCE..(n + 1) * AT_ONCE).map(fly_event)).await;
         }
         let peak = shipper.peak_memory();
-        eprintln!("{sinks} dead sinks: {} MiB at rest, {} MiB at most, of {}", at_rest / M, peak / M, limit / M);
+        eprintln!("{sinks} dead sinks: {} MiB of {}", peak / M, limit / M);
         assert!(peak < limit, "{peak} bytes, of {limit}\n{}", shipper.log());
+        assert!(shipper.log().contains("(MEMORY_LIMIT); what each sink may hold of it: "), "{}", shipper.log());
         let books = shipper.stop().await;
         run.check(&books, sinks + 1);
         // Otherwise there was nothing to hold.
@@ -151,12 +162,146 @@ async fn dead_sinks_stay_below(limit: usize, sinks: usize, events: u64) {
     .await;
 }
 
+/// Without a limit it takes some 35 MiB more than at rest, for as few events.
 #[tokio::test]
 async fn a_dead_sink_stays_below_the_limit() {
-    dead_sinks_stay_below(96 * M, 1, 60_000).await;
+    dead_sinks_stay_below(24 * M, 1, 60_000).await;
 }
 
+/// Without a limit they take some 280 MiB more.
 #[tokio::test]
 async fn twenty_five_dead_sinks_stay_below_the_limit_and_harm_nobody() {
-    dead_sinks_stay_below(192 * M, 25, 20_000).await;
+    dead_sinks_stay_below(96 * M, 25, 20_000).await;
+}
+
+/// Messages as large as NATS takes them, many more than there is room for.
+#[tokio::test]
+async fn large_messages_in_full_buffers_stay_below_the_limit() {
+    in_time(async {
+        let limit = at_rest().await / M * M + 64 * M;
+        let (mut run, dead) = (Run::new().await, Dead::new().await);
+        let (shipper, mut publisher) = run.start(&dead.sinks(3), &format!("{}M", limit / M)).await;
+        let filler = "0123456789abcdef".repeat(62_000);
+        for n in 0..150 * soak() {
+            let message = format!("{{\"message\":\"{filler}\",\"n\":{n}}}");
+            // Small ones between them, which must not keep the large ones' memory.
+            let small = (0..20).map(|m| fly_event(u64::from(n * 20 + m)));
+            let all = small.chain([("logs.large.ams.1".to_owned(), message)]);
+            run.ship(&mut publisher, all).await;
+        }
+        let peak = shipper.peak_memory();
+        eprintln!("large messages: {} MiB of {}", peak / M, limit / M);
+        assert!(peak < limit, "{peak} bytes, of {limit}\n{}", shipper.log());
+        let books = shipper.stop().await;
+        run.check(&books, 4);
+        assert!(books.iter().all(|(id, book)| id == "well" || book.dropped > 100), "{books:?}");
+    })
+    .await;
+}
+
+/// Machines that come and go: hundreds at a time, each with a name that nobody has had before.
+#[tokio::test]
+async fn instances_that_come_and_go_leave_nothing_behind() {
+    in_time(async {
+        let mut run = Run::new().await;
+        let url = run.well.url("/other");
+        // Everything that tells events apart by what is in them.
+        let config = format!(
+            r#"
+            [transforms.joined]
+            type = 'log_bodies'
+            inputs = ['in']
+            multiline.timeout_ms = 50
+            [transforms.throttled]
+            type = 'throttle'
+            inputs = ['joined']
+            threshold = 100
+            window_secs = 1
+            key_field = '{{{{ fly.app.instance }}}}'
+            [transforms.sampled]
+            type = 'sample'
+            inputs = ['throttled']
+            rate = 2
+            group_by = '{{{{ fly.app.instance }}}}'
+            [transforms.once]
+            type = 'dedupe'
+            inputs = ['sampled']
+            fields.match = ['fly.app.instance', 'n']
+            [transforms.reduced]
+            type = 'reduce'
+            inputs = ['once']
+            group_by = ['fly.app.instance']
+            expire_after_ms = 200
+            flush_period_ms = 100
+            [sinks.loki]
+            type = 'loki'
+            inputs = ['reduced']
+            endpoint = '{url}'
+            encoding.codec = 'json'
+            labels.instance = '{{{{ fly.app.instance }}}}'
+            out_of_order_action = 'rewrite_timestamp'
+            [sinks.partitioned]
+            type = 'http'
+            inputs = ['once']
+            uri = '{url}'
+            encoding.codec = 'json'
+            request.headers.x-instance = '{{{{ fly.app.instance }}}}'
+            batch.timeout_secs = 0.1
+            "#
+        );
+        let (shipper, mut publisher) = run.start(&config, "1G").await;
+        let mut instances = 0u64;
+        let mut warm = 0;
+        // At first, what remembers so many thousand of the latest fills up.
+        let (bursts, warm_up) = (40 * u64::from(soak()), 24);
+        for burst in 0..bursts {
+            let events = (0..1000).map(|n| {
+                let instance = format!("{:014x}", instances + n / 2);
+                let message = format!(
+                    r#"{{"fly":{{"app":{{"name":"web","instance":"{instance}"}},"region":"ams"}},"message":"line {n}","n":{n}}}"#
+                );
+                (format!("logs.web.ams.{instance}"), message)
+            });
+            run.ship(&mut publisher, events).await;
+            instances += 500;
+            if burst == warm_up {
+                warm = shipper.memory();
+            }
+        }
+        let grown = shipper.memory().saturating_sub(warm);
+        eprintln!("{instances} instances: {} KiB more than after {warm_up} bursts", grown >> 10);
+        assert!(grown < 3 * M, "{grown} bytes more\n{}", shipper.log());
+        let books = shipper.stop().await;
+        let well: Vec<_> = books.into_iter().filter(|(id, _)| id == "well").collect();
+        run.check(&well, 1);
+    })
+    .await;
+}
+
+/// What works is said to somebody who sets too little.
+#[tokio::test]
+async fn a_limit_that_is_too_small_is_told() {
+    in_time(async {
+        for (limit, words) in [
+            ("20M", "MEMORY_LIMIT: 20 MiB is too little for 1 sink; expected at least "),
+            ("lots", "MEMORY_LIMIT: `lots` is no size; expected bytes, such as 268435456, 256M or 1G"),
+        ] {
+            let config = "[sources.in]
+type = 'stdin'
+[sinks.out]
+type = 'blackhole'
+inputs = ['in']
+";
+            let mut shipper = Shipper::start(config, &[("MEMORY_LIMIT", limit)]);
+            assert_eq!(shipper.ended().await, Some(78));
+            assert!(shipper.log().contains(words), "{}", shipper.log());
+            let config = format!("memory_limit = '{limit}'
+{config}");
+            let mut shipper = Shipper::start(&config, &[("MEMORY_LIMIT", "8G")]);
+            assert_eq!(shipper.ended().await, Some(78));
+            let words = words.replace("MEMORY_LIMIT: ", "memory_limit: ");
+            assert!(shipper.log().contains(&words), "{}", shipper.log());
+        }
+    })
+    .await;
 }
