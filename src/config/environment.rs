@@ -307,9 +307,17 @@ const OWN_SERVER: &[&str] = &[
     "NATS_CA",
 ];
 
-/// The variables of every provider's and of the source.
-const CORE: &[&str] =
-    &["ORG", "ACCESS_TOKEN", "SUBJECT", "SUBJECT_EXCLUDE", "QUEUE", "NETWORK", "NATS_TLS_FIRST"];
+/// The variables that are no provider's.
+const CORE: &[&str] = &[
+    "ORG",
+    "ACCESS_TOKEN",
+    "SUBJECT",
+    "SUBJECT_EXCLUDE",
+    "QUEUE",
+    "NETWORK",
+    "NATS_TLS_FIRST",
+    crate::topology::MEMORY_LIMIT,
+];
 
 /// Words divided by commas or white space.
 fn list(text: Option<String>) -> Vec<String> {

@@ -492,6 +492,29 @@ mod tests {
     }
 
     #[test]
+    fn batches_stay_within_the_memory_of_the_sink() {
+        // An eighth for a batch, a quarter for all that are open.
+        let memory = SinkMemory::within(64 << 10);
+        let (batcher, counts) = batcher(BatchLimits::DEFAULT, Framing::JSON_ARRAY);
+        let mut batcher = batcher.with_memory(memory.clone());
+        let mut ready = Vec::new();
+        let text = "x".repeat(1000);
+        for n in 0..200 {
+            push(&mut batcher, &counts, &(n % 3).to_string(), &text, &mut ready).unwrap();
+            let open: usize = batcher.open.values().map(Opened::size).sum();
+            assert_eq!(open, batcher.open_bytes);
+            assert!(open <= memory.open(), "{open}");
+        }
+        assert!(ready.len() > 200 / 8 && ready.iter().all(|batch| batch.size() <= memory.batch()));
+        // One that is larger than all of it goes alone.
+        ready.clear();
+        push(&mut batcher, &counts, "0", &text.repeat(100), &mut ready).unwrap();
+        assert_eq!(ready.pop().map(|batch| batch.len()), Some(1));
+        batcher.close_all();
+        assert_eq!(batcher.open_bytes, 0);
+    }
+
+    #[test]
     fn an_event_that_gets_into_no_batch_is_rejected_and_leaves_no_trace() {
         let limits = BatchLimits { max_event_bytes: 5, ..LIMITS };
         let (mut batcher, counts) = batcher(limits, Framing::JSON_ARRAY);

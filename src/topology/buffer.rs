@@ -553,4 +553,42 @@ mod tests {
         }
         assert_eq!(counts.snapshot().dropped_for(DropReason::BufferFull), 5);
     }
+
+    #[tokio::test]
+    async fn events_are_bounded_by_their_bytes_too() {
+        let size = events(0..1)[0].size();
+        // Of a third event, a byte is too much; or there are many bytes, and it is one too many.
+        for (most_events, bytes, expected) in [(100, 3 * size - 1, 2), (3, 1 << 20, 3), (3, 2 * size, 2)] {
+            let counts = Arc::new(SinkCounts::default());
+            let settings = BufferSettings {
+                capacity: Capacity::EventsWithin { events: most_events, bytes },
+                when_full: WhenFull::DropNewest,
+                acknowledges: true,
+            };
+            let (sender, _receiver) = buffer(settings, Arc::clone(&counts));
+            for n in 0..8 {
+                sender.send(events(n..n + 1)).await;
+            }
+            assert_eq!(counts.snapshot().dropped_for(DropReason::BufferFull), 8 - expected, "{most_events} in {bytes}");
+            sender.set_capacity(Capacity::Events(7));
+            sender.send(events(8..12)).await;
+            assert_eq!(counts.snapshot().buffered, (expected + 4).min(7), "{most_events} in {bytes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_block_does_not_keep_the_whole() {
+        let block: String = (0..8).map(|n| format!("{{\"n\":{n}}}")).collect();
+        let block = bytes::Bytes::from(block);
+        let is_in_block = |event: &LogEvent| block.as_ptr_range().contains(&event.json().as_ptr());
+        for (room, expected) in [(2, false), (6, true)] {
+            let slices = (0..8).map(|n| LogEvent::from_json(block.slice(n * 7..n * 7 + 7)).unwrap());
+            let (sender, mut receiver, _) = make(room, WhenFull::DropNewest);
+            sender.send(slices.collect()).await;
+            let kept = receiver.recv().await.unwrap();
+            assert_eq!(kept.len(), room);
+            assert!(kept.iter().all(|event| is_in_block(event) == expected), "{room}");
+            assert_eq!(text(&kept[..1]), "{\"n\":0}");
+        }
+    }
 }

@@ -298,6 +298,12 @@ impl SinkMemory {
         Arc::clone(&self.0.compressors)
     }
 
+    /// For a sink that has so much beside its buffer.
+    #[cfg(test)]
+    pub(crate) fn within(bytes: usize) -> SinkMemory {
+        SinkMemory(Arc::new(Limits::new(&Share { work: Work::within(bytes), ..Share::full(Capacity::Bytes(0)) })))
+    }
+
     pub(super) fn set(&self, share: &Share) {
         let Work { batch, open, under_way } = share.work;
         self.0.batch.store(batch, Ordering::Relaxed);

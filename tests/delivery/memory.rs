@@ -240,6 +240,7 @@ async fn instances_that_come_and_go_leave_nothing_behind() {
             encoding.codec = 'json'
             labels.instance = '{{{{ fly.app.instance }}}}'
             out_of_order_action = 'rewrite_timestamp'
+            buffer = {{ max_events = 1000, when_full = 'drop_oldest' }}
             [sinks.partitioned]
             type = 'http'
             inputs = ['once']
@@ -247,6 +248,8 @@ async fn instances_that_come_and_go_leave_nothing_behind() {
             encoding.codec = 'json'
             request.headers.x-instance = '{{{{ fly.app.instance }}}}'
             batch.timeout_secs = 0.1
+            # It makes a request for each, which takes longer than they do.
+            buffer = {{ max_events = 1000, when_full = 'drop_oldest' }}
             "#
         );
         let (shipper, mut publisher) = run.start(&config, "1G").await;
