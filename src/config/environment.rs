@@ -382,7 +382,7 @@ const OWN_SERVER: &[&str] = &[
     "NATS_CA",
 ];
 
-/// The variables of every provider's and of the source.
+/// The variables that are no provider's.
 const CORE: &[&str] = &[
     "ORG",
     "ACCESS_TOKEN",
@@ -395,6 +395,7 @@ const CORE: &[&str] = &[
     "BUFFER_MAX_SIZE",
     "JETSTREAM_STREAM",
     "JETSTREAM_CONSUMER",
+    crate::topology::MEMORY_LIMIT,
 ];
 
 /// The consumer of the stream, where nothing else is said.

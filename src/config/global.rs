@@ -5,6 +5,7 @@ use super::format::join;
 use super::problem::Places;
 use super::{AcknowledgementsConfig, Problem};
 use crate::http::ProxyConfig;
+use crate::memory::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,10 @@ pub struct GlobalOptions {
     /// The directory of what outlasts the process: the sinks' buffers on disk are in `buffer/<sink>/` below it. Default:
     /// `/var/lib/vector/`.
     pub data_dir: Option<PathBuf>,
+    /// How much memory the process may take: bytes, or a text such as `256M` or `1G`. It is divided among the sinks, so
+    /// that their buffers and batches stay below it, however many destinations take nothing. Default: the variable
+    /// `MEMORY_LIMIT`, or four fifths of what the control group or the machine has. Ours; Vector does not have it.
+    pub memory_limit: Option<ByteSize>,
     /// The time zone of dates that name none, in transforms: `local` or a name of the IANA database.
     /// Default: `local`.
     pub timezone: Option<String>,

@@ -5,8 +5,9 @@ use super::buffer::disk::{DiskSettings, OpenedDisk};
 use super::buffer::{BufferSender, DiskBuffer, buffer_on};
 use super::dead_letters::DeadLetters;
 use super::graph::{Consumer, Fanout, OpenSources, TransformNode};
+use super::memory::{Memory, Plan, SinkMemory};
 use super::{Builder, BuiltSink, Check, Planned, StartError, Topology, TopologyOptions};
-use crate::config::{Config, Problem, Problems};
+use crate::config::{Config, DEAD_LETTERS, Problem, Problems};
 use crate::healthcheck::Healthcheck;
 use crate::nats::OVERLAP;
 use std::any::Any;
@@ -36,6 +37,7 @@ pub struct RunningTopology {
     shutdown: CancellationToken,
     books: Books,
     graph: Graph,
+    memory: Memory,
     options: TopologyOptions,
     /// Buffers on disk that are open.
     disks: Vec<DiskBuffer>,
@@ -84,6 +86,7 @@ struct SinkNode {
     fingerprint: Option<u64>,
     inputs: Vec<String>,
     buffer: BufferSender,
+    memory: SinkMemory,
     handle: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -217,6 +220,7 @@ impl RunningTopology {
             shutdown: topology.shutdown.clone(),
             books: topology.books.clone(),
             graph: Graph::default(),
+            memory: topology.memory.clone(),
             options: options.clone(),
             disks: Vec::new(),
             retired: Vec::new(),
@@ -246,6 +250,7 @@ impl RunningTopology {
             self.books.clone(),
             self.open_sources.clone(),
             self.shutdown.clone(),
+            self.memory.clone(),
         );
         let taken = match builder.build(config, &self.graph).await {
             Ok(topology) => self.take(topology).await,
@@ -260,7 +265,8 @@ impl RunningTopology {
         self.check(&mut topology.sinks, topology.require_healthy).await?;
         let mut disks = self.open_disks(&topology).await?;
         let changes = self.graph.changes(&topology);
-        let Topology { sources, transforms, sinks, dead_letters, .. } = topology;
+        let Topology { sources, transforms, sinks, dead_letters, plan, .. } = topology;
+        plan.announce();
         let mut old = std::mem::take(&mut self.graph);
         self.graph.dead_letters = dead_letters.and_then(|planned| {
             let disk = disks.remove(&planned.id);
@@ -278,6 +284,7 @@ impl RunningTopology {
             let node = SinkNode { fingerprint: planned.fingerprint, inputs: planned.inputs, ..node };
             self.graph.sinks.insert(planned.id, node);
         }
+        self.share_memory(&plan);
         let mut replaced = Vec::new();
         for Planned { id, inputs, fingerprint, built } in transforms {
             let predecessor = old.transforms.remove(&id);
@@ -355,6 +362,17 @@ impl RunningTopology {
         Ok(changes)
     }
 
+    /// Gives each sink its share, which those that run already may not have yet.
+    fn share_memory(&self, plan: &Plan) {
+        for (id, share) in plan.shares() {
+            let letters = self.graph.dead_letters.as_ref().filter(|_| id == DEAD_LETTERS);
+            if let Some(node) = letters.or_else(|| self.graph.sinks.get(id)) {
+                node.memory.set(share);
+                node.buffer.set_capacity(share.buffer);
+            }
+        }
+    }
+
     /// Starts a sink that has been built, in front of it the buffer of the one whose place it takes.
     fn place_sink(
         &mut self,
@@ -363,7 +381,7 @@ impl RunningTopology {
         built: Option<BuiltSink>,
         opened: Option<OpenedDisk>,
     ) -> Option<(SinkNode, Option<Id>)> {
-        let Some(BuiltSink { sink, buffer: settings, disk, .. }) = built else {
+        let Some(BuiltSink { sink, buffer: settings, disk, memory, .. }) = built else {
             return predecessor.map(|kept| (kept, None));
         };
         let (sender, input) = match predecessor {
@@ -392,7 +410,10 @@ impl RunningTopology {
         let task = self
             .tasks
             .spawn(async move { sink.run(input).await.err().map(|error| format!("sink {name}: {error}")) });
-        Some((SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, handle }, Some(task.id())))
+        Some((
+            SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, memory, handle },
+            Some(task.id()),
+        ))
     }
 
     /// Opens the buffers on disk that no component of ours has open already.

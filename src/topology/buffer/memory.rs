@@ -44,6 +44,10 @@ impl Queue {
         when_full: WhenFull,
     ) -> Pushed {
         let mut dropped = Vec::new();
+        // What many pushes have made has room for twice as many.
+        if events.capacity() / 5 * 4 > events.len() {
+            events.shrink_to_fit();
+        }
         // How much is too much.
         let excess = (self.size + capacity.measure(&events)).saturating_sub(capacity.limit());
         match when_full {
@@ -54,8 +58,10 @@ impl Queue {
                 events.reverse();
                 let keep = usize::from(self.size == 0);
                 let count = capacity.count_of(excess, &events).min(events.len() - keep);
-                dropped.push(events.drain(..count).collect());
+                let left_out: Vec<_> = events.drain(..count).collect();
                 events.reverse();
+                detach_few(&mut events, &left_out);
+                dropped.push(left_out);
             }
             WhenFull::DropOldest => {
                 let mut excess = excess;
@@ -120,5 +126,15 @@ impl Queue {
             *size = capacity.measure(events);
             self.size += *size;
         }
+    }
+}
+
+/// Events are slices of what was read together. If most of that is left out, what is kept gets memory of its own: a
+/// buffer that is always nearly full would come to hold one event of each block, and all of the blocks.
+fn detach_few(kept: &mut Vec<LogEvent>, left_out: &[LogEvent]) {
+    let bytes = |events: &[LogEvent]| -> usize { events.iter().map(LogEvent::size).sum() };
+    if bytes(kept) < bytes(left_out) {
+        kept.iter_mut().for_each(LogEvent::detach);
+        kept.shrink_to_fit();
     }
 }

@@ -36,6 +36,13 @@ pub enum Capacity {
     Bytes(usize),
     /// Events.
     Events(usize),
+    /// Events, and bytes too: an event takes its bytes or its part of all, whichever is more.
+    EventsWithin {
+        /// How many events.
+        events: usize,
+        /// How many bytes.
+        bytes: usize,
+    },
 }
 
 /// The size and policy of a buffer.
@@ -201,13 +208,23 @@ impl Capacity {
     fn limit(self) -> usize {
         match self {
             Capacity::Bytes(limit) | Capacity::Events(limit) => limit,
+            Capacity::EventsWithin { events, .. } => self.part().saturating_mul(events),
+        }
+    }
+
+    /// The least that an event weighs.
+    fn part(self) -> usize {
+        match self {
+            Capacity::Bytes(_) => 0,
+            Capacity::Events(_) => 1,
+            Capacity::EventsWithin { events, bytes } => (bytes / events.max(1)).max(1),
         }
     }
 
     fn weight(self, event: &LogEvent) -> usize {
         match self {
-            Capacity::Bytes(_) => event.size(),
             Capacity::Events(_) => 1,
+            Capacity::Bytes(_) | Capacity::EventsWithin { .. } => event.size().max(self.part()),
         }
     }
 
@@ -286,6 +303,16 @@ impl BufferSender {
             }
             room.await;
         }
+    }
+
+    /// From now on it holds so much. What is too much already stays until it is taken or makes room.
+    pub(super) fn set_capacity(&self, capacity: Capacity) {
+        {
+            let mut state = self.0.state();
+            state.settings.capacity = capacity;
+            state.memory.measure(capacity);
+        }
+        self.0.not_full.notify_waiters();
     }
 
     /// Gives the chunk back if it has to wait.
@@ -617,5 +644,47 @@ mod tests {
             sender.send(events(n..n + 1)).await;
         }
         assert_eq!(counts.snapshot().dropped_for(DropReason::BufferFull), 5);
+    }
+
+    #[tokio::test]
+    async fn events_are_bounded_by_their_bytes_too() {
+        let size = events(0..1)[0].size();
+        // Of a third event, a byte is too much; or there are many bytes, and it is one too many.
+        for (most_events, bytes, expected) in [(100, 3 * size - 1, 2), (3, 1 << 20, 3), (3, 2 * size, 2)] {
+            let counts = Arc::new(SinkCounts::default());
+            let settings = BufferSettings {
+                capacity: Capacity::EventsWithin { events: most_events, bytes },
+                when_full: WhenFull::DropNewest,
+                acknowledges: true,
+            };
+            let (sender, _receiver) = buffer(settings, Arc::clone(&counts));
+            for n in 0..8 {
+                sender.send(events(n..n + 1)).await;
+            }
+            assert_eq!(
+                counts.snapshot().dropped_for(DropReason::BufferFull),
+                8 - expected,
+                "{most_events} in {bytes}"
+            );
+            sender.set_capacity(Capacity::Events(7));
+            sender.send(events(8..12)).await;
+            assert_eq!(counts.snapshot().buffered, (expected + 4).min(7), "{most_events} in {bytes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_block_does_not_keep_the_whole() {
+        let block: String = (0..8).map(|n| format!("{{\"n\":{n}}}")).collect();
+        let block = bytes::Bytes::from(block);
+        let is_in_block = |event: &LogEvent| block.as_ptr_range().contains(&event.json().as_ptr());
+        for (room, expected) in [(2, false), (6, true)] {
+            let slices = (0..8).map(|n| LogEvent::from_json(block.slice(n * 7..n * 7 + 7)).unwrap());
+            let (sender, mut receiver, _) = make(room, WhenFull::DropNewest);
+            sender.send(slices.collect()).await;
+            let kept = receiver.recv().await.unwrap();
+            assert_eq!(kept.len(), room);
+            assert!(kept.iter().all(|event| is_in_block(event) == expected), "{room}");
+            assert_eq!(text(&kept[..1]), "{\"n\":0}");
+        }
     }
 }
