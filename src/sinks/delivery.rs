@@ -14,7 +14,6 @@ use crate::topology::{Outcome, Rejection};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Request, Response};
-use std::num::NonZero;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
@@ -26,18 +25,10 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 /// Bytes of a body that are worth a thread for its compression: with gzip, a fifth of a millisecond.
 const LARGE_BODY: usize = 64 << 10;
 
-/// For each sink, work in as many threads at once as there are processors.
-pub(super) fn processors() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)))
-}
-
-/// Does work in a thread for such work.
-async fn offload<T: Send + 'static>(
-    processors: Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    // Nobody closes it; should somebody, more threads than processors are no harm.
-    let permit = processors.acquire_owned().await.ok();
+/// Does work in a thread for such work, once there is a place for it.
+async fn offload<T: Send + 'static>(places: Arc<Semaphore>, work: impl FnOnce() -> T + Send + 'static) -> T {
+    // Nobody closes it; should somebody, more threads than places are no harm.
+    let permit = places.acquire_owned().await.ok();
     let work = move || {
         let done = work();
         drop(permit);
@@ -331,7 +322,7 @@ impl Shared {
             let body = shared.compression.compress(body);
             (batch, body)
         };
-        let (batch, body) = if is_long { offload(Arc::clone(&self.processors), make).await } else { make() };
+        let (batch, body) = if is_long { offload(self.memory.compressors(), make).await } else { make() };
         match body {
             Ok(body) => Some((batch, body)),
             Err(error) => {

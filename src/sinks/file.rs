@@ -110,6 +110,9 @@ struct FileSink {
 /// How many files are open at once: fewer than any system allows.
 const MAX_OPEN: usize = 256;
 
+/// What is written goes through a copy that each open file keeps: bytes of that. Tokio's default is 2 MiB.
+const MAX_COPY: usize = 64 << 10;
+
 /// Whether no attempt can succeed, because of what the path is.
 fn is_hopeless(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
@@ -235,7 +238,8 @@ impl FileSink {
                 if let Some(parent) = Path::new(path).parent() {
                     tokio::fs::create_dir_all(parent).await?;
                 }
-                let file = OpenOptions::new().create(true).append(true).open(path).await?;
+                let mut file = OpenOptions::new().create(true).append(true).open(path).await?;
+                file.set_max_buf_size(MAX_COPY);
                 let length = file.metadata().await?.len();
                 OpenFile { file, length, used: Instant::now() }
             }

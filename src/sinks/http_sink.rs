@@ -7,7 +7,6 @@ use super::batch::{Batch, BatchConfig, BatchLimits, Partition};
 use super::client::SigningClient;
 use super::codec::{EncodeError, Framing};
 use super::compression::{Algorithm, Compression};
-use super::delivery::processors;
 use super::healthcheck::healthcheck;
 use super::intake::{Aside, RunningHttpSink, Shared, Succession};
 use super::request::{Controller, RateLimit, RequestConfig};
@@ -402,7 +401,7 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             headers: self.headers.clone(),
             controller: Controller::new(&self.options.request),
             rate_limit: RateLimit::new(&self.options.request),
-            processors: processors(),
+            memory: cx.memory.clone(),
             options: self.options.clone(),
             not_before: Mutex::new(None),
             retry_log: LogLimit::every_10_s(),

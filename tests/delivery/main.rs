@@ -6,7 +6,9 @@
 mod support;
 
 mod dead_letters;
+mod disk;
 mod jetstream;
+mod memory;
 mod subscription;
 
 use log_shipper::config::{Config, Registry};

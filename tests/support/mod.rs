@@ -11,6 +11,7 @@
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
 //! - [`jetstream`]: streams and consumers, made and looked at;
+//! - [`process`]: log-shipper as a process of its own, with its memory and its books;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
 
@@ -27,6 +28,7 @@ pub mod nats_cluster;
 pub mod nats_server;
 pub mod one_event;
 pub mod ports;
+pub mod process;
 pub mod proxy;
 pub mod publisher;
 pub mod sigv4;

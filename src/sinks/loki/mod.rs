@@ -101,7 +101,7 @@ fn yes() -> bool {
 
 /// How many streams' last times are remembered; beyond, all are forgotten, which at worst sends an
 /// entry out of order that Loki takes or refuses by itself.
-const MAX_STREAMS: usize = 100_000;
+const MAX_STREAMS: usize = 10_000;
 
 impl HttpSink for Loki {
     const NAME: &'static str = "loki";

@@ -6,7 +6,7 @@ use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::nats::{Answer, Messages, Publisher};
 use crate::sinks::request::Backoff;
-use crate::topology::{BufferReceiver, Outcome, Receipts, Rejection, SinkCounts};
+use crate::topology::{BufferReceiver, Outcome, Receipts, Rejection, SinkCounts, SinkMemory};
 use async_trait::async_trait;
 use futures::FutureExt;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ pub(super) struct NatsSink {
     again: Instant,
     /// Where an event is encoded; kept for its memory.
     payload: Vec<u8>,
+    memory: SinkMemory,
     retry_log: LogLimit,
     hold_log: LogLimit,
     reject_log: LogLimit,
@@ -53,8 +54,8 @@ impl Batch {
         self.messages.is_empty()
     }
 
-    fn has_room(&self) -> bool {
-        self.messages.len() < MAX_WAITING && self.messages.bytes().len() < MAX_BYTES
+    fn has_room(&self, memory: &SinkMemory) -> bool {
+        self.messages.len() < MAX_WAITING && self.messages.bytes().len() < most_bytes(memory)
     }
 
     /// Answers for each event that has an outcome, and keeps the others.
@@ -90,7 +91,7 @@ impl StreamSink for NatsSink {
                 () = tokio::time::sleep_until(self.again), if !waiting.is_empty() => {
                     std::mem::replace(&mut waiting, Batch::new(&counts))
                 }
-                events = input.recv(), if has_more && waiting.has_room() => match events {
+                events = input.recv(), if has_more && waiting.has_room(&self.memory) => match events {
                     Some(events) => self.collect(events, &mut input),
                     None => {
                         has_more = false;
@@ -106,7 +107,12 @@ impl StreamSink for NatsSink {
 }
 
 impl NatsSink {
-    pub(super) fn new(id: String, config: NatsSinkConfig, publisher: Publisher) -> NatsSink {
+    pub(super) fn new(
+        id: String,
+        config: NatsSinkConfig,
+        publisher: Publisher,
+        memory: SinkMemory,
+    ) -> NatsSink {
         NatsSink {
             id,
             publisher,
@@ -114,6 +120,7 @@ impl NatsSink {
             config,
             again: Instant::now(),
             payload: Vec::new(),
+            memory,
             retry_log: LogLimit::every_10_s(),
             hold_log: LogLimit::every_10_s(),
             reject_log: LogLimit::every_10_s(),
@@ -125,7 +132,7 @@ impl NatsSink {
         let mut batch = Batch::new(input.counts());
         loop {
             events.into_iter().for_each(|event| self.take(event, &mut batch, input.counts()));
-            if batch.messages.bytes().len() >= MAX_BYTES {
+            if batch.messages.bytes().len() >= most_bytes(&self.memory) {
                 return batch;
             }
             match input.recv().now_or_never().flatten() {
@@ -244,6 +251,12 @@ impl NatsSink {
             tracing::error!(sink = self.id, events, unsaid, "rejected: {reason}");
         }
     }
+}
+
+/// How many bytes of messages are published together, and may wait to be published again: there may be two copies of
+/// each while they move.
+fn most_bytes(memory: &SinkMemory) -> usize {
+    MAX_BYTES.min(memory.batch())
 }
 
 /// What is said of some events: the reason of the first.

@@ -247,7 +247,7 @@ impl SinkConfig for NatsSinkConfig {
         let (check, subject) = (publisher(), only_subject.map(str::to_owned));
         let check = async move { check.check(subject.as_deref()).await };
         let check = Healthcheck::new(options.servers.shown(), check);
-        let sink = NatsSink::new(cx.id.clone(), self.clone(), publisher());
+        let sink = NatsSink::new(cx.id.clone(), self.clone(), publisher(), cx.memory.clone());
         Ok((Box::new(sink), Some(check)))
     }
 
