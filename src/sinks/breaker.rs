@@ -120,7 +120,10 @@ mod tests {
         let opened: Vec<_> = (0..4).map(|_| breaker.failed(at(0), false, backoff)).collect();
         assert_eq!(opened, [false, false, true, false], "it opens once");
         assert_eq!(breaker.may(at(0), soon), May::WaitUntil(at(1)));
-        assert_eq!(breaker.may(at(1), Duration::from_millis(5)), May::WaitUntil(at(1) + Duration::from_millis(5)));
+        assert_eq!(
+            breaker.may(at(1), Duration::from_millis(5)),
+            May::WaitUntil(at(1) + Duration::from_millis(5))
+        );
         // The pauses between probes are those between the attempts of a request.
         let mut now = 0;
         for pause in [1, 2, 3, 5, 8, 13, 21, 30, 30] {

@@ -217,13 +217,7 @@ impl Shared {
     }
 
     /// One request, and its answer's verdict.
-    async fn attempt(
-        &self,
-        batch: &Batch,
-        body: &Bytes,
-        passage: Passage<'_>,
-        tries: &mut Tries,
-    ) -> Verdict {
+    async fn attempt(&self, batch: &Batch, body: &Bytes, passage: Passage<'_>, tries: &mut Tries) -> Verdict {
         let mut request = match self.request(batch, body) {
             Ok(request) => request,
             Err(error) => {
@@ -445,7 +439,7 @@ impl Shared {
         let rejected: Vec<_> = verdicts
             .iter()
             .filter_map(|verdict| match verdict {
-                EntryVerdict::Rejected { reason } => Some(reason),
+                EntryVerdict::Rejected { reason, .. } => Some(reason),
                 _ => None,
             })
             .collect();
@@ -456,8 +450,9 @@ impl Shared {
         batch.settle_each(|index| match verdicts.get(index) {
             None | Some(EntryVerdict::Delivered) => Some(Outcome::Delivered),
             Some(EntryVerdict::Retry) => None,
-            Some(EntryVerdict::Rejected { reason }) => {
-                Some(Outcome::Rejected(tries.rejection(reason.clone())))
+            Some(EntryVerdict::Rejected { status, reason }) => {
+                let rejection = tries.rejection(reason.clone());
+                Some(Outcome::Rejected(Rejection { status: status.or(rejection.status), ..rejection }))
             }
         })
     }

@@ -6,6 +6,7 @@
 mod support;
 
 mod dead_letters;
+mod failures;
 
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;

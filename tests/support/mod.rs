@@ -4,6 +4,7 @@
 //! - [`nats_server`]: the real nats-server, started, stopped and restarted at will;
 //! - [`publisher`]: a plain NATS publisher and the made-up events it sends;
 //! - [`http_server`]: a destination that answers as the test says and remembers what it got;
+//! - [`log`]: what is logged in a test;
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
@@ -14,6 +15,7 @@
 
 pub mod certificates;
 pub mod http_server;
+pub mod log;
 pub mod moto;
 pub mod nats_server;
 pub mod one_event;
