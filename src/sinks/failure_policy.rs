@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 /// The `failure_policy` table of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "BTreeMap<String, FailureAction>")]
-#[schemars(with = "BTreeMap<String, FailureAction>")]
+#[schemars(
+    with = "BTreeMap<String, FailureAction>",
+    extend("propertyNames" = {"pattern": "^(?!413$)([345]xx|[345][0-9][0-9])$"})
+)]
 pub struct FailurePolicy {
     statuses: BTreeMap<u16, FailureAction>,
     /// By the hundreds.

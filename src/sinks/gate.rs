@@ -508,3 +508,209 @@ impl Drop for Waiting<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::{Concurrency, JitterMode};
+    use super::*;
+    use futures::FutureExt;
+
+    const NEVER: Limits = Limits { hold: None, give_up_after: Duration::from_secs(86400) };
+
+    fn request(concurrency: usize) -> RequestConfig {
+        RequestConfig {
+            concurrency: Concurrency::Fixed(concurrency),
+            retry_jitter_mode: JitterMode::None,
+            ..RequestConfig::default()
+        }
+    }
+
+    /// A gate, and what a request asks it with.
+    struct Fixture {
+        gate: Gate,
+        controller: Controller,
+        succession: Succession,
+        start: Instant,
+    }
+
+    impl Fixture {
+        fn new(concurrency: usize) -> Fixture {
+            let request = request(concurrency);
+            Fixture {
+                gate: Gate::new("out", &request),
+                controller: Controller::new(&request),
+                succession: Succession::default(),
+                start: Instant::now(),
+            }
+        }
+
+        async fn enter(&self, partition: &[String], patience: Patience, limits: Limits) -> Entry<'_> {
+            let visitor = Visitor { partition, events: 10, attempts: 0, patience, limits, aside: None };
+            self.gate.pass(&visitor, &self.controller, &self.succession).await
+        }
+
+        async fn pass(&self, partition: &[String]) -> Passage<'_> {
+            match self.enter(partition, Patience::default(), NEVER).await {
+                Entry::Passed(passage) => passage,
+                _ => panic!("it does not pass"),
+            }
+        }
+
+        /// One request of this partition that is heard of like this.
+        async fn send(&self, partition: &[String], heard: Heard) {
+            self.pass(partition).await.report(heard, partition, 10, &NEVER);
+        }
+
+        /// Seconds since the start.
+        fn now(&self) -> u64 {
+            self.start.elapsed().as_secs()
+        }
+    }
+
+    fn failed() -> Heard {
+        Heard::Failed("status 503".into())
+    }
+
+    fn refused(status: u16) -> Heard {
+        Heard::Refused(Refused {
+            to: "https://h".into(),
+            status: Some(status),
+            reason: format!("status {status}"),
+        })
+    }
+
+    fn partition(name: &str) -> Partition {
+        vec![name.to_owned()]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_of_different_batches_open_it_for_all_but_one() {
+        let fixture = Fixture::new(3);
+        for n in 0..5 {
+            assert_eq!(fixture.now(), 0, "{n}");
+            fixture.send(&partition(&format!("p{n}")), failed()).await;
+        }
+        let begun: Vec<_> = futures::future::join_all((0..4).map(|n| {
+            let fixture = &fixture;
+            async move {
+                let partition = partition(&format!("q{n}"));
+                let passage = fixture.pass(&partition).await;
+                let begun = fixture.now();
+                // Its answer takes ten seconds.
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                let heard = if begun < 20 { failed() } else { Heard::Answered };
+                passage.report(heard, &partition, 10, &NEVER);
+                begun
+            }
+        }))
+        .await;
+        let mut begun = begun;
+        begun.sort_unstable();
+        // The first two are probes after pauses of 1 and 2 s; the third succeeds, and lets the fourth go.
+        assert_eq!(begun, [1, 13, 26, 36]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_waited_does_not_all_go_at_once() {
+        let fixture = Fixture::new(2);
+        for _ in 0..5 {
+            fixture.send(&[], failed()).await;
+        }
+        let sent = futures::future::join_all((0..5).map(|_| async {
+            let passage = fixture.pass(&[]).await;
+            let begun = fixture.now();
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            passage.report(Heard::Answered, &[], 10, &NEVER);
+            begun
+        }));
+        let mut begun = sent.await;
+        begun.sort_unstable();
+        assert_eq!(begun, [1, 11, 11, 21, 21], "the probe, and then two at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_success_resets_the_count() {
+        let fixture = Fixture::new(1);
+        for _ in 0..4 {
+            for _ in 0..4 {
+                fixture.send(&partition("a"), failed()).await;
+            }
+            fixture.send(&partition("b"), Heard::Answered).await;
+        }
+        assert_eq!(fixture.now(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_partition_waits_alone() {
+        let fixture = Fixture::new(2);
+        let (lost, found) = (partition("lost"), partition("found"));
+        fixture.send(&lost, refused(404)).await;
+        for _ in 0..20 {
+            assert!(fixture.enter(&lost, Patience::default(), NEVER).now_or_never().is_none());
+            fixture.send(&found, Heard::Answered).await;
+        }
+        assert_eq!(fixture.now(), 0);
+        fixture.send(&lost, refused(404)).await;
+        assert_eq!(fixture.now(), 1, "one asks after each pause");
+        fixture.send(&lost, Heard::Answered).await;
+        assert_eq!(fixture.now(), 3);
+        fixture.send(&lost, Heard::Answered).await;
+        assert_eq!(fixture.now(), 3);
+        // Each of five others is refused, and nothing is taken: so it is the destination.
+        for n in 0..5 {
+            fixture.send(&partition(&format!("p{n}")), refused(401)).await;
+        }
+        assert!(fixture.enter(&found, Patience::default(), NEVER).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_behind_a_hold_that_is_over_is_not_held() {
+        let fixture = Fixture::new(1);
+        let limits = Limits { hold: Some(Duration::from_secs(900)), ..NEVER };
+        fixture.pass(&[]).await.report(refused(401), &[], 10, &limits);
+        let mut attempts = 1;
+        loop {
+            match fixture.enter(&[], Patience::default(), limits).await {
+                Entry::Passed(passage) => {
+                    attempts += 1;
+                    passage.report(refused(403), &[], 10, &limits);
+                }
+                Entry::Refused(last, age) => {
+                    assert_eq!((last.status, age.as_secs(), fixture.now()), (Some(403), 900, 900));
+                    break;
+                }
+                _ => panic!("neither over nor replaced"),
+            }
+        }
+        assert!((30..40).contains(&attempts), "{attempts}: it was asked all the time");
+        // One asks now and then all the same, and when it is taken the others are too.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        fixture.pass(&[]).await.report(Heard::Answered, &[], 10, &limits);
+        assert!(matches!(fixture.enter(&[], Patience::default(), limits).await, Entry::Passed(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_its_patience() {
+        let fixture = Fixture::new(1);
+        let mut patience = Patience::default();
+        patience.begin(fixture.start);
+        fixture.gate.close_for(Duration::from_secs(600));
+        let limits = Limits { hold: None, give_up_after: Duration::from_secs(100) };
+        assert!(matches!(fixture.enter(&[], patience, limits).await, Entry::Over));
+        assert_eq!(fixture.now(), 100);
+        // What was never tried waits for its turn.
+        fixture.pass(&[]).await.report(Heard::Answered, &[], 10, &limits);
+        assert_eq!(fixture.now(), 600);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_let_go_lets_another_try() {
+        let fixture = Fixture::new(1);
+        fixture.send(&[], refused(401)).await;
+        let probe = fixture.pass(&[]).await;
+        assert!(fixture.enter(&[], Patience::default(), NEVER).now_or_never().is_none());
+        drop(probe);
+        fixture.send(&[], Heard::Answered).await;
+        assert_eq!(fixture.now(), 1);
+    }
+}

@@ -238,7 +238,7 @@ async fn a_status_does_what_the_user_says() {
             ("failure_policy = {4xx = 'reject'}\nretry_strategy.type = 'all'", 429, 0, 1),
             ("failure_policy = {5xx = 'hold'}\nretry_strategy.type = 'none'", 503, 4, 3),
             // It is split whatever the policy says.
-            ("failure_policy = {4xx = 'reject'}", 413, 4, 4),
+            ("failure_policy = {4xx = 'reject'}", 413, 4, 5),
         ] {
             let server = HttpServer::start().await;
             server.push(Reply::status(status));
@@ -424,8 +424,8 @@ async fn of_a_mixed_answer_each_event_gets_its_own() {
         });
         let dead = HttpServer::start().await;
         let sinks = format!(
-            "[sinks.es]\ntype = 'elasticsearch'\ninputs = ['in']\nendpoints = ['{}']\n{QUICK}\n\
-             [sinks.hc]\ntype = 'honeycomb'\ninputs = ['in']\nendpoint = '{}'\napi_key = 'k'\ndataset = 'd'\n{QUICK}\n{}",
+            "[sinks.es]\ntype = 'elasticsearch'\ninputs = ['in']\nendpoints = ['{}']\nhealthcheck = false\n{QUICK}\n\
+             [sinks.hc]\ntype = 'honeycomb'\ninputs = ['in']\nendpoint = '{}'\napi_key = 'k'\ndataset = 'd'\nhealthcheck = false\n{QUICK}\n{}",
             elasticsearch.url(""),
             honeycomb.url(""),
             letters(&dead)
