@@ -7,6 +7,7 @@ mod support;
 
 mod dead_letters;
 mod disk;
+mod failures;
 mod jetstream;
 mod memory;
 mod subscription;
