@@ -71,6 +71,7 @@ pub mod healthcheck;
 pub mod http;
 mod list;
 mod log_limit;
+mod metrics_server;
 pub mod nats;
 pub mod providers;
 pub mod secret;

@@ -5,7 +5,7 @@ use crate::env::Env;
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
-use crate::topology::{BufferReceiver, OutputNames, Outputs, SourceSender};
+use crate::topology::{Books, BufferReceiver, OutputNames, Outputs, SourceSender};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use std::any::Any;
@@ -150,6 +150,8 @@ pub struct SinkContext {
     pub healthcheck: HealthcheckConfig,
     /// The environment, for secrets that are read anew and credentials that a vendor's own rules find there.
     pub env: Env,
+    /// The books of the whole topology, for a sink that shows them.
+    pub books: Books,
 }
 
 /// A running sink.
