@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use std::any::Any;
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -137,6 +138,10 @@ pub trait SinkConfig: Debug + Send + Sync {
     fn warnings(&self) -> Vec<Problem> {
         Vec::new()
     }
+
+    /// Writes to no file that is taken, but to one beside it, with `.again` at the end of its name. Default:
+    /// nothing, for a sink that writes no files.
+    fn avoid_files(&mut self, _is_taken: &dyn Fn(&Path) -> bool) {}
 }
 
 /// What a sink is given.

@@ -148,6 +148,9 @@ pub struct SinkEntry {
 /// The id of the sink that gets dead letters.
 pub(crate) const DEAD_LETTERS: &str = "dead_letters";
 
+/// The sinks that write dead letters as JSON, where the configuration says nothing else.
+const DEAD_LETTERS_DEFAULTS: &[&str] = &["file", "nats"];
+
 impl SinkEntry {
     /// A sink that is built in code.
     pub fn new(id: &str, options: SinkOptions, config: impl SinkConfig + 'static) -> SinkEntry {
