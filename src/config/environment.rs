@@ -620,7 +620,8 @@ mod tests {
             let generated = generate(&environment).unwrap();
             assert_eq!(generated.contains("# [dead_letters]"), made, "{generated}");
             assert!(!generated.contains("\n[dead_letters]"), "{generated}");
-            let get = |key| table.and_then(|table| table.get(key)).and_then(Value::as_str).unwrap_or_default();
+            let get =
+                |key| table.and_then(|table| table.get(key)).and_then(Value::as_str).unwrap_or_default();
             Ok::<_, String>(format!("{} {}{}", get("type"), get("path"), get("subject")))
         };
         let own = ("NATS_URL", "nats://h");

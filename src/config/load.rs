@@ -14,8 +14,8 @@ use super::problem::{Place, is_secret};
 use super::registry::SINK_OPTIONS;
 use super::secrets::{Secrets, collect};
 use super::{
-    Config, DEAD_LETTERS, DEAD_LETTERS_DEFAULTS, Format, GlobalOptions, Problem, Problems, Registry, SinkEntry,
-    SinkOptions, SourceEntry, TransformEntry, UnitTest,
+    Config, DEAD_LETTERS, DEAD_LETTERS_DEFAULTS, Format, GlobalOptions, Problem, Problems, Registry,
+    SinkEntry, SinkOptions, SourceEntry, TransformEntry, UnitTest,
 };
 use crate::env::Env;
 use std::collections::BTreeSet;

@@ -50,7 +50,8 @@ pub(super) fn whole<'a>(components: impl Fn(ComponentKind) -> Vec<Component> + '
         let components = components(kind);
         let plural = kind.plural();
         if kind == ComponentKind::Sink {
-            properties.insert(DEAD_LETTERS.to_owned(), dead_letters(&components, &mut generator, &mut definitions));
+            properties
+                .insert(DEAD_LETTERS.to_owned(), dead_letters(&components, &mut generator, &mut definitions));
         }
         let mut branches = Vec::new();
         for component in &components {

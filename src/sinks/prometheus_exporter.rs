@@ -72,9 +72,11 @@ impl SinkConfig for PrometheusExporterConfig {
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         let is_off = |tls: &toml::Table| tls.get("enabled").and_then(toml::Value::as_bool) == Some(false);
         if self.tls.as_ref().is_some_and(|tls| !is_off(tls)) {
-            return Err("tls: the page has no TLS, and would be readable on its way; remove this, and put a proxy \
+            return Err(
+                "tls: the page has no TLS, and would be readable on its way; remove this, and put a proxy \
                         with a certificate before it"
-                .into());
+                    .into(),
+            );
         }
         let address = self.address.unwrap_or(DEFAULT_ADDRESS);
         let books: Books = cx.books.clone();

@@ -117,7 +117,11 @@ impl Page<'_> {
         self.each_sink(name, &labels("request_failed", "sending"), |sink| sink.rejected);
 
         let name = "vector_buffer_events";
-        self.family(name, GAUGE, "Events on their way through the sink: in its buffer, a batch or a request.");
+        self.family(
+            name,
+            GAUGE,
+            "Events on their way through the sink: in its buffer, a batch or a request.",
+        );
         self.each_sink(name, &[], |sink| sink.buffered);
     }
 
@@ -141,7 +145,11 @@ impl Page<'_> {
         self.family(name, COUNTER, "Events whose message was cut, because the destination takes no more.");
         self.each_sink(name, &[], |sink| sink.truncated);
         let name = "log_shipper_recovered_events_total";
-        self.family(name, COUNTER, "Of the received: events that an earlier run had left in the buffer on disk.");
+        self.family(
+            name,
+            COUNTER,
+            "Of the received: events that an earlier run had left in the buffer on disk.",
+        );
         self.each_sink(name, &[], |sink| sink.recovered);
         let name = "log_shipper_lost_events_total";
         self.family(name, COUNTER, "Events given up by a shutdown or a faulty sink.");

@@ -33,8 +33,8 @@ pub use receipts::Receipts;
 pub use running::{Changes, RunningTopology};
 
 use crate::config::{
-    ComponentKind, Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry, Source,
-    SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
+    ComponentKind, Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry,
+    Source, SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
 };
 use crate::env::Env;
 use crate::healthcheck::Healthcheck;
@@ -237,7 +237,8 @@ impl Builder<'_> {
             let built = if is_kept { Ok(None) } else { self.sink(entry.id.clone(), &entry).map(Some) };
             if sinks.iter().any(|sink| sink.id == entry.id) {
                 let path = format!("sinks.{}", entry.id);
-                self.problems.push(Problem::at(path, "this id is that of the dead letters; take another one"));
+                self.problems
+                    .push(Problem::at(path, "this id is that of the dead letters; take another one"));
             }
             match built {
                 Ok(built) => {

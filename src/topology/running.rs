@@ -426,9 +426,7 @@ impl RunningTopology {
                         tracing::error!(sink = id, "healthcheck failed: {error}; {}", error.advice());
                     }
                 }
-                result.map_err(|error| {
-                    Problem::at(component, format!("healthcheck failed: {error}"))
-                })
+                result.map_err(|error| Problem::at(component, format!("healthcheck failed: {error}")))
             });
         }
         let mut problems = Vec::new();

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounting;
 mod dead_letters;
 
 use log_shipper::config::{Config, Registry};

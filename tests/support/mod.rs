@@ -7,6 +7,7 @@
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
+//! - [`program`]: log-shipper itself, as a process;
 //! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
 
 // Every test binary compiles this whole module and uses only a part of it.
@@ -18,5 +19,6 @@ pub mod moto;
 pub mod nats_server;
 pub mod one_event;
 pub mod ports;
+pub mod program;
 pub mod publisher;
 pub mod sigv4;

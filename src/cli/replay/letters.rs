@@ -270,7 +270,8 @@ mod tests {
         let old = dir.path().join("dead.jsonl.3");
         let line = "{\"sink\":\"s\",\"event\":{}}\n";
         std::fs::write(&old, line).unwrap();
-        let letters = Letters::open(std::slice::from_ref(&old)).map_err(|error| format!("{error:?}")).unwrap();
+        let letters =
+            Letters::open(std::slice::from_ref(&old)).map_err(|error| format!("{error:?}")).unwrap();
         std::fs::write(&old, line.repeat(3)).unwrap();
         std::fs::rename(&old, dir.path().join("dead.jsonl.4")).unwrap();
         assert_eq!((letters.read().count(), letters.read().count()), (1, 1));
@@ -280,7 +281,9 @@ mod tests {
         assert!(!letters.is_read(&dir.path().join("dead.jsonl.again")));
         std::fs::write(&path, b"\x1f\x8b\x08\x00").unwrap();
         let both = [path.clone(), dir.path().join("dead.jsonl.4")];
-        for (paths, words) in [(&both[..], "is compressed"), (&[both[1].clone(), both[1].clone()], "named twice")] {
+        for (paths, words) in
+            [(&both[..], "is compressed"), (&[both[1].clone(), both[1].clone()], "named twice")]
+        {
             let error = format!("{:?}", Letters::open(paths).err());
             assert!(error.contains(words), "{error}");
         }

@@ -60,7 +60,8 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     let mut config = args.config.load(registry, env, announce)?;
     print_config_warnings(&config, env);
     prepare(&mut config, &found, &letters, args.sink.as_deref())?;
-    let options = TopologyOptions { when_full: WhenFull::Block, env: env.clone(), ..TopologyOptions::default() };
+    let options =
+        TopologyOptions { when_full: WhenFull::Block, env: env.clone(), ..TopologyOptions::default() };
     let report = block_on(NonZero::<usize>::MIN, async {
         let mut signals = StopSignals::catch()?;
         let topology = Topology::start(config, &options).await;
@@ -104,9 +105,9 @@ impl Found {
         match self.skipped {
             0 => Ok(()),
             1 => Err(Failure::Failed("a line was no dead letter, and was skipped; see above".to_owned())),
-            many => {
-                Err(Failure::Failed(format!("{many} lines were no dead letters, and were skipped; see above")))
-            }
+            many => Err(Failure::Failed(format!(
+                "{many} lines were no dead letters, and were skipped; see above"
+            ))),
         }
     }
 }

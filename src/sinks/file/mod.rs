@@ -314,4 +314,118 @@ mod tests {
             assert_eq!(found.as_deref().ok(), expected, "{options} with {app}: {found:?}");
         }
     }
+
+    fn sink(options: &str) -> FileSink {
+        let config: FileConfig = toml::from_str(&format!("{options}\nencoding.codec = 'text'")).unwrap();
+        config.sink("out")
+    }
+
+    fn events(numbers: std::ops::Range<usize>) -> Vec<LogEvent> {
+        let event = |n| LogEvent::from_json(format!("{{\"message\":\"line {n:03}\"}}").into()).unwrap();
+        numbers.map(event).collect()
+    }
+
+    /// Writes the events as one chunk of them is written.
+    async fn write(sink: &mut FileSink, path: &Path, numbers: std::ops::Range<usize>) {
+        let counts = Arc::default();
+        for (out, mut receipts) in sink.encode(events(numbers), &counts) {
+            sink.append(path.to_str().unwrap(), out).await.unwrap();
+            receipts.settle(&Outcome::Delivered);
+        }
+    }
+
+    /// What is in the files, decompressed, the oldest first, and how long each is.
+    fn read(path: &Path, decompress: impl Fn(Vec<u8>) -> String) -> (String, Vec<usize>) {
+        let numbered = |n: usize| PathBuf::from(format!("{}.{n}", path.display()));
+        let mut paths: Vec<_> = (1..).map(numbered).take_while(|path| path.exists()).collect();
+        paths.insert(0, path.to_owned());
+        let files: Vec<_> = paths.iter().rev().map(|path| std::fs::read(path).unwrap()).collect();
+        let lengths = files.iter().map(Vec::len).collect();
+        (files.into_iter().map(decompress).collect(), lengths)
+    }
+
+    fn lines(numbers: std::ops::Range<usize>) -> String {
+        numbers.map(|n| format!("line {n:03}\n")).collect()
+    }
+
+    #[tokio::test]
+    async fn full_files_are_put_aside_also_after_a_restart_and_for_each_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = |bytes| String::from_utf8(bytes).unwrap();
+        // Nine bytes a line: three of them to a file.
+        let options =
+            format!("path = '{}/x'\nrotate = {{max_bytes = 30, max_files = 100}}", dir.path().display());
+        let paths = ["a", "b", "sub/c"].map(|name| dir.path().join(name));
+        let mut next = 0;
+        for chunk in [1, 2, 3, 4, 10, 1] {
+            // Another sink each time: it learns from the file how long that is.
+            let mut sink = sink(&options);
+            for path in &paths {
+                write(&mut sink, path, next..next + chunk).await;
+            }
+            next += chunk;
+        }
+        for path in &paths {
+            let (text, lengths) = read(path, plain);
+            assert_eq!(text, lines(0..next));
+            assert!(
+                lengths.len() >= 7 && lengths.iter().all(|length| (9..=30).contains(length)),
+                "{lengths:?}"
+            );
+        }
+        // A line that is longer than a file has one of its own.
+        let mut sink = sink(&options.replace("30", "5"));
+        write(&mut sink, &dir.path().join("d"), 0..3).await;
+        assert_eq!(read(&dir.path().join("d"), plain), (lines(0..3), vec![9, 9, 9]));
+    }
+
+    #[tokio::test]
+    async fn compressed_files_are_put_aside_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.gz");
+        let options = format!("path = '{}'\ncompression = 'gzip'\nrotate.max_bytes = 200", path.display());
+        for n in 0..20 {
+            write(&mut sink(&options), &path, n * 5..n * 5 + 5).await;
+        }
+        let gunzip = |bytes: Vec<u8>| {
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(&*bytes), &mut text)
+                .unwrap();
+            text
+        };
+        let (text, lengths) = read(&path, gunzip);
+        let (first, count) = (100 - text.lines().count(), lengths.len());
+        // Eight files at most; of the newest nothing is missing.
+        assert_eq!(text, lines(first..100));
+        assert!(count == 8 && lengths.iter().all(|length| *length <= 200), "{lengths:?}");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_a_crash_has_cut_off_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "line 000\nline 0").unwrap();
+        write(&mut sink(&format!("path = '{}'", path.display())), &path, 2..3).await;
+        write(&mut sink(&format!("path = '{}'", path.display())), &path, 3..4).await;
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "line 000\nline 0\nline 002\nline 003\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_written_to_and_never_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let mut full = sink(&format!("path = '{}'\nrotate.max_bytes = 10", path.display()));
+        let writing = tokio::spawn({
+            let path = path.clone();
+            async move { write(&mut full, &path, 0..3).await }
+        });
+        // There is no room until somebody makes some; then it is written once.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(path.is_symlink() && !dir.path().join("x.1").exists());
+        std::fs::remove_file(&path).unwrap();
+        tokio::time::timeout(Duration::from_secs(20), writing).await.unwrap().unwrap();
+        let (text, lengths) = read(&path, |bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!((text, lengths), (lines(0..3), vec![9, 9, 9]));
+    }
 }

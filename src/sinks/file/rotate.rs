@@ -116,7 +116,8 @@ mod tests {
         for (name, text) in [("log", "4"), ("log.2", "3"), ("log.3", "2")] {
             write(dir.path().join(name), text).unwrap();
         }
-        let rotate = RotateConfig { max_files: const { NonZero::new(4).unwrap() }, ..RotateConfig::default() };
+        let rotate =
+            RotateConfig { max_files: const { NonZero::new(4).unwrap() }, ..RotateConfig::default() };
         rotate.put_aside(&path).await.unwrap();
         assert_eq!(files(&path), ",4,3,2");
     }
