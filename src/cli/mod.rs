@@ -3,7 +3,7 @@
 //!
 //! - this file: the arguments, the log, the exit code
 //! - `config_args`: `-c` and `-C`
-//! - a file for each command, and `reload`, for `run`
+//! - a file for each command, and `reload` and `machines`, for `run`
 
 mod check;
 mod completion;
@@ -12,6 +12,7 @@ mod demo;
 mod generate;
 mod graph;
 mod list;
+mod machines;
 mod providers;
 mod reload;
 mod replay;

@@ -94,6 +94,9 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
 pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, EnvironmentError> {
     let mut enabled = Vec::new();
     let mut warnings = Vec::new();
+    if env.get("JETSTREAM_CONSUMER")?.is_some() && env.get("JETSTREAM_STREAM")?.is_none() {
+        warnings.push("JETSTREAM_CONSUMER has no effect, because JETSTREAM_STREAM is not set".to_owned());
+    }
     for provider in PROVIDERS {
         match provider.state(env)? {
             State::Off => {}
@@ -210,6 +213,7 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
     let mut source = subscription(env)?;
     let tls_first = is_on(env, "NATS_TLS_FIRST")?;
+    let stream = env.get("JETSTREAM_STREAM")?;
     let is_own_server = is_own_server(env)?;
     let has_access_token = is_set("ACCESS_TOKEN")?;
     ensure!(is_own_server || has_access_token, NoAccessTokenSnafu);
@@ -251,8 +255,23 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     if tls_first {
         set(&mut source, "tls_first", true);
     }
-    if let Some(queue) = env.get("QUEUE")? {
-        set(&mut source, "queue", escape(&queue));
+    let queue = env.get("QUEUE")?;
+    if let (Some(_), Some(_)) = (&stream, &queue) {
+        let reason =
+            "with JETSTREAM_STREAM, all that have the same JETSTREAM_CONSUMER share its messages; unset it";
+        return UnexpectedSnafu { name: "QUEUE", reason }.fail();
+    }
+    match queue.as_deref() {
+        // All machines of an app share the events, and no other app's.
+        Some("auto") => set(&mut source, "queue", "${FLY_APP_NAME:-log-shipper}"),
+        Some(queue) => set(&mut source, "queue", escape(queue)),
+        None => {}
+    }
+    if let Some(stream) = stream {
+        let consumer = env.get("JETSTREAM_CONSUMER")?.unwrap_or_else(|| JETSTREAM_CONSUMER.to_owned());
+        set(&mut source, "jetstream.stream", escape(&stream));
+        set(&mut source, "jetstream.consumer", escape(&consumer));
+        set(&mut source, "jetstream.create", true);
     }
     Ok(source)
 }
@@ -329,8 +348,8 @@ fn may_be_read(template: &str, read: &str) -> bool {
 
 /// Whether the variables mean a NATS server of one's own, and not Fly's.
 fn is_own_server(env: &Env) -> Result<bool, EnvironmentError> {
-    // Fly's own NATS has no TLS, so that this alone means another server.
-    let mut is_own_server = is_on(env, "NATS_TLS_FIRST")?;
+    // Fly's own NATS has no TLS and no JetStream, so that one of these alone means another server.
+    let mut is_own_server = is_on(env, "NATS_TLS_FIRST")? || env.get("JETSTREAM_STREAM")?.is_some();
     for name in OWN_SERVER {
         is_own_server |= env.get(name)?.is_some();
     }
@@ -402,10 +421,15 @@ const CORE: &[&str] = &[
     "QUEUE",
     "NETWORK",
     "NATS_TLS_FIRST",
+    "JETSTREAM_STREAM",
+    "JETSTREAM_CONSUMER",
     "DATA_DIR",
     "DEAD_LETTERS",
     "DEAD_LETTERS_SUBJECT",
 ];
+
+/// The consumer of the stream, where nothing else is said.
+const JETSTREAM_CONSUMER: &str = "log-shipper";
 
 /// Words divided by commas or white space.
 fn list(text: Option<String>) -> Vec<String> {
@@ -479,6 +503,12 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     if has("tls_first") {
         text.push_str(
             "# `tls_first` is log-shipper's own: Vector cannot connect to a server that wants TLS first.\n\n",
+        );
+    }
+    if has("jetstream") {
+        text.push_str(
+            "# `jetstream.create` is log-shipper's own: for Vector, take it out and make the consumer yourself. Vector\n\
+             # acknowledges a message before it is delivered, unless `acknowledgements.enabled = true` stands at a sink.\n\n",
         );
     }
     if environment.enabled.iter().any(|provider| provider.sink == "slack") {
@@ -645,6 +675,32 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_is_read_at_a_server_of_ones_own() {
+        let source = |more: &[(&str, &str)]| {
+            let environment = environment(&[&HTTP[..], &[("ACCESS_TOKEN", "t")], more].concat());
+            let text = generate(&environment).unwrap();
+            assert_eq!(
+                text.contains("`jetstream.create` is log-shipper's own"),
+                text.contains("create = true")
+            );
+            (environment.table["sources"]["nats"].clone(), environment.warnings)
+        };
+        let (read, warnings) = source(&[("JETSTREAM_STREAM", "LOGS")]);
+        let jetstream = &read["jetstream"];
+        assert_eq!(jetstream["stream"].as_str(), Some("LOGS"));
+        assert_eq!(jetstream["consumer"].as_str(), Some("log-shipper"));
+        assert_eq!((jetstream["create"].as_bool(), warnings), (Some(true), vec![]));
+        assert_eq!(read["url"].as_str(), Some("${NATS_URL:-nats://localhost:4222}"));
+        let (read, _) = source(&[("JETSTREAM_STREAM", "LOGS"), ("JETSTREAM_CONSUMER", "c")]);
+        assert_eq!(read["jetstream"]["consumer"].as_str(), Some("c"));
+        let (read, warnings) = source(&[("JETSTREAM_CONSUMER", "c")]);
+        assert!(read.get("jetstream").is_none() && warnings[0].contains("has no effect"), "{warnings:?}");
+        let both = [("ACCESS_TOKEN", "t"), ("JETSTREAM_STREAM", "LOGS"), ("QUEUE", "q")];
+        let error = from_environment(&Env::from_pairs([&HTTP[..], &both].concat())).unwrap_err();
+        assert!(error.to_string().contains("QUEUE is wrong"), "{error}");
+    }
+
+    #[test]
     fn subjects_are_divided_and_kept_literally() {
         let variables = [
             ("ACCESS_TOKEN", "t"),
@@ -658,6 +714,18 @@ mod tests {
         assert_eq!(source["subjects"][1].as_str(), Some("logs.$$x.>"));
         assert_eq!(source["exclude"][0].as_str(), Some("logs.b.>"));
         assert_eq!(source["queue"].as_str(), Some("q"));
+    }
+
+    #[test]
+    fn a_queue_that_is_found_out_is_named_after_the_app() {
+        for (app, expected) in [(&[("FLY_APP_NAME", "my-shipper")][..], "my-shipper"), (&[], "log-shipper")] {
+            let variables = [&HTTP[..], &[("ACCESS_TOKEN", "t"), ("QUEUE", "auto")], app].concat();
+            let env = Env::from_pairs(variables);
+            let text = from_environment(&env).unwrap().table.to_string();
+            let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env).unwrap();
+            let source = format!("{:?}", config.sources);
+            assert!(source.contains(&format!("queue: \"{expected}\"")), "{source}");
+        }
     }
 
     #[test]

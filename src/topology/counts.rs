@@ -35,6 +35,7 @@ pub struct SourceCounts {
     excluded: AtomicU64,
     joined: AtomicU64,
     disconnects: AtomicU64,
+    resubscribes: AtomicU64,
 }
 
 /// The running books of one transform.
@@ -102,6 +103,9 @@ pub struct SourceSnapshot {
     /// How often the connection was lost. What was published meanwhile, or waited in the server for us, is
     /// lost with it; only the server knows how much that was.
     pub disconnects: u64,
+    /// How often a fresh connection has taken the place of one that brought nothing for a while, or whose server
+    /// was about to stop. Nothing is lost with it.
+    pub resubscribes: u64,
 }
 
 impl SinkCounts {
@@ -345,6 +349,11 @@ impl SourceCounts {
         self.disconnects.store(times, Ordering::Relaxed);
     }
 
+    /// Sets how often a fresh connection has taken the place of one that was still there.
+    pub fn set_resubscribes(&self, times: u64) {
+        self.resubscribes.store(times, Ordering::Relaxed);
+    }
+
     /// The books now.
     pub fn snapshot(&self) -> SourceSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -355,6 +364,7 @@ impl SourceCounts {
             excluded: read(&self.excluded),
             joined: read(&self.joined),
             disconnects: read(&self.disconnects),
+            resubscribes: read(&self.resubscribes),
         }
     }
 }
@@ -366,6 +376,10 @@ impl fmt::Display for SourceSnapshot {
         if self.joined > 0 {
             write!(f, ", joined {}", self.joined)?;
         }
-        write!(f, ", disconnects {}", self.disconnects)
+        write!(f, ", disconnects {}", self.disconnects)?;
+        if self.resubscribes > 0 {
+            write!(f, ", resubscribes {}", self.resubscribes)?;
+        }
+        Ok(())
     }
 }

@@ -138,6 +138,9 @@ impl Page<'_> {
         let name = "log_shipper_disconnects_total";
         self.family(name, COUNTER, "How often the source's connection was lost.");
         self.each_source(name, &[], |source| source.disconnects);
+        let name = "log_shipper_resubscribes_total";
+        self.family(name, COUNTER, "How often a fresh connection took the place of a silent one.");
+        self.each_source(name, &[], |source| source.resubscribes);
     }
 
     fn of_sinks(&mut self) {

@@ -7,6 +7,7 @@ use super::graph::{Consumer, Fanout, OpenSources, TransformNode};
 use super::{Builder, BuiltSink, Planned, StartError, Topology, TopologyOptions};
 use crate::config::{Config, DEAD_LETTERS, Problem, Problems};
 use crate::healthcheck::Healthcheck;
+use crate::nats::OVERLAP;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -121,10 +122,6 @@ impl fmt::Display for Changes {
 /// How long a source that takes the place of another may take until it is ready, before the other one is
 /// stopped all the same: what it reads from is then not there, or it does not tell.
 const CHANGE_OVER: Duration = Duration::from_secs(10);
-
-/// How long both read when the new one is ready. A NATS server that is just delivering a message may not know of a
-/// subscription yet that it has confirmed, and does not deliver to one that has ended meanwhile.
-const OVERLAP: Duration = Duration::from_millis(100);
 
 /// Which components run already and stay as they are.
 impl Graph {

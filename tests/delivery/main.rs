@@ -7,6 +7,8 @@ mod support;
 
 mod accounting;
 mod dead_letters;
+mod jetstream;
+mod subscription;
 
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
