@@ -491,16 +491,19 @@ fn dead_letters_defaults(name: &str, table: &mut Table) -> Result<(), Vec<Proble
         return Err(vec![Problem::at("inputs", message)]);
     }
     table.insert("inputs".to_owned(), Value::Array(Vec::new()));
-    let mut default = |key: &str, value: Table| {
+    let mut default = |key: &str, value: Value| {
         if !table.contains_key(key) {
-            table.insert(key.to_owned(), Value::Table(value));
+            table.insert(key.to_owned(), value);
         }
     };
     if DEAD_LETTERS_DEFAULTS.contains(&name) {
-        default("encoding", [("codec".to_owned(), Value::from("json"))].into_iter().collect());
+        let encoding: Table = [("codec".to_owned(), Value::from("json"))].into_iter().collect();
+        default("encoding", encoding.into());
     }
     if name == "file" {
-        default("rotate", Table::new());
+        default("rotate", Table::new().into());
+        // Letters are rare, and whoever moves the file away wants no more of them in it.
+        default("idle_timeout_secs", Value::from(1));
     }
     Ok(())
 }

@@ -109,7 +109,7 @@ fn nats_source(nats: &NatsServer) -> String {
 
 /// Such events as must come through byte for byte.
 fn event(n: usize) -> String {
-    let kind = if n % 3 == 0 { "bad" } else { "good" };
+    let kind = if n.is_multiple_of(3) { "bad" } else { "good" };
     format!("{{ \"n\":{n}, \"kind\":\"{kind}\", \"f\" : 1.50, \"t\":\"\\u00e9 \\\" \\\\ \u{e9}\" }}")
 }
 
@@ -397,6 +397,51 @@ async fn letters_that_nobody_takes_hold_up_their_source_and_are_not_lost() {
     .await;
 }
 
+/// A file that can grow no more is what a full disk is: a part of a write comes through, and then an error.
+#[tokio::test]
+async fn a_full_disk_cuts_no_letter_in_two_and_writes_none_twice() {
+    in_time(async {
+        let nats = NatsServer::start().await;
+        let http = HttpServer::start().await;
+        http.default_reply(Reply::status(400));
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("dead.jsonl"), dir.path().join("moved.jsonl"));
+        let text = format!(
+            "{}{}[dead_letters]\ntype = 'file'\npath = '{}'\n",
+            nats_source(&nats),
+            http_sink("out", "nats", &http.url("/")),
+            path.display(),
+        );
+        let config = dir.path().join("vector.toml");
+        std::fs::write(&config, text).unwrap();
+        let args = ["run", "-c", config.to_str().unwrap()];
+        let mut program = Program::start_with_short_files(2, &args, "connected to NATS").await;
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        for n in 0..5 {
+            publisher.publish("logs.app", event(n)).await;
+        }
+        publisher.flush().await;
+        program.wait_for_log("will try again").await;
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.is_empty() || text.len() <= 1024 && text.ends_with('\n'), "{text}");
+        // Room is made.
+        std::fs::rename(&path, &moved).unwrap();
+        program.signal("-TERM").await;
+        let (code, log) = program.ended().await;
+        assert_eq!(code, Some(0), "{log}");
+        let all = [&moved, &path].map(|path| std::fs::read_to_string(path).unwrap()).concat();
+        let mut found: Vec<_> = all
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("{all}")))
+            .map(|letter| letter["event"]["n"].as_u64().unwrap())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, [0, 1, 2, 3, 4]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_reload_switches_dead_letters_on_and_off() {
     in_time(async {
@@ -413,19 +458,19 @@ async fn a_reload_switches_dead_letters_on_and_off() {
         let mut running = start(&without, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
-        let mut refused = 0;
-        for (text, change, letters) in [
+        let steps = [
             (&without, "no component is different", 0),
             (&with, "added dead_letters", 1),
             (&with, "no component is different", 2),
             (&changed, "changed dead_letters", 3),
             (&without, "removed dead_letters", 3),
             (&with, "added dead_letters", 4),
-        ] {
+        ];
+        for (at, (text, change, letters)) in steps.into_iter().enumerate() {
             assert_eq!(running.reload(load(text)).await.unwrap().to_string(), change);
-            publisher.publish("logs.app", event(refused as usize)).await;
+            publisher.publish("logs.app", event(at)).await;
             publisher.flush().await;
-            refused += 1;
+            let refused = at as u64 + 1;
             until(&running, |report| {
                 let has_letters =
                     report.dead_letters().map_or(letters == 0, |books| books.delivered == letters);

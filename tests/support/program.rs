@@ -8,8 +8,13 @@ use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_log-shipper");
+
 fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_log-shipper"));
+    prepare(Command::new(PROGRAM), args, env)
+}
+
+fn prepare(mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Command {
     command.args(args).env_clear().envs(env.iter().copied()).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -42,7 +47,19 @@ pub struct Program {
 impl Program {
     /// Starts a command, and waits until its log has these words.
     pub async fn start(args: &[&str], env: &[(&str, &str)], words: &str) -> Program {
-        let mut child = command(args, env).spawn().expect("the command starts");
+        Program::spawn(command(args, env), words).await
+    }
+
+    /// The same where no file may be longer than so many half KiB: what a full disk is to one file.
+    pub async fn start_with_short_files(blocks: u32, args: &[&str], words: &str) -> Program {
+        let mut shell = Command::new("sh");
+        // Without the trap, the first byte too many would end it.
+        shell.args(["-c", &format!("ulimit -f {blocks}; trap '' XFSZ; exec \"$@\""), "sh", PROGRAM]);
+        Program::spawn(prepare(shell, args, &[]), words).await
+    }
+
+    async fn spawn(mut command: Command, words: &str) -> Program {
+        let mut child = command.spawn().expect("the command starts");
         let log = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut program = Program { child, log, logged: String::new() };
         program.wait_for_log(words).await;

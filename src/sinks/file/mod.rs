@@ -48,7 +48,7 @@ pub struct FileConfig {
     /// decompressor reads as one file. Default: `none`.
     #[serde(default = "no_compression")]
     compression: Compression,
-    /// Seconds after its last event at which a file is closed. Default: 30.
+    /// Seconds after its last event at which a file is closed. Default: 30; for dead letters, 1.
     #[serde(default = "default_idle_timeout")]
     idle_timeout_secs: Seconds,
     /// When a file is put aside and another one begun. Default: never; for dead letters, at 64 MiB, with 8 files.
@@ -276,7 +276,7 @@ impl FileSink {
             self.open.clear();
             file = self.open(path).await?;
         }
-        file.append(packed).await?;
+        file.append(Path::new(path), packed).await?;
         self.open.insert(path.to_owned(), file);
         Ok(())
     }

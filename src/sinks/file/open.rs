@@ -27,7 +27,7 @@ impl OpenFile {
         let (length, is_regular) = (metadata.len(), metadata.is_file());
         let mut open = OpenFile { file, length, is_regular, used: Instant::now() };
         if is_regular && length > 0 && !terminator.is_empty() && is_cut_off(path, terminator).await {
-            open.append(terminator).await?;
+            open.append(path, terminator).await?;
         }
         Ok(open)
     }
@@ -43,20 +43,33 @@ impl OpenFile {
     }
 
     /// Appends all of it, or nothing if that can be helped.
-    pub(super) async fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) async fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let written = async {
             self.file.write_all(bytes).await?;
             self.file.flush().await
         };
         if let Err(error) = written.await {
-            // What came through before the failure would stand there twice after the next attempt.
-            // It may be that this fails too, and then a cut-off line is the lesser evil.
-            let _ = self.file.set_len(self.length).await;
+            self.take_back(path, bytes).await;
             return Err(error);
         }
         self.length += bytes.len() as u64;
         self.used = Instant::now();
         Ok(())
+    }
+
+    /// Takes back what has come through of a write that failed: it would stand there twice after the next attempt.
+    /// If somebody else writes to the file too, or this fails as well, a cut-off line is the lesser evil.
+    async fn take_back(&mut self, path: &Path, bytes: &[u8]) {
+        let read = async {
+            let mut file = File::open(path).await?;
+            file.seek(io::SeekFrom::Start(self.length)).await?;
+            let mut tail = Vec::new();
+            file.take(bytes.len() as u64).read_to_end(&mut tail).await?;
+            Ok::<_, io::Error>(tail)
+        };
+        if self.is_regular && read.await.is_ok_and(|tail| bytes.starts_with(&tail)) {
+            let _ = self.file.set_len(self.length).await;
+        }
     }
 }
 
