@@ -141,6 +141,10 @@ fn what_loads_is_valid() {
         "[secret.a]\ntype = 'file'\npath = 'x.json'\n[secret.b]\ntype = 'exec'\ncommand = ['true']\ntimeout = 1",
         "[secret.d]\ntype = 'directory'\npath = '/run/secrets'\nremove_trailing_whitespace = true",
         "[[tests]]\nname = 'one'\n[[tests.outputs]]\nextract_from = 't'",
+        "[dead_letters]\ntype = 'file'\npath = '/data/dead.jsonl'",
+        "[dead_letters]\ntype = 'file'\npath = '/d'\nencoding.codec = 'json'\nrotate = {max_bytes = '${NUMBER}'}",
+        "[dead_letters]\ntype = 'nats'\nurl = 'nats://h'\nsubject = 'dead.{{ sink }}'\nbuffer.max_events = 5",
+        "[dead_letters]\ntype = 'http'\nuri = 'http://h/'\nencoding.codec = 'json'",
     ] {
         check(&validator, &format!("{text}\n{}", sink("type = 'blackhole'")), true);
     }
@@ -204,6 +208,10 @@ fn what_does_not_load_is_not_valid() {
         "sink = 1",
         "healthchecks.enabled = 5",
         "wildcard_matching = 'loose'",
+        "[sinks.x]\ntype = 'blackhole'\ninputs = ['in']\n[sources.in]\ntype = 'stdin'\n[dead_letters]\npath = '/d'",
+        "[sinks.x]\ntype = 'blackhole'\ninputs = ['in']\n[sources.in]\ntype = 'stdin'\n[dead_letters]\ntype = 'file'",
+        "[sinks.x]\ntype = 'blackhole'\ninputs = ['in']\n[sources.in]\ntype = 'stdin'\n[dead_letters]\ntype = 'file'\npath = '/d'\ninputs = ['in']",
+        "[sinks.x]\ntype = 'blackhole'\ninputs = ['in']\n[sources.in]\ntype = 'stdin'\n[dead_letters]\ntype = 'http'\nuri = 'http://h/'",
         "secret.a = {type = 'file'}",
         "secret.a = {type = 'vault', path = 'x'}",
         "tests = 5",

@@ -20,7 +20,7 @@
 //! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`,
 //! `elasticsearch`, `honeycomb`, `http`, `humio_logs`, `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`,
 //! `splunk_hec_logs`. By themselves: `blackhole`, `console`, `file`, `nats`, `papertrail`,
-//! `prometheus_exporter` (which does nothing yet).
+//! `prometheus_exporter`.
 
 mod appsignal;
 mod auth;

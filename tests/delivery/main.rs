@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounting;
 mod dead_letters;
 mod disk;
 mod failures;

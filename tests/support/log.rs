@@ -30,10 +30,18 @@ impl io::Write for LogWriter {
 impl Log {
     /// Begins to listen.
     pub fn start() -> Log {
+        Log::from_level(tracing::Level::INFO)
+    }
+
+    /// Begins to listen, to all that is at least so serious.
+    pub fn from_level(level: tracing::Level) -> Log {
         let (sender, text) = watch::channel(String::new());
         let writer = LogWriter(sender);
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
         Log { text, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
@@ -44,9 +52,14 @@ impl Log {
         assert!(found, "`{words}` is not in the log:\n{}", *self.text.borrow());
     }
 
+    /// The lines that have these words.
+    pub fn with(&self, words: &str) -> Vec<String> {
+        self.text.borrow().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+    }
+
     /// How many lines have these words.
     pub fn count(&self, words: &str) -> usize {
-        self.text.borrow().lines().filter(|line| line.contains(words)).count()
+        self.with(words).len()
     }
 
     /// All of it.
