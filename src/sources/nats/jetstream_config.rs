@@ -124,3 +124,48 @@ impl JetStreamConfig {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> Result<PullOptions> {
+        let config: JetStreamConfig =
+            toml::from_str(&format!("stream = 'S'\n{text}")).map_err(|error| error.to_string())?;
+        config.options(&[SubjectFilter::parse("logs.>").unwrap()])
+    }
+
+    #[test]
+    fn what_cannot_work_is_said() {
+        for (text, words) in [
+            ("", "missing field `consumer`"),
+            ("consumer = 'a.b'", "jetstream.consumer: \"a.b\" cannot be a name"),
+            ("consumer = ''", "cannot be a name"),
+            ("consumer = 'C'\nbatch_config.batch = 0", "nonzero"),
+            (
+                "consumer = 'C'\nack_wait_secs = 5",
+                "jetstream.ack_wait_secs: the consumer has it from whoever",
+            ),
+            ("consumer = 'C'\nmax_deliver = 5", "set jetstream.create = true"),
+            ("consumer = 'C'\ncreate = true\nmax_deliver = 0", "jetstream.max_deliver: expected at least 1"),
+            ("consumer = 'C'\ncreate = true\nfilter_subjects = ['a..b']", "jetstream.filter_subjects: "),
+            ("consumer = 'C'\ncreate = true\ndeliver_policy = 'some'", "unknown variant"),
+        ] {
+            let error = options(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_consumer_is_made_for_the_sources_subjects() {
+        assert!(options("consumer = 'C'").unwrap().create.is_none());
+        let create = options("consumer = 'C'\ncreate = true").unwrap().create.unwrap();
+        assert_eq!(create.filter_subjects, ["logs.>"]);
+        let read = options(
+            "consumer = 'C'\ncreate = true\nfilter_subjects = ['a', 'b.*']\nbatch_config.max_bytes = 9",
+        )
+        .unwrap();
+        assert_eq!(read.create.unwrap().filter_subjects, ["a", "b.*"]);
+        assert_eq!((read.batch, read.max_bytes), (200, 9));
+    }
+}
