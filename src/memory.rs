@@ -42,7 +42,8 @@ impl TryFrom<u64> for ByteSize {
     type Error = String;
 
     fn try_from(number: u64) -> Result<ByteSize, String> {
-        let bytes = usize::try_from(number).map_err(|_| format!("{number} bytes are more than there can be"))?;
+        let bytes =
+            usize::try_from(number).map_err(|_| format!("{number} bytes are more than there can be"))?;
         Ok(ByteSize(bytes))
     }
 }
@@ -145,9 +146,11 @@ const MOST_PARENTS: usize = 64;
 pub fn detect(root: &Path) -> Option<MemoryLimit> {
     let groups = read(&root.join("proc/self/cgroup")).unwrap_or_default();
     let of_groups = groups.lines().filter_map(hierarchy).flat_map(|(mount, group, file)| {
-        let group: PathBuf = Path::new(group).components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        let group: PathBuf =
+            Path::new(group).components().filter(|part| matches!(part, Component::Normal(_))).collect();
         // In a container, the path that we are told may be the one outside of it: the mounted root is then ours.
-        let parents: Vec<PathBuf> = group.ancestors().take(MOST_PARENTS).map(|group| mount.join(group)).collect();
+        let parents: Vec<PathBuf> =
+            group.ancestors().take(MOST_PARENTS).map(|group| mount.join(group)).collect();
         parents.into_iter().chain([mount.to_owned()]).map(move |group| group.join(file))
     });
     let of_groups = of_groups.filter_map(|file| {
@@ -295,7 +298,8 @@ mod tests {
     fn files_are_bounded() {
         let deep = format!("0::{}\n", "/x".repeat(20_000));
         let long = "9".repeat(1 << 20);
-        let files = [("proc/self/cgroup", deep.as_str()), ("proc/meminfo", &long), ("sys/fs/cgroup/memory.max", "5")];
+        let files =
+            [("proc/self/cgroup", deep.as_str()), ("proc/meminfo", &long), ("sys/fs/cgroup/memory.max", "5")];
         assert_eq!(detected(&files), Some((5, "/sys/fs/cgroup/memory.max".to_owned())));
     }
 
@@ -327,7 +331,9 @@ mod tests {
             assert_eq!(text.parse::<ByteSize>().ok().map(|size| size.0), expected, "{text}");
         }
         assert!("10X".parse::<ByteSize>().unwrap_err().contains("256M"));
-        for (bytes, expected) in [(0, "0 MiB"), (3 * M / 2, "1.5 MiB"), (3 * M, "3 MiB"), (200 * M + M / 2, "200 MiB")] {
+        for (bytes, expected) in
+            [(0, "0 MiB"), (3 * M / 2, "1.5 MiB"), (3 * M, "3 MiB"), (200 * M + M / 2, "200 MiB")]
+        {
             assert_eq!(ByteSize(bytes).to_string(), expected);
         }
     }

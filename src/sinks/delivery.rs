@@ -26,10 +26,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 const LARGE_BODY: usize = 64 << 10;
 
 /// Does work in a thread for such work, once there is a place for it.
-async fn offload<T: Send + 'static>(
-    places: Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
+async fn offload<T: Send + 'static>(places: Arc<Semaphore>, work: impl FnOnce() -> T + Send + 'static) -> T {
     // Nobody closes it; should somebody, more threads than places are no harm.
     let permit = places.acquire_owned().await.ok();
     let work = move || {

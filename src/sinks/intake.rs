@@ -111,7 +111,8 @@ impl StreamSink for RunningHttpSink {
             let requests = |tasks: usize| tasks.saturating_sub(shared.aside.count());
             while !ready.is_empty()
                 && requests(under_way.len()) < shared.controller.limit(requests(under_way.len()) + 1)
-                && (under_way.is_empty() || bytes_under_way.load(Ordering::Relaxed) < shared.memory.under_way())
+                && (under_way.is_empty()
+                    || bytes_under_way.load(Ordering::Relaxed) < shared.memory.under_way())
                 && let Some(batch) = ready.pop_front()
             {
                 let held = Held::new(&bytes_under_way, batch.size());

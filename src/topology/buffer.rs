@@ -569,7 +569,11 @@ mod tests {
             for n in 0..8 {
                 sender.send(events(n..n + 1)).await;
             }
-            assert_eq!(counts.snapshot().dropped_for(DropReason::BufferFull), 8 - expected, "{most_events} in {bytes}");
+            assert_eq!(
+                counts.snapshot().dropped_for(DropReason::BufferFull),
+                8 - expected,
+                "{most_events} in {bytes}"
+            );
             sender.set_capacity(Capacity::Events(7));
             sender.send(events(8..12)).await;
             assert_eq!(counts.snapshot().buffered, (expected + 4).min(7), "{most_events} in {bytes}");

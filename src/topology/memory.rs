@@ -64,7 +64,11 @@ impl Memory {
     ///
     /// # Errors
     /// If the limit that somebody has set is too small for them.
-    pub(super) fn plan(&self, limit: Option<MemoryLimit>, buffers: &[(String, Capacity)]) -> Result<Plan, String> {
+    pub(super) fn plan(
+        &self,
+        limit: Option<MemoryLimit>,
+        buffers: &[(String, Capacity)],
+    ) -> Result<Plan, String> {
         let Some(limit) = limit.or_else(|| self.detected.clone()) else { return Ok(Plan::default()) };
         let sinks = buffers.len();
         let own = self.at_start + HEADROOM + sinks * PER_SINK;
@@ -79,11 +83,17 @@ impl Memory {
                 if sinks == 1 { "sink" } else { "sinks" },
             ));
         }
-        let wants: Vec<usize> = buffers.iter().map(|(_, buffer)| bytes_of(*buffer).saturating_add(WORK)).collect();
+        let wants: Vec<usize> =
+            buffers.iter().map(|(_, buffer)| bytes_of(*buffer).saturating_add(WORK)).collect();
         let parts = divide(available.max(sinks * LEAST_SHARE), &wants);
-        let shares = buffers.iter().zip(&parts).map(|((id, buffer), bytes)| (id.clone(), Share::new(*bytes, *buffer)));
+        let shares =
+            buffers.iter().zip(&parts).map(|((id, buffer), bytes)| (id.clone(), Share::new(*bytes, *buffer)));
         let too_little = (!is_enough).then(|| {
-            format!("{} of memory ({}) may be too little; {least} would be enough", ByteSize(limit.bytes), limit.origin)
+            format!(
+                "{} of memory ({}) may be too little; {least} would be enough",
+                ByteSize(limit.bytes),
+                limit.origin
+            )
         });
         Ok(Plan { limit: Some(limit), shares: shares.collect(), too_little })
     }
@@ -220,7 +230,8 @@ impl Plan {
         }
         let small = || self.shares.iter().filter(|(_, share)| share.is_small());
         if small().next().is_some() {
-            let shares: Vec<_> = small().map(|(id, share)| format!("{id} {}", ByteSize(share.bytes))).collect();
+            let shares: Vec<_> =
+                small().map(|(id, share)| format!("{id} {}", ByteSize(share.bytes))).collect();
             tracing::info!(
                 "memory: at most {} ({}); what each sink may hold of it: {}",
                 ByteSize(limit.bytes),
@@ -301,7 +312,10 @@ impl SinkMemory {
     /// For a sink that has so much beside its buffer.
     #[cfg(test)]
     pub(crate) fn within(bytes: usize) -> SinkMemory {
-        SinkMemory(Arc::new(Limits::new(&Share { work: Work::within(bytes), ..Share::full(Capacity::Bytes(0)) })))
+        SinkMemory(Arc::new(Limits::new(&Share {
+            work: Work::within(bytes),
+            ..Share::full(Capacity::Bytes(0))
+        })))
     }
 
     pub(super) fn set(&self, share: &Share) {
@@ -328,7 +342,8 @@ mod tests {
     }
 
     fn plan(bytes: usize, buffers: &[Capacity]) -> Result<Plan, String> {
-        let buffers: Vec<_> = buffers.iter().enumerate().map(|(n, buffer)| (n.to_string(), *buffer)).collect();
+        let buffers: Vec<_> =
+            buffers.iter().enumerate().map(|(n, buffer)| (n.to_string(), *buffer)).collect();
         memory(16 * M).plan(limit(bytes, LimitOrigin::Option), &buffers)
     }
 

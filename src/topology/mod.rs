@@ -192,7 +192,8 @@ fn plan_memory(config: &Config, options: &TopologyOptions, memory: &Memory) -> R
         }
     };
     let sinks = config.sinks.iter().chain(&config.dead_letters);
-    let buffers = sinks.map(|sink| (sink.id.clone(), sink.options.buffer.settings(options.when_full).capacity));
+    let buffers =
+        sinks.map(|sink| (sink.id.clone(), sink.options.buffer.settings(options.when_full).capacity));
     memory.plan(limit, &buffers.collect::<Vec<_>>()).map_err(|reason| match config.global.memory_limit {
         Some(_) => Problem::at("memory_limit", reason),
         None => Problem::at("", format!("{MEMORY_LIMIT}: {reason}")),

@@ -391,7 +391,10 @@ impl RunningTopology {
         let task = self
             .tasks
             .spawn(async move { sink.run(input).await.err().map(|error| format!("sink {name}: {error}")) });
-        Some((SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, memory, handle }, Some(task.id())))
+        Some((
+            SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, memory, handle },
+            Some(task.id()),
+        ))
     }
 
     /// Lets a transform that holds events back pass on those that have waited long enough.
