@@ -268,7 +268,8 @@ async fn instances_that_come_and_go_leave_nothing_behind() {
         let mut instances = 0u64;
         let mut warm = 0;
         // At first, what remembers so many thousand of the latest fills up.
-        let (bursts, warm_up) = (32 * u64::from(soak()), 22);
+        let bursts = 33 * u64::from(soak());
+        let warm_up = bursts / 3 * 2;
         for burst in 0..bursts {
             let events = (0..1000).map(|n| {
                 let instance = format!("{:014x}", instances + n / 2);
@@ -285,7 +286,7 @@ async fn instances_that_come_and_go_leave_nothing_behind() {
         }
         let grown = shipper.memory().saturating_sub(warm);
         eprintln!("{instances} instances: {} KiB more than after {warm_up} bursts", grown >> 10);
-        assert!(grown < 3 * M, "{grown} bytes more\n{}", shipper.log());
+        assert!(grown < 6 * M, "{grown} bytes more\n{}", shipper.log());
         let books = shipper.stop().await;
         let well: Vec<_> = books.into_iter().filter(|(id, _)| id == "well").collect();
         run.check(&well, 1);
