@@ -6,7 +6,11 @@
 mod support;
 
 mod dead_letters;
+mod disk;
+mod failures;
+mod jetstream;
 mod memory;
+mod subscription;
 
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
