@@ -684,6 +684,7 @@ async fn our_client_and_the_library_receive_the_same() {
             auth: None,
             tls: None,
             env: Env::default(),
+            ping_interval: log_shipper::nats::PING_INTERVAL,
         });
         ours.subscribe("logs.>", None);
         let mut seed = 7u64;

@@ -100,6 +100,8 @@ fn what_loads_is_valid() {
     let http = "type = 'http'\nuri = 'http://h/'\nencoding.codec = 'json'\n";
     for options in [
         "type = 'blackhole'",
+        "type = 'blackhole'\nbuffer = {type = 'disk', max_size = 1000000, when_full = 'drop_oldest'}",
+        "type = 'blackhole'\nbuffer = [{type = 'memory', when_full = 'overflow'}, {type = 'disk'}]",
         "type = 'blackhole'\nbuffer.max_events = 500\nbuffer.when_full = 'block'\nhealthcheck = false",
         "type = 'blackhole'\nhealthcheck = {enabled = true, timeout = 2.5}\nacknowledgements.enabled = true\nproxy.no_proxy = ['*']",
         "type = 'console'\nencoding = {codec = 'text', only_fields = ['a.b']}",
@@ -157,6 +159,7 @@ fn what_does_not_load_is_not_valid() {
         "type = 'blackhole'\nrate = 0",
         "type = 'blackhole'\nbatch.max_bytes = 1",
         "type = 'blackhole'\nbuffer.max_event = 5",
+        "type = 'blackhole'\nbuffer = [{type = 'tape'}]",
         "type = 'blackhole'\nbuffer.max_events = 0",
         "type = 'blackhole'\nbuffer.when_full = 'blok'",
         "type = 'blackhole'\nhealthcheck = 'yes'",

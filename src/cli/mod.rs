@@ -3,8 +3,9 @@
 //!
 //! - this file: the arguments, the log, the exit code
 //! - `config_args`: `-c` and `-C`
-//! - a file for each command, and `reload`, for `run`
+//! - a file for each command, and `reload` and `machines`, for `run`
 
+mod buffer;
 mod check;
 mod completion;
 mod config_args;
@@ -12,6 +13,7 @@ mod demo;
 mod generate;
 mod graph;
 mod list;
+mod machines;
 mod providers;
 mod reload;
 mod run;
@@ -68,6 +70,8 @@ enum Command {
     Graph(graph::Args),
     /// Ask NATS and every destination whether they are well and know us.
     Check(check::Args),
+    /// Look into the sinks' buffers on disk.
+    Buffer(buffer::Args),
     /// List the destinations that secrets of the environment switch on.
     Providers(providers::Args),
     /// List the components of configurations, with their options.
@@ -113,6 +117,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Test(args) => test::run(&args, &registry, &env),
             Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
+            Command::Buffer(args) => buffer::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
             Command::Schema(args) => schema::run(&args, &registry),

@@ -1,6 +1,7 @@
 //! `log-shipper run`
 
 use super::config_args::ConfigArgs;
+use super::machines::{app_without_queue, warn_of_duplicates};
 use super::reload::{Reloader, Watch};
 use super::{Failure, start_failure};
 use crate::config::{Environment, Registry, Seconds};
@@ -55,10 +56,12 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
         Ok(None) => CONFIG_SHUTDOWN,
         Err(error) => return Err(Failure::Config(format!("--graceful-shutdown-limit-secs: {error}"))),
     };
+    let waits = config.sources.iter().any(|source| source.config.can_acknowledge());
     let options = TopologyOptions {
         // Whoever sets secrets wants no destination to suffer from another; whoever writes a
-        // configuration for Vector wants what Vector does.
-        when_full: if is_environment { WhenFull::DropOldest } else { WhenFull::Block },
+        // configuration for Vector wants what Vector does. What a source that waits for deliveries has to drop,
+        // it would only get once more.
+        when_full: if is_environment && !waits { WhenFull::DropOldest } else { WhenFull::Block },
         require_healthy: args.require_healthy,
         env: env.clone(),
     };
@@ -69,6 +72,11 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
             let (args, registry, env) = (args.config.clone(), Arc::clone(registry), env.clone());
             Reloader::new(watch, move || args.read(&registry, &env, announce))?
         };
+        if is_environment
+            && let Some(app) = app_without_queue(env).map_err(|error| Failure::Config(error.to_string()))?
+        {
+            tokio::spawn(warn_of_duplicates(app));
+        }
         // Waits only for healthchecks that are required to pass.
         let running = tokio::select! {
             started = Topology::start(config, &options) => started.map_err(|error| start_failure(&error, env))?,

@@ -71,6 +71,7 @@ pub enum EnvironmentError {
 pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     let mut source = nats_source(env)?;
     let mut environment = destinations(env, "nats")?;
+    set_disk_buffers(env, &mut environment)?;
     let sources =
         |source: &Table| -> Table { [("nats".to_owned(), source.clone().into())].into_iter().collect() };
     environment.table.insert("sources".to_owned(), sources(&source).into());
@@ -80,10 +81,68 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     Ok(environment)
 }
 
+/// Puts the sinks' buffers on disk, if the environment names a place for them.
+fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {
+    let max_size = env.get("BUFFER_MAX_SIZE")?.map(|text| {
+        parse_size(&text).ok_or_else(|| EnvironmentError::Unexpected {
+            name: "BUFFER_MAX_SIZE".to_owned(),
+            reason: format!("`{text}` is not a size; expected bytes, such as 512M or 2G"),
+        })
+    });
+    let max_size = max_size.transpose()?;
+    if env.get("DATA_DIR")?.is_none() {
+        if max_size.is_some() {
+            let warning = "BUFFER_MAX_SIZE has no effect: set DATA_DIR to a directory for the buffers";
+            environment.warnings.push(warning.to_owned());
+        }
+        return Ok(());
+    }
+    let ids: Vec<_> = environment.enabled.iter().map(|provider| provider.name).collect();
+    let Environment { table, for_vector, .. } = environment;
+    for (table, is_own) in [(table, true), (for_vector, false)] {
+        set(table, "data_dir", "${DATA_DIR}");
+        for id in &ids {
+            set(table, &format!("sinks.{id}.buffer.type"), "disk");
+            if is_own {
+                if let Some(max_size) = max_size {
+                    set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+                }
+                continue;
+            }
+            // Vector has no `drop_oldest`, which is what log-shipper does here, and no smaller buffers.
+            let max_size = max_size.unwrap_or_default().max(VECTOR_DISK_BYTES);
+            set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+            set(table, &format!("sinks.{id}.buffer.when_full"), "drop_newest");
+        }
+    }
+    Ok(())
+}
+
+/// The least that Vector takes for a buffer on disk: two of its files, and their headers.
+const VECTOR_DISK_BYTES: i64 = 268_435_488;
+
+/// Bytes, or a number with k, M, G or T for so many times 1024.
+fn parse_size(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|char: char| !char.is_ascii_digit());
+    let factor = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(factor).filter(|bytes| *bytes > 0)
+}
+
 /// The sinks of every provider that is on, and their transforms, fed by the source of this id.
 pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, EnvironmentError> {
     let mut enabled = Vec::new();
     let mut warnings = Vec::new();
+    if env.get("JETSTREAM_CONSUMER")?.is_some() && env.get("JETSTREAM_STREAM")?.is_none() {
+        warnings.push("JETSTREAM_CONSUMER has no effect, because JETSTREAM_STREAM is not set".to_owned());
+    }
     for provider in PROVIDERS {
         match provider.state(env)? {
             State::Off => {}
@@ -199,9 +258,10 @@ fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<Option<String>,
 fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
     let mut source = subscription(env)?;
-    // Fly's own NATS has no TLS, so that this alone means another server.
+    // Fly's own NATS has no TLS and no JetStream, so that one of these alone means another server.
     let tls_first = is_on(env, "NATS_TLS_FIRST")?;
-    let mut is_own_server = tls_first;
+    let stream = env.get("JETSTREAM_STREAM")?;
+    let mut is_own_server = tls_first || stream.is_some();
     for name in OWN_SERVER {
         is_own_server |= is_set(name)?;
     }
@@ -245,8 +305,23 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     if tls_first {
         set(&mut source, "tls_first", true);
     }
-    if let Some(queue) = env.get("QUEUE")? {
-        set(&mut source, "queue", escape(&queue));
+    let queue = env.get("QUEUE")?;
+    if let (Some(_), Some(_)) = (&stream, &queue) {
+        let reason =
+            "with JETSTREAM_STREAM, all that have the same JETSTREAM_CONSUMER share its messages; unset it";
+        return UnexpectedSnafu { name: "QUEUE", reason }.fail();
+    }
+    match queue.as_deref() {
+        // All machines of an app share the events, and no other app's.
+        Some("auto") => set(&mut source, "queue", "${FLY_APP_NAME:-log-shipper}"),
+        Some(queue) => set(&mut source, "queue", escape(queue)),
+        None => {}
+    }
+    if let Some(stream) = stream {
+        let consumer = env.get("JETSTREAM_CONSUMER")?.unwrap_or_else(|| JETSTREAM_CONSUMER.to_owned());
+        set(&mut source, "jetstream.stream", escape(&stream));
+        set(&mut source, "jetstream.consumer", escape(&consumer));
+        set(&mut source, "jetstream.create", true);
     }
     Ok(source)
 }
@@ -308,8 +383,22 @@ const OWN_SERVER: &[&str] = &[
 ];
 
 /// The variables of every provider's and of the source.
-const CORE: &[&str] =
-    &["ORG", "ACCESS_TOKEN", "SUBJECT", "SUBJECT_EXCLUDE", "QUEUE", "NETWORK", "NATS_TLS_FIRST"];
+const CORE: &[&str] = &[
+    "ORG",
+    "ACCESS_TOKEN",
+    "SUBJECT",
+    "SUBJECT_EXCLUDE",
+    "QUEUE",
+    "NETWORK",
+    "NATS_TLS_FIRST",
+    "DATA_DIR",
+    "BUFFER_MAX_SIZE",
+    "JETSTREAM_STREAM",
+    "JETSTREAM_CONSUMER",
+];
+
+/// The consumer of the stream, where nothing else is said.
+const JETSTREAM_CONSUMER: &str = "log-shipper";
 
 /// Words divided by commas or white space.
 fn list(text: Option<String>) -> Vec<String> {
@@ -383,6 +472,17 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     if has("tls_first") {
         text.push_str(
             "# `tls_first` is log-shipper's own: Vector cannot connect to a server that wants TLS first.\n\n",
+        );
+    }
+    if environment.for_vector.contains_key("data_dir") {
+        text.push_str(
+            "# Where a buffer is full, log-shipper drops its oldest events, which Vector cannot.\n\n",
+        );
+    }
+    if has("jetstream") {
+        text.push_str(
+            "# `jetstream.create` is log-shipper's own: for Vector, take it out and make the consumer yourself. Vector\n\
+             # acknowledges a message before it is delivered, unless `acknowledgements.enabled = true` stands at a sink.\n\n",
         );
     }
     if environment.enabled.iter().any(|provider| provider.sink == "slack") {
@@ -505,6 +605,32 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_is_read_at_a_server_of_ones_own() {
+        let source = |more: &[(&str, &str)]| {
+            let environment = environment(&[&HTTP[..], &[("ACCESS_TOKEN", "t")], more].concat());
+            let text = generate(&environment).unwrap();
+            assert_eq!(
+                text.contains("`jetstream.create` is log-shipper's own"),
+                text.contains("create = true")
+            );
+            (environment.table["sources"]["nats"].clone(), environment.warnings)
+        };
+        let (read, warnings) = source(&[("JETSTREAM_STREAM", "LOGS")]);
+        let jetstream = &read["jetstream"];
+        assert_eq!(jetstream["stream"].as_str(), Some("LOGS"));
+        assert_eq!(jetstream["consumer"].as_str(), Some("log-shipper"));
+        assert_eq!((jetstream["create"].as_bool(), warnings), (Some(true), vec![]));
+        assert_eq!(read["url"].as_str(), Some("${NATS_URL:-nats://localhost:4222}"));
+        let (read, _) = source(&[("JETSTREAM_STREAM", "LOGS"), ("JETSTREAM_CONSUMER", "c")]);
+        assert_eq!(read["jetstream"]["consumer"].as_str(), Some("c"));
+        let (read, warnings) = source(&[("JETSTREAM_CONSUMER", "c")]);
+        assert!(read.get("jetstream").is_none() && warnings[0].contains("has no effect"), "{warnings:?}");
+        let both = [("ACCESS_TOKEN", "t"), ("JETSTREAM_STREAM", "LOGS"), ("QUEUE", "q")];
+        let error = from_environment(&Env::from_pairs([&HTTP[..], &both].concat())).unwrap_err();
+        assert!(error.to_string().contains("QUEUE is wrong"), "{error}");
+    }
+
+    #[test]
     fn subjects_are_divided_and_kept_literally() {
         let variables = [
             ("ACCESS_TOKEN", "t"),
@@ -518,6 +644,18 @@ mod tests {
         assert_eq!(source["subjects"][1].as_str(), Some("logs.$$x.>"));
         assert_eq!(source["exclude"][0].as_str(), Some("logs.b.>"));
         assert_eq!(source["queue"].as_str(), Some("q"));
+    }
+
+    #[test]
+    fn a_queue_that_is_found_out_is_named_after_the_app() {
+        for (app, expected) in [(&[("FLY_APP_NAME", "my-shipper")][..], "my-shipper"), (&[], "log-shipper")] {
+            let variables = [&HTTP[..], &[("ACCESS_TOKEN", "t"), ("QUEUE", "auto")], app].concat();
+            let env = Env::from_pairs(variables);
+            let text = from_environment(&env).unwrap().table.to_string();
+            let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env).unwrap();
+            let source = format!("{:?}", config.sources);
+            assert!(source.contains(&format!("queue: \"{expected}\"")), "{source}");
+        }
     }
 
     #[test]
@@ -542,6 +680,39 @@ mod tests {
             from_environment(&Env::from_pairs([("ACCESS_TOKEN", "t"), ("AXIOM_TOKN", "x")])).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("no destination") && text.contains("did you mean AXIOM_TOKEN?"), "{text}");
+    }
+
+    #[test]
+    fn a_data_directory_means_buffers_on_disk() {
+        let with = |more: &[(&str, &str)]| {
+            let access = [("ACCESS_TOKEN", "t")];
+            from_environment(&Env::from_pairs([&HTTP[..], &access, more].concat()))
+        };
+        let buffer = |table: &Table| table["sinks"]["http"].get("buffer").map(ToString::to_string);
+        assert_eq!(buffer(&with(&[]).unwrap().table), None);
+        for (size, own, for_vector) in [
+            (None, "{ type = \"disk\" }", 268_435_488),
+            (Some("64M"), "{ max_size = 67108864, type = \"disk\" }", 268_435_488),
+            (Some("2 GiB"), "{ max_size = 2147483648, type = \"disk\" }", 2_147_483_648_i64),
+        ] {
+            let size: Vec<_> = size.map(|size| ("BUFFER_MAX_SIZE", size)).into_iter().collect();
+            let environment = with(&[&[("DATA_DIR", "/data")][..], &size].concat()).unwrap();
+            assert_eq!(environment.table["data_dir"].as_str(), Some("${DATA_DIR}"));
+            let own: Value = format!("x = {own}").parse::<Table>().unwrap()["x"].clone();
+            assert_eq!(environment.table["sinks"]["http"]["buffer"], own);
+            let buffer = &environment.for_vector["sinks"]["http"]["buffer"];
+            assert_eq!(
+                (buffer["max_size"].as_integer(), buffer["when_full"].as_str()),
+                (Some(for_vector), Some("drop_newest"))
+            );
+            assert!(generate(&environment).unwrap().contains("drops its oldest"));
+        }
+        let warnings = with(&[("BUFFER_MAX_SIZE", "1G")]).unwrap().warnings.join("\n");
+        assert!(warnings.contains("BUFFER_MAX_SIZE has no effect"), "{warnings}");
+        for size in ["much", "0", "-1", "1.5G", "G", "99999999T"] {
+            let error = with(&[("DATA_DIR", "/data"), ("BUFFER_MAX_SIZE", size)]).unwrap_err().to_string();
+            assert!(error.contains("BUFFER_MAX_SIZE is wrong"), "{error}");
+        }
     }
 
     #[test]

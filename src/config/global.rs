@@ -7,6 +7,7 @@ use super::{AcknowledgementsConfig, Problem};
 use crate::http::ProxyConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Options for all components.
@@ -19,8 +20,9 @@ pub struct GlobalOptions {
     pub healthchecks: HealthchecksOptions,
     /// Whether sources wait for deliveries, where a sink says nothing. No source of this version waits.
     pub acknowledgements: AcknowledgementsConfig,
-    /// Where Vector keeps disk buffers; read so that its configurations load.
-    pub data_dir: Option<std::path::PathBuf>,
+    /// The directory of what outlasts the process: the sinks' buffers on disk are in `buffer/<sink>/` below it. Default:
+    /// `/var/lib/vector/`.
+    pub data_dir: Option<PathBuf>,
     /// The time zone of dates that name none, in transforms: `local` or a name of the IANA database.
     /// Default: `local`.
     pub timezone: Option<String>,
@@ -45,6 +47,13 @@ pub struct GlobalOptions {
     pub latency_ewma_alpha: Option<f64>,
     /// How often Vector makes its metrics anew, in seconds; without effect.
     pub metrics_storage_refresh_period: Option<f64>,
+}
+
+impl GlobalOptions {
+    /// The directory of what outlasts the process.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or(Path::new("/var/lib/vector/"))
+    }
 }
 
 /// The global `healthchecks` table.

@@ -83,6 +83,11 @@ impl LogEvent {
         }
     }
 
+    /// The same for a text that has been an event's before.
+    pub(crate) fn from_checked_text(text: ByteString, received: Timestamp) -> LogEvent {
+        LogEvent::new(Body::Raw(text), received)
+    }
+
     /// An event for a payload that is no JSON object: `{"message": payload, "fly": {...},
     /// "timestamp": received}`, with `fly` from a subject of the form
     /// `logs.<app>.<region>.<instance>`. Bytes that are not UTF-8 become U+FFFD.

@@ -2,35 +2,41 @@
 //!
 //! It has no task and no queue of its own: whoever asks for the next chunk reads the socket. While
 //! nobody asks, messages wait in the server, and nothing is dropped here.
+//!
+//! A connection that is quiet may have been forgotten by its server, though it answers pings: if asked to
+//! ([`Connection::renew_when_idle`]), a second one then takes its place, as it does when the server says that it is
+//! about to stop. How, `renewal` says.
 
 use super::connector::{Connector, Role, Subscription};
-use super::link::{Info, Link, LinkError, ROOM, is_permissions_violation};
-use super::message::{Message, Payload};
+use super::link::LinkError;
+use super::message::Message;
 use super::options::ConnectionOptions;
-use super::protocol::{Op, parse, shown};
-use bytes::{Buf, BytesMut};
-use bytestring::ByteString;
-use futures::FutureExt;
-use std::ops::Range;
+use super::reader::Reader;
+use super::renewal::{DRAIN_PATIENCE, Renewal, Second, Step};
+use super::twice::Twice;
+use crate::deadline::sleep_until;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// One client that reads, connected or trying to be.
 pub struct Connection {
     connector: Connector,
     subscriptions: Vec<Subscription>,
-    link: Option<Link>,
-    drain: Drain,
+    reader: Option<Reader>,
+    renewal: Renewal,
+    /// How long no message may come before the connection is renewed; none is for ever.
+    idle_limit: Option<Duration>,
+    /// The last attempt to renew it has failed; the next one waits until then.
+    next_renewal: Instant,
+    /// Nothing more is wanted than what the server has sent until then.
+    is_ending: bool,
     disconnects: u64,
+    resubscribes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drain {
-    No,
-    /// The server knows; so many of its answers to our `PING`s are still to come, and the last is the end.
-    Asked {
-        pongs: u32,
-    },
-    Done,
-}
+/// How long after an attempt to move away from a server that is about to stop comes the next one: another may be
+/// back then.
+const MOVE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// The client; it connects when it is first asked for something.
@@ -38,9 +44,13 @@ impl Connection {
         Connection {
             connector: Connector::new(options, Role::Reader),
             subscriptions: Vec::new(),
-            link: None,
-            drain: Drain::No,
+            reader: None,
+            renewal: Renewal::No,
+            idle_limit: None,
+            next_renewal: Instant::now(),
+            is_ending: false,
             disconnects: 0,
+            resubscribes: 0,
         }
     }
 
@@ -50,145 +60,54 @@ impl Connection {
         self.subscriptions.push((subject.to_owned(), queue.map(str::to_owned)));
     }
 
+    /// After how long without a message a fresh connection takes the place of the one there is, without loss and
+    /// without anything twice. Default: never.
+    pub fn renew_when_idle(&mut self, limit: Option<Duration>) {
+        self.idle_limit = limit;
+    }
+
     /// Waits until there is a connection on which the server knows of every subscription. Safe to cancel.
     pub async fn connect(&mut self) {
-        if self.link.is_none() && self.drain == Drain::No {
-            self.link = Some(self.connector.connect(&self.subscriptions).await);
+        if self.reader.is_none() && matches!(self.renewal, Renewal::Both { .. }) {
+            // A second one was nearly there when the first was lost.
+            let step = self.renewal.step().await;
+            self.go_on(step);
+        }
+        if self.reader.is_none() && !self.is_ending {
+            let link = self.connector.connect(&self.subscriptions).await;
+            self.reader = Some(Reader::new(link, self.subscriptions.len()));
         }
     }
 
-    /// Waits for messages, connecting first where there is no connection: everything that one read brings,
-    /// at least one message. `None` after [`Connection::drain`], when there are no more. Safe to cancel.
+    /// Waits for messages, connecting first where there is no connection: everything that one read brings. That is
+    /// nothing when the connection was lost or renewed. `None` after [`Connection::drain`], when there are no more.
+    /// Safe to cancel.
     pub async fn next_chunk(&mut self) -> Option<Vec<Message>> {
-        loop {
-            if self.drain == Drain::Done {
-                return None;
-            }
-            if self.link.is_none() {
-                if self.drain != Drain::No {
-                    return None;
-                }
-                self.connect().await;
-            }
+        while !self.is_at_end() {
+            self.connect().await;
+            let deadline = self.deadline();
             let mut chunk = Vec::new();
-            match self.exchange(&mut chunk).await {
-                Ok(()) => {}
-                Err(error) => self.disconnected(&error),
+            let counts = (self.disconnects, self.resubscribes);
+            let Some(reader) = &mut self.reader else { break };
+            tokio::select! {
+                biased;
+                step = self.renewal.step() => self.go_on(step),
+                // Before the deadline, because after a long wait for a full buffer that has passed, though there is
+                // much to read.
+                read = reader.read(&mut self.connector, &mut chunk) => {
+                    self.renewal.sort_out(&mut chunk);
+                    match read {
+                        Ok(()) => self.has_read(),
+                        Err(error) => self.disconnected(&error),
+                    }
+                }
+                () = sleep_until(deadline), if deadline.is_some() => self.deadline_passed(),
             }
-            if !chunk.is_empty() {
+            if !chunk.is_empty() || counts != (self.disconnects, self.resubscribes) {
                 return Some(chunk);
             }
         }
-    }
-
-    /// Writes what is to be written and reads once; what is whole is put into the chunk.
-    async fn exchange(&mut self, chunk: &mut Vec<Message>) -> Result<(), LinkError> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        if !link.is_deaf && link.flush().await.is_err() {
-            // It may have sent a lot before it went.
-            link.is_deaf = true;
-        }
-        // What came together with the answer to our first PING is there already.
-        if !self.take(chunk)? {
-            let Some(link) = &mut self.link else { return Ok(()) };
-            let next_ping = link.next_ping;
-            tokio::select! {
-                // First, because after a long wait for a full buffer the time for a ping has passed, though
-                // there is much to read.
-                biased;
-                read = link.read() => read?,
-                () = tokio::time::sleep_until(next_ping) => link.ping()?,
-            }
-            self.take(chunk)?;
-        }
-        // An answer to the server's ping should not wait until the chunk has found its way. What does not go
-        // out at once goes with the next.
-        if let Some(link) = self.link.as_mut().filter(|link| !link.is_deaf && link.output.has_remaining()) {
-            let _ = link.flush().now_or_never();
-        }
-        Ok(())
-    }
-
-    /// Takes every whole operation from what has been read; whether there was any.
-    fn take(&mut self, chunk: &mut Vec<Message>) -> Result<bool, LinkError> {
-        let Some(link) = &mut self.link else { return Ok(false) };
-        let (mut at, mut messages) = (0, Vec::new());
-        let mut infos = Vec::new();
-        let mut failure = None;
-        loop {
-            let rest = &link.input[at..];
-            match parse(rest) {
-                Ok(None) => break,
-                Err(error) => {
-                    failure = Some(error.into());
-                    break;
-                }
-                Ok(Some((op, length))) => {
-                    match op {
-                        Op::Message { sid, subject, payload }
-                            if (1..=self.subscriptions.len() as u64).contains(&sid) =>
-                        {
-                            let shift = |range: Range<usize>| range.start + at..range.end + at;
-                            messages.push((sid, shift(subject), shift(payload)));
-                        }
-                        // Of a subscription that we do not have.
-                        Op::Message { .. } => {}
-                        Op::Ping => link.output.extend_from_slice(b"PONG\r\n"),
-                        Op::Pong => {
-                            link.unanswered = link.unanswered.saturating_sub(1);
-                            self.drain = match self.drain {
-                                Drain::Asked { pongs: 0 | 1 } => Drain::Done,
-                                Drain::Asked { pongs } => Drain::Asked { pongs: pongs - 1 },
-                                other => other,
-                            };
-                        }
-                        Op::Ok => {}
-                        Op::Info(range) => infos.extend(serde_json::from_slice::<Info>(&rest[range])),
-                        Op::Error(range) => {
-                            let message = shown(&rest[range]);
-                            // Only this leaves the connection open.
-                            match is_permissions_violation(&message) {
-                                true => self.connector.log.refused(&message),
-                                false => failure = Some(LinkError::Refused { message }),
-                            }
-                        }
-                    }
-                    at += length;
-                }
-            }
-        }
-        let block = link.input.split_to(at).freeze();
-        // Nearly always all of it is text, and a part of text need not be checked again.
-        let text = ByteString::try_from(block.clone()).ok();
-        let slice =
-            |range: Range<usize>| match text.as_ref().and_then(|text| Some((text, text.get(range.clone())?)))
-            {
-                Some((text, part)) => Payload::Text(text.slice_ref(part)),
-                None => block.slice(range).into(),
-            };
-        chunk.reserve_exact(messages.len());
-        for (sid, subject, payload) in messages {
-            let subject = match slice(subject) {
-                Payload::Text(subject) => subject,
-                Payload::Binary(subject) => String::from_utf8_lossy(&subject).into_owned().into(),
-            };
-            let subscription = usize::try_from(sid).unwrap_or_default().saturating_sub(1);
-            chunk.push(Message { subscription, subject, payload: slice(payload) });
-        }
-        // A block that a huge message has made is not the one that small ones wait in.
-        if link.input.is_empty() && link.input.capacity() > *ROOM.end() {
-            link.input = BytesMut::new();
-        }
-        infos.iter().for_each(|info| self.connector.heed(info));
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(at > 0),
-        }
-    }
-
-    fn disconnected(&mut self, error: &LinkError) {
-        self.disconnects += 1;
-        self.connector.lost(self.link.take(), error);
+        None
     }
 
     /// How often the connection has been lost: a server that stopped or broke, or that cut us off because
@@ -197,16 +116,138 @@ impl Connection {
         self.disconnects
     }
 
+    /// How often a fresh connection has taken the place of one that was quiet, or whose server was about to stop.
+    pub fn resubscribes(&self) -> u64 {
+        self.resubscribes
+    }
+
     /// Tells the server to send nothing more. What it has sent is still to be taken;
     /// [`Connection::next_chunk`] then ends. Without a connection there is nothing to wait for.
     pub fn drain(&mut self) {
-        self.drain = Drain::Done;
-        if let Some(link) = &mut self.link {
-            self.drain = Drain::Asked { pongs: link.unanswered + 1 };
-            for index in 0..self.subscriptions.len() {
-                link.write(&[format!("UNSUB {}\r\n", index + 1).as_bytes()]);
+        self.is_ending = true;
+        match &mut self.renewal {
+            Renewal::No => {}
+            Renewal::Opening { .. } => self.renewal = Renewal::No,
+            // The first one is drained in its turn, and then the second.
+            Renewal::Both { .. } | Renewal::Draining { .. } => return,
+            Renewal::Catching { ask_at, .. } => *ask_at = None,
+        }
+        self.reader.iter_mut().for_each(Reader::drain);
+    }
+
+    fn is_at_end(&self) -> bool {
+        let is_alone = matches!(self.renewal, Renewal::No | Renewal::Catching { .. });
+        self.is_ending && is_alone && self.reader.as_ref().is_none_or(Reader::has_reached_mark)
+    }
+}
+
+// === renewal ===
+
+impl Connection {
+    /// When the next step is due that nothing else leads to.
+    fn deadline(&mut self) -> Option<Instant> {
+        let reader = self.reader.as_ref()?;
+        match &self.renewal {
+            Renewal::Draining { since, .. } => Some(reader.link.last_read.max(*since) + DRAIN_PATIENCE),
+            Renewal::No if !self.is_ending => {
+                if reader.is_leaving && self.next_renewal <= Instant::now() {
+                    // At once: there may be so much to read that no deadline is ever looked at.
+                    self.renewal = Renewal::open(&self.connector);
+                    return None;
+                }
+                let idle = self.idle_limit.map(|limit| reader.last_message + limit);
+                let due = if reader.is_leaving { Some(self.next_renewal) } else { idle };
+                due.map(|due| due.max(self.next_renewal))
             }
-            link.write(&[b"PING\r\n"]);
+            _ => None,
+        }
+    }
+
+    fn deadline_passed(&mut self) {
+        match std::mem::take(&mut self.renewal) {
+            Renewal::Draining { second, twice, .. } => {
+                let silence = self.reader.as_ref().map(|reader| reader.link.last_read.elapsed());
+                self.connector.log.was_dead(silence.unwrap_or_default());
+                self.disconnects += 1;
+                self.replace(second, twice);
+            }
+            Renewal::No => self.renewal = Renewal::open(&self.connector),
+            other => self.renewal = other,
+        }
+    }
+
+    /// Goes on with what has happened to the second connection.
+    fn go_on(&mut self, step: Step) {
+        match (step, std::mem::take(&mut self.renewal)) {
+            (Step::Opened(Ok(second)), _) => {
+                self.renewal = Renewal::subscribe(second, &self.subscriptions);
+            }
+            (Step::Subscribed(Ok(second)), Renewal::Both { twice, .. }) => match &mut self.reader {
+                Some(first) => {
+                    first.drain();
+                    self.renewal = Renewal::Draining { second, twice, since: Instant::now() };
+                }
+                None => self.replace(second, twice),
+            },
+            (Step::Opened(Err(error)), _) => self.cannot_renew(&error),
+            (Step::Subscribed(Err(error)), other) => {
+                // As a member of a queue group it may have been given messages that are gone with it.
+                self.disconnects += u64::from(matches!(other, Renewal::Both { twice: None, .. }));
+                self.cannot_renew(&error);
+                if self.is_ending {
+                    self.reader.iter_mut().for_each(Reader::drain);
+                }
+            }
+            (Step::Ask, Renewal::Catching { twice, .. }) => {
+                self.reader.iter_mut().for_each(Reader::set_mark);
+                self.renewal = Renewal::Catching { twice, ask_at: None };
+            }
+            (_, other) => self.renewal = other,
+        }
+    }
+
+    /// The first one simply goes on being used.
+    fn cannot_renew(&mut self, error: &LinkError) {
+        self.connector.log.cannot_renew(error);
+        let is_leaving = self.reader.as_ref().is_some_and(|reader| reader.is_leaving);
+        let pause = if is_leaving { MOVE_AGAIN } else { self.idle_limit.unwrap_or(MOVE_AGAIN) };
+        self.next_renewal = Instant::now() + pause;
+    }
+
+    /// Looks whether the reader has come to where it was to come.
+    fn has_read(&mut self) {
+        if !self.reader.as_ref().is_some_and(Reader::has_reached_mark) {
+            return;
+        }
+        match std::mem::take(&mut self.renewal) {
+            Renewal::Draining { second, twice, .. } => self.replace(second, twice),
+            Renewal::Catching { ask_at: None, .. } => {}
+            other => self.renewal = other,
+        }
+    }
+
+    /// Puts the second connection in the place of the first.
+    fn replace(&mut self, second: Second, twice: Option<Twice>) {
+        let (connector, link) = *second;
+        self.connector = connector;
+        self.resubscribes += 1;
+        let first = self.reader.replace(Reader::new(link, self.subscriptions.len()));
+        self.connector.log.renewed(first.is_some_and(|first| first.is_leaving));
+        self.renewal = Renewal::catch(twice);
+        if self.is_ending {
+            self.drain();
+        }
+    }
+
+    fn disconnected(&mut self, error: &LinkError) {
+        self.disconnects += 1;
+        self.connector.lost(self.reader.take().map(|reader| reader.link), error);
+        match std::mem::take(&mut self.renewal) {
+            Renewal::Draining { second, twice, .. } => self.replace(second, twice),
+            // It is waited for: see `connect`.
+            both @ Renewal::Both { .. } => self.renewal = both,
+            // Where there is no server for a second one, or the second itself is lost.
+            Renewal::No | Renewal::Opening { .. } | Renewal::Catching { .. } => {}
         }
     }
 }

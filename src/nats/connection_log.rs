@@ -3,10 +3,12 @@
 use super::connector::Role;
 use super::link::LinkError;
 use crate::log_limit::LogLimit;
+use std::time::Duration;
 
 /// What happens to a connection, said once, and not more often than every ten seconds.
 #[derive(Debug)]
 pub(super) struct ConnectionLog {
+    role: Role,
     /// The component's id; it has the one or the other.
     source: Option<String>,
     sink: Option<String>,
@@ -18,7 +20,8 @@ pub(super) struct ConnectionLog {
 impl ConnectionLog {
     pub(super) fn new(id: &str, role: Role) -> ConnectionLog {
         ConnectionLog {
-            source: (role == Role::Reader).then(|| id.to_owned()),
+            role,
+            source: (role != Role::Publisher).then(|| id.to_owned()),
             sink: (role == Role::Publisher).then(|| id.to_owned()),
             refused: LogLimit::every_10_s(),
             failed: LogLimit::every_10_s(),
@@ -75,6 +78,38 @@ impl ConnectionLog {
         }
     }
 
+    /// A subscription goes on, on a fresh connection: nothing to worry about, unless the server was about to stop.
+    pub(super) fn renewed(&self, is_move: bool) {
+        match is_move {
+            true => tracing::info!(source = self.source, sink = self.sink, "moved to another NATS server"),
+            false => tracing::debug!(
+                source = self.source,
+                sink = self.sink,
+                "no message has come for a while; the subscription goes on, on a fresh connection"
+            ),
+        }
+    }
+
+    pub(super) fn cannot_renew(&self, error: &LinkError) {
+        tracing::debug!(
+            source = self.source,
+            sink = self.sink,
+            "cannot open a second connection to NATS; the first one goes on: {error}"
+        );
+    }
+
+    pub(super) fn was_dead(&self, silence: Duration) {
+        if let Some(unsaid) = self.lost.allow() {
+            tracing::warn!(
+                source = self.source,
+                sink = self.sink,
+                unsaid,
+                "the connection to NATS was dead: nothing had come for {:.0} s, nor does it answer; a fresh one has taken its place",
+                silence.as_secs_f64()
+            );
+        }
+    }
+
     pub(super) fn refused(&self, reason: &str) {
         if let Some(unsaid) = self.refused.allow() {
             tracing::error!(
@@ -82,7 +117,12 @@ impl ConnectionLog {
                 sink = self.sink,
                 unsaid,
                 "NATS refuses us ({reason}); check the user, the token or password, and what they may {}. Will try again, with the secret as it is then",
-                if self.sink.is_some() { "publish to" } else { "subscribe to" }
+                match self.role {
+                    Role::Reader => "subscribe to",
+                    Role::Consumer =>
+                        "publish to ($JS.API.CONSUMER.> and $JS.ACK.>) and subscribe to (_INBOX.>)",
+                    Role::Publisher => "publish to",
+                }
             );
         }
     }

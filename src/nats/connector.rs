@@ -44,6 +44,8 @@ pub(super) struct Connector {
 pub(super) enum Role {
     /// To read what others publish.
     Reader,
+    /// To read a JetStream stream, with questions and acknowledgements.
+    Consumer,
     /// To publish.
     Publisher,
 }
@@ -70,7 +72,7 @@ struct Connect<'a> {
     echo: bool,
     headers: bool,
     /// Whether we want to hear at once that nobody takes a message that wants an answer. Said by
-    /// publishers only, and a server without headers refuses it.
+    /// those who want answers, and a server without headers refuses it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     no_responders: bool,
     #[serde(flatten)]
@@ -108,13 +110,29 @@ impl Connector {
         }
     }
 
-    /// Connects to the first server that takes us, and logs nothing.
+    /// Another one that knows what this one knows, for a connection beside the one that this one has made.
+    pub(super) fn twin(&self) -> Connector {
+        Connector {
+            options: self.options.clone(),
+            tls: self.tls.clone(),
+            tls_mode: self.tls_mode,
+            servers: self.servers.clone(),
+            learned: self.learned.clone(),
+            turn: self.turn,
+            attempts: self.attempts,
+            role: self.role,
+            log: ConnectionLog::new(&self.options.id, self.role),
+        }
+    }
+
+    /// Connects to the first server that takes us, and logs nothing. The one that we have connected to last comes
+    /// last.
     ///
     /// # Errors
     /// Why the last of the servers has not taken us, or the one that answered and refused us.
     pub(super) async fn connect_once(&mut self, subscriptions: &[Subscription]) -> Result<Link, LinkError> {
         let mut link = NoAddressSnafu { host: "" }.fail();
-        for _ in 0..self.servers.len() {
+        for _ in 0..self.servers.len() + self.learned.len() {
             let server = self.next_server();
             link = self.open(&server, subscriptions).await;
             if matches!(&link, Ok(_) | Err(LinkError::Refused { .. } | LinkError::Auth { .. })) {
@@ -162,6 +180,7 @@ impl Connector {
         stream.set_nodelay(true).context(IoSnafu)?;
         let (mut link, info) = self.greet(host, Link::new(Box::new(stream))).await?;
         link.max_payload = info.max_payload().unwrap_or(usize::MAX);
+        link.ping_interval = self.options.ping_interval;
         let env = &self.options.env;
         let credentials = match (&self.options.auth, &self.options.servers.userinfo) {
             (Some(auth), _) => auth.answer(info.nonce.as_bytes(), env)?,
@@ -181,7 +200,7 @@ impl Connector {
             protocol: 1,
             echo: true,
             headers: true,
-            no_responders: self.role == Role::Publisher && info.headers,
+            no_responders: self.role != Role::Reader && info.headers,
             credentials,
         };
         // Straight to the stream, so that no buffer keeps the secret.
@@ -189,11 +208,7 @@ impl Connector {
         for part in [b"CONNECT ", connect.as_slice(), b"\r\n"] {
             link.stream.write_all(part).await.context(IoSnafu)?;
         }
-        for (index, (subject, queue)) in subscriptions.iter().enumerate() {
-            let queue = queue.as_deref().unwrap_or_default();
-            link.write(&[format!("SUB {subject} {queue} {}\r\n", index + 1).as_bytes()]);
-        }
-        link.write(&[b"PING\r\n"]);
+        link.subscribe(subscriptions);
         link.flush().await?;
         link.wait_for_pong().await?;
         Ok(link)
@@ -268,7 +283,7 @@ impl Connector {
 
 /// At once the first time, then from at most 100 ms up to at most 4 s, drawn at random so that many
 /// clients do not come back together.
-fn reconnect_delay(attempts: usize) -> Duration {
+pub(super) fn reconnect_delay(attempts: usize) -> Duration {
     if attempts == 0 {
         return Duration::ZERO;
     }

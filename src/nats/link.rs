@@ -1,6 +1,9 @@
 //! [`Link`]: an open connection to one server.
 
 use super::AuthError;
+use super::connector::Subscription;
+use super::message::Block;
+use super::options::PING_INTERVAL;
 use super::protocol::{Op, ProtocolError, parse, shown};
 use crate::tls::is_not_tls;
 use bytes::{Buf, BytesMut};
@@ -17,14 +20,20 @@ pub(super) struct Link {
     pub(super) input: BytesMut,
     /// What is still to be written; kept here, so that a write that is cancelled half-way goes on.
     pub(super) output: BytesMut,
+    /// Something was written that a layer below may still hold.
+    is_unflushed: bool,
     /// The peer does not take any more; what it has sent can still be read.
     pub(super) is_deaf: bool,
     pub(super) opened: Instant,
+    /// When something last came.
+    pub(super) last_read: Instant,
     /// `PING`s of ours without an answer.
     pub(super) unanswered: u32,
-    /// How many of them in a row were followed by nothing at all.
-    pub(super) silent: u32,
+    /// Nothing at all has come since the last of them.
+    pub(super) is_silent: bool,
     pub(super) next_ping: Instant,
+    /// How long it may be silent before we ask whether it is there, and how long that may take.
+    pub(super) ping_interval: Duration,
     /// How much room is made for the next read: more while reads fill it, less while they don't.
     pub(super) room: usize,
     /// Bytes of headers and payload that the server takes in a message.
@@ -40,10 +49,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long its `INFO` may take. A server that wants TLS first lets us wait for it, and a limit below that
 /// for everything lets the log say so.
 const INFO_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long it may be silent before we ask whether it is there.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// How often we ask before the connection counts as dead.
-const MAX_UNANSWERED: u32 = 2;
+/// How long a silent connection is looked at for at least before it counts as dead: while a sink's buffer is full
+/// nobody looks, and what has come then must be seen first.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 /// Room for a read: as much as a slow stream needs, and as a fast one can use.
 pub(super) const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
 
@@ -55,9 +63,9 @@ pub(super) enum LinkError {
     Io { source: io::Error },
     #[snafu(display("the server has closed the connection"))]
     Closed,
-    #[snafu(display("no answer to {MAX_UNANSWERED} pings"))]
-    Silent,
-    #[snafu(display("no answer within {} s", limit.as_secs()))]
+    #[snafu(display("nothing has come for {} s, nor an answer to a ping", silence.as_secs_f32()))]
+    Silent { silence: Duration },
+    #[snafu(display("no answer within {} s", limit.as_secs_f32()))]
     Timeout { limit: Duration },
     #[snafu(display(
         "no INFO from the server: {source}; if it wants TLS first (its handshake_first), set tls_first (NATS_TLS_FIRST=true)"
@@ -77,6 +85,8 @@ pub(super) enum LinkError {
     TlsSwitchedOff,
     #[snafu(transparent)]
     Auth { source: AuthError },
+    #[snafu(display("the server is about to stop"))]
+    LameDuck,
     /// The server says why it ends the connection.
     #[snafu(display("{message}"))]
     Refused { message: String },
@@ -127,11 +137,14 @@ impl Link {
             stream,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            is_unflushed: false,
             is_deaf: false,
             opened: Instant::now(),
+            last_read: Instant::now(),
             unanswered: 0,
-            silent: 0,
+            is_silent: false,
             next_ping: Instant::now() + PING_INTERVAL,
+            ping_interval: PING_INTERVAL,
             room: *ROOM.start(),
             max_payload: usize::MAX,
         }
@@ -143,9 +156,43 @@ impl Link {
 
     pub(super) async fn flush(&mut self) -> Result<(), LinkError> {
         while self.output.has_remaining() {
+            self.is_unflushed = true;
             self.stream.write_buf(&mut self.output).await.context(IoSnafu)?;
         }
-        self.stream.flush().await.context(IoSnafu)
+        self.stream.flush().await.context(IoSnafu)?;
+        self.is_unflushed = false;
+        Ok(())
+    }
+
+    /// Reads; what is to be written goes out meanwhile. Ends when something has come, or when all is written.
+    /// Safe to cancel.
+    pub(super) async fn exchange(&mut self) -> Result<(), LinkError> {
+        if self.is_deaf || (self.output.is_empty() && !self.is_unflushed) {
+            return self.read().await;
+        }
+        let room = self.make_room();
+        let Link { stream, input, output, is_unflushed, .. } = self;
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let write = async {
+            *is_unflushed = true;
+            while output.has_remaining() {
+                if writer.write_buf(output).await? == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+            }
+            writer.flush().await?;
+            *is_unflushed = false;
+            Ok::<_, io::Error>(())
+        };
+        tokio::select! {
+            biased;
+            written = write => {
+                // It may have sent a lot before it went.
+                self.is_deaf = written.is_err();
+                Ok(())
+            }
+            read = reader.read_buf(input) => self.has_read(read, room),
+        }
     }
 
     pub(super) async fn read(&mut self) -> Result<(), LinkError> {
@@ -189,6 +236,16 @@ impl Link {
         self.input.capacity() - self.input.len()
     }
 
+    /// Takes so many bytes of what has been read: whole operations.
+    pub(super) fn take_block(&mut self, length: usize) -> Block {
+        let block = Block::new(self.input.split_to(length).freeze());
+        // A block that a huge message has made is not the one that small ones wait in.
+        if self.input.is_empty() && self.input.capacity() > *ROOM.end() {
+            self.input = BytesMut::new();
+        }
+        block
+    }
+
     fn has_read(&mut self, read: io::Result<usize>, room: usize) -> Result<(), LinkError> {
         let read = read.context(IoSnafu)?;
         if read == 0 {
@@ -196,20 +253,41 @@ impl Link {
         }
         self.room = if read == room { self.room * 2 } else { self.room.max(read * 2) / 2 };
         self.room = self.room.clamp(*ROOM.start(), *ROOM.end());
-        self.next_ping = Instant::now() + PING_INTERVAL;
-        self.silent = 0;
+        self.last_read = Instant::now();
+        self.next_ping = self.last_read + self.ping_interval;
+        self.is_silent = false;
         Ok(())
     }
 
-    pub(super) fn ping(&mut self) -> Result<(), LinkError> {
-        if self.silent >= MAX_UNANSWERED {
-            return SilentSnafu.fail();
+    /// When it is time to ask whether the server is there, or to say that it is not: at [`Link::next_ping`], but
+    /// if nobody has looked until then, a moment later.
+    pub(super) fn ping_due(&mut self) -> Instant {
+        let now = Instant::now();
+        if self.is_silent && self.next_ping <= now {
+            self.next_ping = now + LAST_LOOK;
         }
-        self.silent += 1;
+        self.next_ping
+    }
+
+    /// Asks whether the server is there, unless it owes an answer: then it is not.
+    pub(super) fn ping(&mut self) -> Result<(), LinkError> {
+        if self.is_silent {
+            return SilentSnafu { silence: self.last_read.elapsed() }.fail();
+        }
+        self.is_silent = true;
         self.unanswered += 1;
-        self.next_ping = Instant::now() + PING_INTERVAL;
+        self.next_ping = Instant::now() + self.ping_interval;
         self.write(&[b"PING\r\n"]);
         Ok(())
+    }
+
+    /// Tells the server of these subscriptions, numbered from 1, and asks it to answer behind them.
+    pub(super) fn subscribe(&mut self, subscriptions: &[Subscription]) {
+        for (index, (subject, queue)) in subscriptions.iter().enumerate() {
+            let queue = queue.as_deref().unwrap_or_default();
+            self.write(&[format!("SUB {subject} {queue} {}\r\n", index + 1).as_bytes()]);
+        }
+        self.write(&[b"PING\r\n"]);
     }
 
     /// The first thing that a server says, if it says it in plain text.

@@ -4,6 +4,7 @@ use super::{NatsAuth, Servers};
 use crate::env::Env;
 use crate::tls::{TlsConfig, TlsError};
 use snafu::Snafu;
+use std::time::Duration;
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
@@ -20,7 +21,13 @@ pub struct ConnectionOptions {
     pub tls: Option<TlsOptions>,
     /// For secrets that are read anew at each connect.
     pub env: Env,
+    /// How long a server may be silent before it is asked whether it is there; if nothing comes for as long
+    /// again, it is not. See [`PING_INTERVAL`].
+    pub ping_interval: Duration,
 }
+
+/// How long a server may be silent before it is asked whether it is there, unless an option says otherwise.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// How a connection is encrypted.
 #[derive(Clone, Debug)]

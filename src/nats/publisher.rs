@@ -404,6 +404,7 @@ impl<'a> Round<'a> {
 mod tests {
     use super::*;
     use crate::env::Env;
+    use crate::nats::PING_INTERVAL;
     use crate::nats::Servers;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -421,6 +422,7 @@ mod tests {
             auth: None,
             tls: None,
             env: Env::default(),
+            ping_interval: PING_INTERVAL,
         };
         let mut publisher = Publisher::new(options, Confirmation::Stream, LIMIT);
         let mut messages = Messages::default();

@@ -19,7 +19,7 @@ pub struct SinkCounts {
     recovered: AtomicU64,
     /// The shutdown's deadline has passed: what is unanswered from now on is nobody's fault.
     gave_up: AtomicBool,
-    /// What is unanswered is still in the buffer, on disk.
+    /// The buffer is on disk: what is on its way is there, too.
     is_durable: AtomicBool,
     /// There are dead letters, or somebody else who wants the events themselves.
     keeps_events: AtomicBool,
@@ -35,6 +35,7 @@ pub struct SourceCounts {
     excluded: AtomicU64,
     joined: AtomicU64,
     disconnects: AtomicU64,
+    resubscribes: AtomicU64,
 }
 
 /// The running books of one transform.
@@ -102,6 +103,9 @@ pub struct SourceSnapshot {
     /// How often the connection was lost. What was published meanwhile, or waited in the server for us, is
     /// lost with it; only the server knows how much that was.
     pub disconnects: u64,
+    /// How often a fresh connection has taken the place of one that brought nothing for a while, or whose server
+    /// was about to stop. Nothing is lost with it.
+    pub resubscribes: u64,
 }
 
 impl SinkCounts {
@@ -120,7 +124,7 @@ impl SinkCounts {
         self.add_received(events);
     }
 
-    /// Whether what is unanswered is still in the buffer, on disk.
+    /// Whether the buffer is on disk, so that what is on its way is there, too.
     pub(crate) fn set_durable(&self, is_durable: bool) {
         self.is_durable.store(is_durable, Ordering::Relaxed);
     }
@@ -155,16 +159,8 @@ impl SinkCounts {
         self.gave_up.store(true, Ordering::Relaxed);
     }
 
-    /// What became of an event that a sink let go without an answer.
+    /// What became of an event that is nowhere but in memory, and that a sink let go without an answer.
     pub(crate) fn unanswered(&self) -> Outcome {
-        if self.is_durable.load(Ordering::Relaxed) {
-            return Outcome::Kept;
-        }
-        self.unkept()
-    }
-
-    /// The same for one that is nowhere but in memory.
-    pub(crate) fn unkept(&self) -> Outcome {
         let gave_up = self.gave_up.load(Ordering::Relaxed);
         Outcome::Dropped(if gave_up { DropReason::Shutdown } else { DropReason::Unanswered })
     }
@@ -345,6 +341,11 @@ impl SourceCounts {
         self.disconnects.store(times, Ordering::Relaxed);
     }
 
+    /// Sets how often a fresh connection has taken the place of one that was still there.
+    pub fn set_resubscribes(&self, times: u64) {
+        self.resubscribes.store(times, Ordering::Relaxed);
+    }
+
     /// The books now.
     pub fn snapshot(&self) -> SourceSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -355,6 +356,7 @@ impl SourceCounts {
             excluded: read(&self.excluded),
             joined: read(&self.joined),
             disconnects: read(&self.disconnects),
+            resubscribes: read(&self.resubscribes),
         }
     }
 }
@@ -366,6 +368,10 @@ impl fmt::Display for SourceSnapshot {
         if self.joined > 0 {
             write!(f, ", joined {}", self.joined)?;
         }
-        write!(f, ", disconnects {}", self.disconnects)
+        write!(f, ", disconnects {}", self.disconnects)?;
+        if self.resubscribes > 0 {
+            write!(f, ", resubscribes {}", self.resubscribes)?;
+        }
+        Ok(())
     }
 }

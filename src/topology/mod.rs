@@ -3,7 +3,7 @@
 //! - this file: [`Topology`], components that have been built
 //! - `running`: [`RunningTopology`]: starting, reloading and stopping them
 //! - `graph`: the way of a chunk to its consumers
-//! - `buffer`: the bounded queue in front of each sink
+//! - `buffer`: the bounded queue in front of each sink; [`disk`]: the part of it that is on disk
 //! - `outputs`: where a transform puts its events
 //! - `counts`, `books`: the books; `outcome`, `receipts`: what sinks answer, by which they are kept
 //! - `dead_letters`: where refused events go
@@ -19,7 +19,8 @@ mod receipts;
 mod running;
 
 pub use books::{Books, Report};
-pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer};
+pub use buffer::disk;
+pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer, disk_buffer};
 pub use counts::{
     SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
 };
@@ -36,11 +37,13 @@ use crate::config::{
 use crate::env::Env;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
+use disk::DiskSettings;
 use graph::{Fanout, OpenSources, TransformNode};
 use running::Graph;
 use snafu::Snafu;
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -109,6 +112,7 @@ struct Planned<T> {
 struct BuiltSink {
     sink: Box<dyn StreamSink>,
     buffer: BufferSettings,
+    disk: Option<DiskSettings>,
     check: Check,
 }
 
@@ -179,6 +183,7 @@ struct Builder<'a> {
     proxy: ProxyConfig,
     healthchecks: bool,
     acknowledges: bool,
+    data_dir: PathBuf,
     transform: TransformContext,
 }
 
@@ -217,6 +222,7 @@ impl Builder<'_> {
             proxy,
             healthchecks: global.healthchecks.enabled,
             acknowledges: global.acknowledgements.enabled.unwrap_or(true),
+            data_dir: global.data_dir().to_owned(),
             transform,
         }
     }
@@ -337,6 +343,7 @@ impl Builder<'_> {
                 acknowledges: options.acknowledgements.enabled.unwrap_or(self.acknowledges),
                 ..options.buffer.settings(self.options.when_full)
             },
+            disk: options.buffer.disk(&self.data_dir, &entry.id),
             check: Check {
                 component: format!("sinks.{}", entry.id),
                 healthcheck: healthcheck.filter(|_| is_checked),

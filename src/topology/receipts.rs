@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// The events that a sink has taken and not yet answered for, in order. Dropped, those that are left
 /// count as [`DropReason::Unanswered`], or as
-/// [`DropReason::Shutdown`] past its deadline.
+/// [`DropReason::Shutdown`] past its deadline, unless they are still on disk.
 #[derive(Debug)]
 pub struct Receipts {
     counts: Arc<SinkCounts>,
@@ -106,8 +106,13 @@ impl Receipts {
 
 impl Drop for Receipts {
     fn drop(&mut self) {
-        if !self.owed.is_empty() {
-            self.settle(&self.counts.unanswered());
+        let owed = std::mem::take(&mut self.owed);
+        let (kept, lost): (Vec<_>, Vec<_>) = owed.into_iter().partition(|owed| owed.finalizers.is_kept());
+        for (owed, outcome) in [(kept, Outcome::Kept), (lost, self.counts.unanswered())] {
+            if !owed.is_empty() {
+                self.owed = owed;
+                self.settle(&outcome);
+            }
         }
     }
 }

@@ -6,7 +6,10 @@
 mod support;
 
 mod dead_letters;
+mod disk;
 mod failures;
+mod jetstream;
+mod subscription;
 
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;

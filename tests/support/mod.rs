@@ -2,11 +2,16 @@
 //!
 //! - [`moto`]: AWS on loopback, as the Python project moto plays it;
 //! - [`nats_server`]: the real nats-server, started, stopped and restarted at will;
+//! - [`nats_cluster`]: several of them that are one cluster;
+//! - [`proxy`]: a bad network between two of them;
+//! - [`collector`]: a sink that keeps what it gets;
+//! - [`log_lines`]: what a test's own thread logs;
 //! - [`publisher`]: a plain NATS publisher and the made-up events it sends;
 //! - [`http_server`]: a destination that answers as the test says and remembers what it got;
 //! - [`log`]: what is logged in a test;
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
+//! - [`jetstream`]: streams and consumers, made and looked at;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
 
@@ -14,11 +19,16 @@
 #![allow(dead_code)]
 
 pub mod certificates;
+pub mod collector;
 pub mod http_server;
+pub mod jetstream;
 pub mod log;
+pub mod log_lines;
 pub mod moto;
+pub mod nats_cluster;
 pub mod nats_server;
 pub mod one_event;
 pub mod ports;
+pub mod proxy;
 pub mod publisher;
 pub mod sigv4;

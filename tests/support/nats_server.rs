@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(20);
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
@@ -139,6 +140,37 @@ impl NatsServer {
         self.kill();
         self.write_config(&options);
         self.start_again().await;
+    }
+
+    /// Tells the server to let go of its clients, one after the other, and then to end, as at a rolling upgrade.
+    pub async fn lame_duck(&self) {
+        let pid = self.child.as_ref().expect("nats-server runs").id();
+        let signal = Command::new(program()).arg("--signal").arg(format!("ldm={pid}")).output();
+        let output = signal.unwrap_or_else(|error| panic!("{} does not start: {error}", program().display()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Waits until the server has ended by itself; it can then start again.
+    pub async fn wait_for_end(&mut self) {
+        let ended = timeout(ENDED_WITHIN, async {
+            while !self.exited() {
+                sleep(POLL_EVERY).await;
+            }
+        });
+        ended.await.unwrap_or_else(|_| panic!("nats-server does not end; its log:\n{}", self.log()));
+        self.kill();
+    }
+
+    /// Of how many servers it tells its clients, itself among them.
+    pub async fn known_servers(&self) -> usize {
+        let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)).await else { return 0 };
+        let mut line = String::new();
+        if BufReader::new(stream).read_line(&mut line).await.is_err() {
+            return 0;
+        }
+        let info: serde_json::Value =
+            serde_json::from_str(line.trim_start_matches("INFO ")).unwrap_or_default();
+        info["connect_urls"].as_array().map_or(0, Vec::len)
     }
 
     /// Subjects the connected clients are subscribed to, one for each subscription.

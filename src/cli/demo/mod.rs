@@ -10,7 +10,7 @@ use super::{Failure, print_problems, run, start_failure};
 use crate::config::{Config, Registry, destinations, subscription};
 use crate::env::Env;
 use crate::event::Timestamp;
-use crate::nats::{Answer, Confirmation, ConnectionOptions, Messages, Publisher, Servers};
+use crate::nats::{Answer, Confirmation, ConnectionOptions, Messages, PING_INTERVAL, Publisher, Servers};
 use crate::sources::demo_logs::FlyEvent;
 use crate::topology::{Topology, TopologyOptions, WhenFull};
 use broker::Broker;
@@ -111,6 +111,7 @@ async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option
         auth: None,
         tls: None,
         env: Env::default(),
+        ping_interval: PING_INTERVAL,
     };
     let mut apps = Publisher::new(options, Confirmation::Server, Duration::from_secs(10));
     broker.wait_for_subscriptions(subscriptions).await;

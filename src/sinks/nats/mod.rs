@@ -26,7 +26,7 @@ use crate::config::{BoolOr, ComponentInfo, Problem, Result, Seconds, SinkConfig,
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::nats::subject::is_valid_subject;
-use crate::nats::{Confirmation, ConnectionOptions, NatsAuth, Publisher, Servers, TlsOptions};
+use crate::nats::{Confirmation, ConnectionOptions, NatsAuth, PING_INTERVAL, Publisher, Servers, TlsOptions};
 use crate::secret::SensitiveString;
 use crate::template::Template;
 use crate::tls::TlsConfig;
@@ -249,6 +249,7 @@ impl SinkConfig for NatsSinkConfig {
             auth: self.auth.clone(),
             tls: TlsOptions::new(self.tls.as_ref(), self.tls_first)?,
             env: cx.env.clone(),
+            ping_interval: PING_INTERVAL,
         };
         let confirmation = if self.jetstream.enabled { Confirmation::Stream } else { Confirmation::Server };
         let publisher = || Publisher::new(options.clone(), confirmation, self.request.timeout_secs.0);

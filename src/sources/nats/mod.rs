@@ -2,23 +2,29 @@
 //!
 //! - this file: the options
 //! - `subscription`: what is published while we are there
+//! - `jetstream`, with its options in `jetstream_config` and its books in `in_flight`: what a stream keeps
 //! - `decode`: messages to events
 
 mod decode;
+mod in_flight;
+mod jetstream;
+mod jetstream_config;
 mod subscription;
 
 use crate::bodies::{BodyOptions, LogParse, MultilineConfig, Redaction};
-use crate::config::{ComponentInfo, Result, Source, SourceConfig, SourceContext};
+use crate::config::{ComponentInfo, Result, Seconds, Source, SourceConfig, SourceContext};
 use crate::env::Env;
 use crate::event::Path;
 use crate::healthcheck::Healthcheck;
 use crate::nats::{
-    Confirmation, Connection, ConnectionOptions, NatsAuth, Publisher, Servers, SubjectFilter, TlsOptions,
+    Confirmation, Connection, ConnectionOptions, NatsAuth, PING_INTERVAL, Publisher, PullConsumer, Servers,
+    SubjectFilter, TlsOptions,
 };
 use crate::secret::SensitiveString;
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
 use decode::Decoder;
+use jetstream_config::JetStreamConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,6 +52,8 @@ pub struct NatsConfig {
     /// The queue group whose members share the messages. Empty is none.
     #[serde(default)]
     queue: String,
+    /// Reads from JetStream. Default: core NATS, what is published while we are there.
+    jetstream: Option<JetStreamConfig>,
     /// Who we are.
     auth: Option<NatsAuth>,
     /// TLS.
@@ -68,6 +76,15 @@ pub struct NatsConfig {
     /// are not read yet wait in the server. Default: 65,536.
     #[serde(default = "default_capacity")]
     subscriber_capacity: usize,
+    /// After how many seconds of silence the server is asked whether it is there; if nothing comes for as long
+    /// again, the connection is made anew. Default: 20. Ours.
+    #[serde(default = "default_ping_interval")]
+    ping_interval_secs: Seconds,
+    /// After how many seconds without a message a fresh connection takes the place of the one there is, because a
+    /// server may have forgotten a subscription though it answers. Nothing is lost by it, and nothing comes twice.
+    /// 0 is never. Default: 300. Ours.
+    #[serde(default)]
+    idle_resubscribe_secs: IdleLimit,
     /// The app whose lines are left out, and counted as excluded. Ours, as all that follow: see
     /// [`BodyOptions`].
     exclude_app: Option<String>,
@@ -118,6 +135,34 @@ enum MessageFraming {
     Bytes,
 }
 
+/// Seconds without a message; zero is none.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(try_from = "f64")]
+#[schemars(with = "f64", extend("minimum" = 0))]
+struct IdleLimit(Option<Duration>);
+
+impl Default for IdleLimit {
+    fn default() -> IdleLimit {
+        IdleLimit(Some(Duration::from_secs(300)))
+    }
+}
+
+impl TryFrom<f64> for IdleLimit {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> std::result::Result<IdleLimit, String> {
+        if seconds == 0.0 {
+            return Ok(IdleLimit(None));
+        }
+        let limit = Seconds::try_from(seconds);
+        limit.map(|seconds| IdleLimit(Some(seconds.0))).map_err(|error| format!("{error}, or 0 for never"))
+    }
+}
+
+fn default_ping_interval() -> Seconds {
+    Seconds(PING_INTERVAL)
+}
+
 fn default_subject_key() -> String {
     "subject".to_owned()
 }
@@ -141,6 +186,7 @@ impl NatsConfig {
             auth: self.auth.clone(),
             tls: TlsOptions::new(self.tls.as_ref(), self.tls_first)?,
             env: env.clone(),
+            ping_interval: self.ping_interval_secs.0,
         })
     }
 
@@ -185,20 +231,38 @@ impl SourceConfig for NatsConfig {
         let queue = Some(self.queue.clone()).filter(|queue| !queue.is_empty());
         let has_queue = queue.is_some();
         let decoder = Decoder { subjects, has_queue, exclude, codec: self.decoding.codec, subject_key };
+        let bodies = self.bodies().build()?;
+        if let Some(jetstream) = &self.jetstream {
+            if has_queue {
+                return Err("queue: with jetstream, all that name the same consumer share its messages; take queue out".into());
+            }
+            let dedupe = jetstream.dedupe;
+            let consumer = PullConsumer::new(options, jetstream.options(&decoder.subjects)?);
+            return Ok(Box::pin(jetstream::run(cx, consumer, decoder, bodies, dedupe)));
+        }
         let mut connection = Connection::new(options);
         for subject in &decoder.subjects {
             connection.subscribe(subject.as_str(), queue.as_deref());
         }
-        let bodies = self.bodies().build()?;
+        connection.renew_when_idle(self.idle_resubscribe_secs.0);
         Ok(Box::pin(subscription::run(cx, connection, decoder, bodies)))
     }
 
-    /// Connects and signs in, as a client of its own that subscribes to nothing.
+    /// Connects and signs in, as a client of its own that subscribes to nothing; with JetStream, also looks for
+    /// the stream and the consumer.
     fn healthcheck(&self, env: &Env) -> Result<Option<Healthcheck>> {
         let options = self.connection_options("healthcheck", env)?;
         let endpoint = options.servers.shown();
+        if let Some(jetstream) = &self.jetstream {
+            let client = PullConsumer::new(options, jetstream.options(&[])?);
+            return Ok(Some(Healthcheck::new(endpoint, async move { client.check().await })));
+        }
         let client = Publisher::new(options, Confirmation::Server, CHECK_PATIENCE);
         Ok(Some(Healthcheck::new(endpoint, async move { client.check(None).await })))
+    }
+
+    fn can_acknowledge(&self) -> bool {
+        self.jetstream.is_some()
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn run(
             }
         };
         counts.set_disconnects(connection.disconnects());
+        counts.set_resubscribes(connection.resubscribes());
         let Some(chunk) = chunk else { break };
         let decoded = decoder.decode(chunk);
         counts.add_excluded(decoded.excluded);
