@@ -2,8 +2,11 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
+
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// The lines that are logged in this thread while it lives.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,17 @@ impl LogLines {
             .with_writer(lines.clone())
             .finish();
         (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// Waits until one of them holds this text.
+    pub async fn wait_for(&self, text: &str) {
+        let found = async {
+            while self.with(text).is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let found = tokio::time::timeout(WITHIN, found).await;
+        assert!(found.is_ok(), "`{text}` is not in the log:\n{}", self.with("").join("\n"));
     }
 
     /// Those of them that hold this text.

@@ -8,7 +8,6 @@
 //! - [`log_lines`]: what a test's own thread logs;
 //! - [`publisher`]: a plain NATS publisher and the made-up events it sends;
 //! - [`http_server`]: a destination that answers as the test says and remembers what it got;
-//! - [`log`]: what is logged in a test;
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
 //! - [`jetstream`]: streams and consumers, made and looked at;
@@ -22,7 +21,6 @@ pub mod certificates;
 pub mod collector;
 pub mod http_server;
 pub mod jetstream;
-pub mod log;
 pub mod log_lines;
 pub mod moto;
 pub mod nats_cluster;
