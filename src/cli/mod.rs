@@ -5,6 +5,7 @@
 //! - `config_args`: `-c` and `-C`
 //! - a file for each command, and `reload` and `machines`, for `run`
 
+mod buffer;
 mod check;
 mod completion;
 mod config_args;
@@ -70,6 +71,8 @@ enum Command {
     Graph(graph::Args),
     /// Ask NATS and every destination whether they are well and know us.
     Check(check::Args),
+    /// Look into the sinks' buffers on disk.
+    Buffer(buffer::Args),
     /// List the destinations that secrets of the environment switch on.
     Providers(providers::Args),
     /// List the components of configurations, with their options.
@@ -117,6 +120,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Test(args) => test::run(&args, &registry, &env),
             Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
+            Command::Buffer(args) => buffer::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
             Command::Replay(args) => replay::run(&args, &registry, &env),

@@ -5,7 +5,7 @@ use crate::env::Env;
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
-use crate::topology::{Books, BufferReceiver, OutputNames, Outputs, SourceSender};
+use crate::topology::{Books, BufferReceiver, OutputNames, Outputs, SinkMemory, SourceSender};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use std::any::Any;
@@ -157,6 +157,8 @@ pub struct SinkContext {
     pub env: Env,
     /// The books of the whole topology, for a sink that shows them.
     pub books: Books,
+    /// What it may hold.
+    pub memory: SinkMemory,
 }
 
 /// A running sink.

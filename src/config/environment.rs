@@ -77,6 +77,7 @@ pub enum EnvironmentError {
 pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     let mut source = nats_source(env)?;
     let mut environment = destinations(env, "nats")?;
+    set_disk_buffers(env, &mut environment)?;
     let sources =
         |source: &Table| -> Table { [("nats".to_owned(), source.clone().into())].into_iter().collect() };
     environment.table.insert("sources".to_owned(), sources(&source).into());
@@ -88,6 +89,61 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     environment.for_vector.insert("sources".to_owned(), sources(&source).into());
     ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
     Ok(environment)
+}
+
+/// Puts the sinks' buffers on disk, if the environment names a place for them.
+fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {
+    let max_size = env.get("BUFFER_MAX_SIZE")?.map(|text| {
+        parse_size(&text).ok_or_else(|| EnvironmentError::Unexpected {
+            name: "BUFFER_MAX_SIZE".to_owned(),
+            reason: format!("`{text}` is not a size; expected bytes, such as 512M or 2G"),
+        })
+    });
+    let max_size = max_size.transpose()?;
+    if env.get("DATA_DIR")?.is_none() {
+        if max_size.is_some() {
+            let warning = "BUFFER_MAX_SIZE has no effect: set DATA_DIR to a directory for the buffers";
+            environment.warnings.push(warning.to_owned());
+        }
+        return Ok(());
+    }
+    let ids: Vec<_> = environment.enabled.iter().map(|provider| provider.name).collect();
+    let Environment { table, for_vector, .. } = environment;
+    for (table, is_own) in [(table, true), (for_vector, false)] {
+        set(table, "data_dir", "${DATA_DIR}");
+        for id in &ids {
+            set(table, &format!("sinks.{id}.buffer.type"), "disk");
+            if is_own {
+                if let Some(max_size) = max_size {
+                    set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+                }
+                continue;
+            }
+            // Vector has no `drop_oldest`, which is what log-shipper does here, and no smaller buffers.
+            let max_size = max_size.unwrap_or_default().max(VECTOR_DISK_BYTES);
+            set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+            set(table, &format!("sinks.{id}.buffer.when_full"), "drop_newest");
+        }
+    }
+    Ok(())
+}
+
+/// The least that Vector takes for a buffer on disk: two of its files, and their headers.
+const VECTOR_DISK_BYTES: i64 = 268_435_488;
+
+/// Bytes, or a number with k, M, G or T for so many times 1024.
+fn parse_size(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|char: char| !char.is_ascii_digit());
+    let factor = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(factor).filter(|bytes| *bytes > 0)
 }
 
 /// The sinks of every provider that is on, and their transforms, fed by the source of this id.
@@ -412,7 +468,7 @@ const OWN_SERVER: &[&str] = &[
     "NATS_CA",
 ];
 
-/// The variables of every provider's and of the source.
+/// The variables that are no provider's.
 const CORE: &[&str] = &[
     "ORG",
     "ACCESS_TOKEN",
@@ -421,11 +477,13 @@ const CORE: &[&str] = &[
     "QUEUE",
     "NETWORK",
     "NATS_TLS_FIRST",
+    "DATA_DIR",
+    "BUFFER_MAX_SIZE",
     "JETSTREAM_STREAM",
     "JETSTREAM_CONSUMER",
-    "DATA_DIR",
     "DEAD_LETTERS",
     "DEAD_LETTERS_SUBJECT",
+    crate::topology::MEMORY_LIMIT,
 ];
 
 /// The consumer of the stream, where nothing else is said.
@@ -505,6 +563,11 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
             "# `tls_first` is log-shipper's own: Vector cannot connect to a server that wants TLS first.\n\n",
         );
     }
+    if environment.for_vector.contains_key("data_dir") {
+        text.push_str(
+            "# Where a buffer is full, log-shipper drops its oldest events, which Vector cannot.\n\n",
+        );
+    }
     if has("jetstream") {
         text.push_str(
             "# `jetstream.create` is log-shipper's own: for Vector, take it out and make the consumer yourself. Vector\n\
@@ -516,8 +579,7 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     }
     if environment.has_dead_letters {
         text.push_str(
-            "# DEAD_LETTERS, DEAD_LETTERS_SUBJECT and DATA_DIR are left out: Vector has no dead letters. log-shipper's\n\
-             # own table for them is, for example:\n\
+            "# Dead letters are left out, which Vector has not. log-shipper's own table for them is, for example:\n\
              # [dead_letters]\n# type = \"file\"\n# path = \"/data/dead-letters.jsonl\"\n\n",
         );
     }
@@ -750,6 +812,39 @@ mod tests {
             from_environment(&Env::from_pairs([("ACCESS_TOKEN", "t"), ("AXIOM_TOKN", "x")])).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("no destination") && text.contains("did you mean AXIOM_TOKEN?"), "{text}");
+    }
+
+    #[test]
+    fn a_data_directory_means_buffers_on_disk() {
+        let with = |more: &[(&str, &str)]| {
+            let access = [("ACCESS_TOKEN", "t")];
+            from_environment(&Env::from_pairs([&HTTP[..], &access, more].concat()))
+        };
+        let buffer = |table: &Table| table["sinks"]["http"].get("buffer").map(ToString::to_string);
+        assert_eq!(buffer(&with(&[]).unwrap().table), None);
+        for (size, own, for_vector) in [
+            (None, "{ type = \"disk\" }", 268_435_488),
+            (Some("64M"), "{ max_size = 67108864, type = \"disk\" }", 268_435_488),
+            (Some("2 GiB"), "{ max_size = 2147483648, type = \"disk\" }", 2_147_483_648_i64),
+        ] {
+            let size: Vec<_> = size.map(|size| ("BUFFER_MAX_SIZE", size)).into_iter().collect();
+            let environment = with(&[&[("DATA_DIR", "/data")][..], &size].concat()).unwrap();
+            assert_eq!(environment.table["data_dir"].as_str(), Some("${DATA_DIR}"));
+            let own: Value = format!("x = {own}").parse::<Table>().unwrap()["x"].clone();
+            assert_eq!(environment.table["sinks"]["http"]["buffer"], own);
+            let buffer = &environment.for_vector["sinks"]["http"]["buffer"];
+            assert_eq!(
+                (buffer["max_size"].as_integer(), buffer["when_full"].as_str()),
+                (Some(for_vector), Some("drop_newest"))
+            );
+            assert!(generate(&environment).unwrap().contains("drops its oldest"));
+        }
+        let warnings = with(&[("BUFFER_MAX_SIZE", "1G")]).unwrap().warnings.join("\n");
+        assert!(warnings.contains("BUFFER_MAX_SIZE has no effect"), "{warnings}");
+        for size in ["much", "0", "-1", "1.5G", "G", "99999999T"] {
+            let error = with(&[("DATA_DIR", "/data"), ("BUFFER_MAX_SIZE", size)]).unwrap_err().to_string();
+            assert!(error.contains("BUFFER_MAX_SIZE is wrong"), "{error}");
+        }
     }
 
     #[test]

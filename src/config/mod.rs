@@ -1,7 +1,8 @@
 //! Configuration: what a topology is made of, from code, from text or from the environment.
 //!
 //! - this file: [`Config`]
-//! - `component`: the traits of components; `sink_options`: the options that every sink has
+//! - `component`: the traits of components; `sink_options`: the options that every sink has,
+//!   of them `buffer`
 //! - `registry`: [`Registry`], every component by name
 //! - `files`: the files and directories of a configuration
 //! - `format`: TOML, YAML and JSON to one tree, with the place of everything in it
@@ -16,6 +17,7 @@
 //! - `unit_test`: `[[tests]]`
 
 mod bodies;
+mod buffer;
 mod component;
 mod connect;
 mod deserialize;
@@ -35,6 +37,7 @@ mod sink_options;
 mod suggest;
 mod unit_test;
 
+pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES};
 pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Transform,
     TransformConfig, TransformContext,
@@ -51,9 +54,7 @@ pub use interpolate::interpolate;
 pub use problem::{Places, Problem, Problems, Severity};
 pub use registry::{ComponentInfo, ComponentKind, Registry};
 pub(crate) use sink_options::BoolOr;
-pub use sink_options::{
-    AcknowledgementsConfig, BufferConfig, DEFAULT_BUFFER_BYTES, HealthcheckConfig, Seconds, SinkOptions,
-};
+pub use sink_options::{AcknowledgementsConfig, HealthcheckConfig, Seconds, SinkOptions};
 pub use unit_test::{InputKind, OneOrMany, TestInput, TestOutput, UnitTest};
 
 use crate::env::PLACEHOLDER;

@@ -3,10 +3,11 @@
 //! - this file: [`Topology`], components that have been built
 //! - `running`: [`RunningTopology`]: starting, reloading and stopping them
 //! - `graph`: the way of a chunk to its consumers
-//! - `buffer`: the bounded queue in front of each sink
+//! - `buffer`: the bounded queue in front of each sink; [`disk`]: the part of it that is on disk
 //! - `outputs`: where a transform puts its events
 //! - `counts`, `books`: the books; `outcome`, `receipts`: what sinks answer, by which they are kept
 //! - `dead_letters`: where refused events go
+//! - `memory`: what each sink may hold
 //! - `metrics`: the books as Prometheus reads them
 
 mod books;
@@ -14,6 +15,7 @@ mod buffer;
 mod counts;
 mod dead_letters;
 mod graph;
+mod memory;
 mod metrics;
 mod outcome;
 mod outputs;
@@ -21,11 +23,13 @@ mod receipts;
 mod running;
 
 pub use books::{Books, Report, Totals};
-pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer};
+pub use buffer::disk;
+pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer, disk_buffer};
 pub use counts::{
     SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
 };
 pub use graph::SourceSender;
+pub use memory::SinkMemory;
 pub use metrics::PROMETHEUS_CONTENT_TYPE;
 pub use outcome::{DropReason, Outcome, Rejection};
 pub use outputs::{OutputNames, Outputs};
@@ -39,11 +43,15 @@ use crate::config::{
 use crate::env::Env;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
+use crate::memory::{ByteSize, LimitOrigin, MemoryLimit};
+use disk::DiskSettings;
 use graph::{Fanout, OpenSources, TransformNode};
+use memory::{Memory, Plan};
 use running::Graph;
 use snafu::Snafu;
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -99,6 +107,8 @@ pub struct Topology {
     open_sources: OpenSources,
     shutdown: CancellationToken,
     require_healthy: bool,
+    memory: Memory,
+    plan: Plan,
 }
 
 /// A component as a configuration wants it.
@@ -114,6 +124,8 @@ struct Planned<T> {
 struct BuiltSink {
     sink: Box<dyn StreamSink>,
     buffer: BufferSettings,
+    disk: Option<DiskSettings>,
+    memory: SinkMemory,
     check: Check,
 }
 
@@ -154,7 +166,9 @@ impl Topology {
     /// # Errors
     /// Every component that cannot be built.
     pub async fn build(config: Config, options: &TopologyOptions) -> Result<Topology, StartError> {
-        Builder::new(&config, options, Books::default(), OpenSources::default(), CancellationToken::new())
+        let books = Books::default();
+        let (open_sources, shutdown) = (OpenSources::default(), CancellationToken::new());
+        Builder::new(&config, options, books, open_sources, shutdown, Memory::at_start())
             .build(config, &Graph::default())
             .await
     }
@@ -176,6 +190,29 @@ impl Topology {
     }
 }
 
+/// What each sink may hold: of what the configuration says, the environment, or the system.
+fn plan_memory(config: &Config, options: &TopologyOptions, memory: &Memory) -> Result<Plan, Problem> {
+    let limit = match config.global.memory_limit {
+        Some(ByteSize(bytes)) => Some(MemoryLimit { bytes, origin: LimitOrigin::Option }),
+        None => {
+            let problem = |reason: String| Problem::at("", format!("MEMORY_LIMIT: {reason}"));
+            let text = options.env.get(MEMORY_LIMIT).map_err(|error| problem(error.to_string()))?;
+            let size = text.map(|text| text.parse::<ByteSize>()).transpose().map_err(problem)?;
+            size.map(|ByteSize(bytes)| MemoryLimit { bytes, origin: LimitOrigin::Variable })
+        }
+    };
+    let sinks = config.sinks.iter().chain(&config.dead_letters);
+    let buffers =
+        sinks.map(|sink| (sink.id.clone(), sink.options.buffer.settings(options.when_full).capacity));
+    memory.plan(limit, &buffers.collect::<Vec<_>>()).map_err(|reason| match config.global.memory_limit {
+        Some(_) => Problem::at("memory_limit", reason),
+        None => Problem::at("", format!("{MEMORY_LIMIT}: {reason}")),
+    })
+}
+
+/// The variable with the process's memory.
+pub(crate) const MEMORY_LIMIT: &str = "MEMORY_LIMIT";
+
 /// Builds what does not run yet, and collects what is wrong.
 struct Builder<'a> {
     options: &'a TopologyOptions,
@@ -185,6 +222,7 @@ struct Builder<'a> {
     proxy: ProxyConfig,
     healthchecks: bool,
     acknowledges: bool,
+    data_dir: PathBuf,
     transform: TransformContext,
 }
 
@@ -195,6 +233,7 @@ impl Builder<'_> {
         books: Books,
         open_sources: OpenSources,
         shutdown: CancellationToken,
+        memory: Memory,
     ) -> Builder<'a> {
         let mut problems = Vec::new();
         let env_proxy = ProxyConfig::from_env(&options.env).unwrap_or_else(|error| {
@@ -202,6 +241,10 @@ impl Builder<'_> {
             ProxyConfig::default()
         });
         let global = &config.global;
+        let plan = plan_memory(config, options, &memory).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Plan::default()
+        });
         let require_healthy = options.require_healthy || global.healthchecks.require_healthy;
         let topology = Topology {
             sources: Vec::new(),
@@ -213,6 +256,8 @@ impl Builder<'_> {
             open_sources,
             shutdown,
             require_healthy,
+            memory,
+            plan,
         };
         let transform = TransformContext::new("", global);
         let proxy = global.proxy.or(&env_proxy);
@@ -224,6 +269,7 @@ impl Builder<'_> {
             proxy,
             healthchecks: global.healthchecks.enabled,
             acknowledges: global.acknowledgements.enabled.unwrap_or(true),
+            data_dir: global.data_dir().to_owned(),
             transform,
         }
     }
@@ -338,12 +384,16 @@ impl Builder<'_> {
     /// `component` is its place in the configuration.
     fn sink(&self, component: String, entry: &SinkEntry) -> crate::config::Result<BuiltSink> {
         let options = &entry.options;
+        let settings = options.buffer.settings(self.options.when_full);
+        let share = self.topology.plan.share(&entry.id, settings.capacity);
+        let memory = self.topology.memory.of_sink(&share);
         let cx = SinkContext {
             id: entry.id.clone(),
             proxy: options.proxy.or(&self.proxy),
             healthcheck: options.healthcheck.clone(),
             env: self.options.env.clone(),
             books: self.topology.books.clone(),
+            memory: memory.clone(),
         };
         let (sink, healthcheck) = entry.config.build(&cx)?;
         let is_checked = self.healthchecks && options.healthcheck.enabled;
@@ -351,8 +401,11 @@ impl Builder<'_> {
             sink,
             buffer: BufferSettings {
                 acknowledges: options.acknowledgements.enabled.unwrap_or(self.acknowledges),
-                ..options.buffer.settings(self.options.when_full)
+                capacity: share.buffer,
+                ..settings
             },
+            disk: options.buffer.disk(&self.data_dir, &entry.id),
+            memory,
             check: Check {
                 component,
                 healthcheck: healthcheck.filter(|_| is_checked),

@@ -6,6 +6,9 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+/// What is written goes through a copy that each open file keeps: bytes of that. Tokio's default is 2 MiB.
+const MAX_COPY: usize = 64 << 10;
+
 pub(super) struct OpenFile {
     file: File,
     /// How much of it is whole.
@@ -22,7 +25,8 @@ impl OpenFile {
         if let Some(parent) = path.parent() {
             tokio::fs::create_dir_all(parent).await?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(path).await?;
+        let mut file = OpenOptions::new().create(true).append(true).open(path).await?;
+        file.set_max_buf_size(MAX_COPY);
         let metadata = file.metadata().await?;
         let (length, is_regular) = (metadata.len(), metadata.is_file());
         let mut open = OpenFile { file, length, is_regular, used: Instant::now() };
