@@ -8,12 +8,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The app whose machines do not share what they read, as far as the environment tells: on Fly.io, without a queue
-/// group.
+/// group or a stream.
 ///
 /// # Errors
 /// If a variable cannot be read.
 pub(super) fn app_without_queue(env: &Env) -> Result<Option<String>, EnvError> {
-    Ok(match env.get("QUEUE")? {
+    // All readers of one consumer of a stream share its messages too.
+    Ok(match env.get("QUEUE")?.or(env.get("JETSTREAM_STREAM")?) {
         Some(_) => None,
         None => env.get("FLY_APP_NAME")?,
     })

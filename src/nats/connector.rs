@@ -277,7 +277,10 @@ impl Connector {
         if link.is_some_and(|link| link.opened.elapsed() >= HELD) {
             self.attempts = 0;
         }
-        self.log.disconnected(error);
+        // Of a server that is about to stop, it has been said.
+        if !matches!(error, LinkError::LameDuck) {
+            self.log.disconnected(error);
+        }
     }
 }
 

@@ -8,17 +8,15 @@
 
 use super::acks::{Ack, Acks};
 use super::connector::{Connector, Role, Subscription, reconnect_delay};
-use super::jetstream_api::{AckSubject, Consumer, Found, PullOptions, Status, status};
-use super::link::{Info, Link, LinkError, TimeoutSnafu, is_permissions_violation};
+use super::heard::{Heard, MESSAGES};
+use super::jetstream_api::{AckSubject, Consumer, DEFAULT_ACK_WAIT, Found, PullOptions, Status};
+use super::link::{Link, LinkError, TimeoutSnafu};
 use super::message::Message;
 use super::options::ConnectionOptions;
-use super::protocol::{Op, parse, shown};
+use super::pulls::{HEARTBEAT, Pulls};
 use crate::healthcheck::Unhealthy;
 use crate::log_limit::LogLimit;
 use futures::future::BoxFuture;
-use serde_json::json;
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -41,10 +39,8 @@ pub struct PullConsumer {
     consumer: Option<Consumer>,
     /// Counts the consumers of this name that there have been.
     generation: u64,
-    /// Whom the server still owes messages.
-    pulls: VecDeque<Pull>,
-    /// The next message is larger than what we ask for at once.
-    is_too_large: bool,
+    /// What the server owes us.
+    pulls: Pulls,
     /// When the consumer last gave a sign of life.
     heard: Instant,
     /// How often we have begun anew since then.
@@ -53,6 +49,7 @@ pub struct PullConsumer {
     drain: Drain,
     acks: Acks,
     disconnects: u64,
+    moves: u64,
     log: Log,
 }
 
@@ -86,16 +83,6 @@ enum Question {
     Update,
 }
 
-/// A request for messages.
-#[derive(Clone, Copy, Debug)]
-struct Pull {
-    number: u64,
-    /// How many messages are still to come.
-    remaining: usize,
-    /// When the server has forgotten it for certain.
-    until: Instant,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Drain {
     No,
@@ -114,26 +101,8 @@ struct Log {
     other: LogLimit,
 }
 
-/// What one read has brought, besides messages.
-#[derive(Default)]
-struct Heard {
-    /// Of requests, by their numbers.
-    statuses: Vec<(u64, Status, String)>,
-    /// To questions: number, status, text.
-    answers: Vec<(u64, Option<u16>, Vec<u8>)>,
-    infos: Vec<Info>,
-    pongs: u32,
-}
-
-/// How long a request waits for messages.
-const EXPIRES: Duration = Duration::from_secs(30);
-/// How often the server says that it is there while it has none; twice this without a word is too long.
-const HEARTBEAT: Duration = Duration::from_millis(2500);
 /// How long the answer to a question may take: a cluster may be choosing a leader.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-const MESSAGES: u64 = 1;
-const ANSWERS: u64 = 2;
 
 impl PullConsumer {
     /// The client; it connects when it is first asked for something.
@@ -151,14 +120,14 @@ impl PullConsumer {
             phase: Phase::Pause { until: Instant::now() },
             consumer: None,
             generation: 0,
-            pulls: VecDeque::new(),
-            is_too_large: false,
+            pulls: Pulls::default(),
             heard: Instant::now(),
             attempts: 0,
             is_paused: false,
             drain: Drain::No,
             acks: Acks::default(),
             disconnects: 0,
+            moves: 0,
             log: Log {
                 missing: LogLimit::every_10_s(),
                 broken: LogLimit::every_10_s(),
@@ -236,7 +205,7 @@ impl PullConsumer {
 
     /// How long a message may be without a word from us until it is delivered again.
     pub fn ack_wait(&self) -> Duration {
-        self.consumer.as_ref().map_or(EXPIRES, |consumer| consumer.limits.ack_wait())
+        self.consumer.as_ref().map_or(DEFAULT_ACK_WAIT, |consumer| consumer.limits.ack_wait())
     }
 
     /// How often a message is delivered at most, if there is a limit.
@@ -248,6 +217,11 @@ impl PullConsumer {
     /// How often the connection has been lost.
     pub fn disconnects(&self) -> u64 {
         self.disconnects
+    }
+
+    /// How often we have gone to another server, because ours was about to stop.
+    pub fn moves(&self) -> u64 {
+        self.moves
     }
 
     /// Whether a server is there and takes us, and has the stream and a consumer of it that can be read.
@@ -291,7 +265,10 @@ impl PullConsumer {
         match self.exchange(chunk).await {
             Ok(heard) => self.heed(heard),
             Err(error) => {
-                self.disconnects += 1;
+                match error {
+                    LinkError::LameDuck => self.moves += 1,
+                    _ => self.disconnects += 1,
+                }
                 if let Some(connector) = &mut self.connector {
                     connector.lost(self.link.take(), &error);
                 }
@@ -326,12 +303,11 @@ impl PullConsumer {
         self.prepare();
         let until = self.deadline();
         let Some(link) = &mut self.link else { return Ok(Heard::default()) };
-        let mut nothing: &[u8] = &[];
         tokio::select! {
             // First, because after a long wait for a full buffer a time has passed, though there is much to
             // read.
             biased;
-            moved = link.transfer(&mut nothing) => moved?,
+            moved = link.exchange() => moved?,
             () = sleep_until(until) => self.overdue()?,
         }
         self.take(chunk)
@@ -344,7 +320,7 @@ impl PullConsumer {
             Phase::Pause { until } if until <= now => self.ask(Question::Info),
             Phase::Pause { .. } | Phase::Asked { .. } => {}
             Phase::Pulling => {
-                self.pulls.retain(|pull| pull.until > now);
+                self.pulls.forget_old(now);
                 self.pull(now);
                 if let Some(link) = &mut self.link {
                     self.acks.write(link);
@@ -354,12 +330,12 @@ impl PullConsumer {
     }
 
     /// When there is something to do though nothing has come.
-    fn deadline(&self) -> Instant {
+    fn deadline(&mut self) -> Instant {
         let of_phase = match self.phase {
             Phase::Pause { until } | Phase::Asked { until, .. } => Some(until),
             Phase::Pulling => (!self.pulls.is_empty()).then(|| self.heard + 2 * HEARTBEAT),
         };
-        let next_ping = self.link.as_ref().map(|link| link.next_ping);
+        let next_ping = self.link.as_mut().map(Link::ping_due);
         of_phase.into_iter().chain(next_ping).min().unwrap_or_else(Instant::now)
     }
 
@@ -406,32 +382,15 @@ impl PullConsumer {
     /// Asks for messages, when half of what was asked for has come.
     fn pull(&mut self, now: Instant) {
         let Some(Consumer { limits, .. }) = &self.consumer else { return };
-        let wanted = limits.batch(self.options.batch);
-        let expected: usize = self.pulls.iter().map(|pull| pull.remaining).sum();
-        if self.is_paused || self.drain != Drain::No || expected > wanted / 2 {
+        if self.is_paused || self.drain != Drain::No {
             return;
         }
-        let (batch, max_bytes) = match self.is_too_large {
-            true => (1, limits.max_bytes(0)),
-            false => (wanted - expected, limits.max_bytes(self.options.max_bytes)),
-        };
-        self.is_too_large = false;
-        let expires = limits.expires(EXPIRES);
-        let heartbeat = HEARTBEAT.min(expires / 3);
-        let mut text = json!({
-            "batch": batch,
-            "expires": expires.as_nanos() as u64,
-            "idle_heartbeat": heartbeat.as_nanos() as u64,
-        });
-        if max_bytes > 0 {
-            text["max_bytes"] = max_bytes.into();
-        }
-        let subject = self.options.subject("MSG.NEXT");
-        let number = self.request(&subject, 'm', text.to_string().as_bytes());
+        let Some(request) = self.pulls.next(&self.options, limits) else { return };
+        let number = self.request(&self.options.subject("MSG.NEXT"), 'm', request.text().as_bytes());
         if self.pulls.is_empty() {
             self.heard = now;
         }
-        self.pulls.push_back(Pull { number, remaining: batch, until: now + expires + 2 * HEARTBEAT });
+        self.pulls.push(number, &request, now);
     }
 
     fn begin_anew(&mut self, why: &str) {
@@ -463,17 +422,13 @@ impl PullConsumer {
     /// Does what the words of the server say that are no messages.
     fn heed(&mut self, heard: Heard) {
         for (number, status, text) in heard.statuses {
-            if !self.pulls.iter().any(|pull| pull.number == number) {
+            if !self.pulls.heard(number, status) {
                 continue;
             }
             self.heard = Instant::now();
-            if status != Status::Heartbeat {
-                self.pulls.retain(|pull| pull.number != number);
-            }
             match status {
                 Status::Heartbeat | Status::Ended => self.attempts = 0,
                 Status::TooLarge => {
-                    self.is_too_large = true;
                     if let Some(unsaid) = self.log.other.allow() {
                         tracing::warn!(
                             source = self.id,
@@ -544,73 +499,20 @@ impl PullConsumer {
         }
     }
 
-    /// Takes every whole operation from what has been read.
+    /// Takes every whole operation from what has been read: messages into the chunk.
     fn take(&mut self, chunk: &mut Vec<Delivery>) -> Result<Heard, LinkError> {
-        let mut heard = Heard::default();
-        let (Some(link), Some(connector)) = (&mut self.link, &mut self.connector) else { return Ok(heard) };
-        let (mut at, mut messages) = (0, Vec::new());
-        let taken = loop {
-            let rest = &link.input[at..];
-            let (op, length) = match parse(rest) {
-                Ok(Some(parsed)) => parsed,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error.into()),
-            };
-            match op {
-                Op::Message { sid: MESSAGES, subject, reply, headers, payload } => {
-                    let shift = |range: Range<usize>| range.start + at..range.end + at;
-                    if let Some(ack) = AckSubject::parse(&rest[reply.clone()]) {
-                        messages.push((shift(subject), shift(reply), shift(payload), ack));
-                    } else if let Some((code, text)) = status(&rest[headers])
-                        && let Some(number) = last_number(&rest[subject])
-                    {
-                        let words = format!("{code} {}", shown(text.as_bytes()));
-                        heard.statuses.push((number, Status::new(code, text), words));
-                    }
-                }
-                Op::Message { sid: ANSWERS, subject, headers, payload, .. } => {
-                    let code = status(&rest[headers]).map(|(code, _)| code);
-                    heard.answers.extend(
-                        last_number(&rest[subject]).map(|number| (number, code, rest[payload].to_vec())),
-                    );
-                }
-                Op::Message { .. } | Op::Ok => {}
-                Op::Ping => link.output.extend_from_slice(b"PONG\r\n"),
-                Op::Pong => {
-                    link.unanswered = link.unanswered.saturating_sub(1);
-                    heard.pongs += 1;
-                }
-                Op::Info(range) => heard.infos.extend(serde_json::from_slice::<Info>(&rest[range])),
-                Op::Error(range) => {
-                    let message = shown(&rest[range]);
-                    // Only this leaves the connection open; without its answers a question is of no use.
-                    match is_permissions_violation(&message) && !message.contains(&self.inbox) {
-                        true => connector.log.refused(&message),
-                        false => break Err(LinkError::Refused { message }),
-                    }
-                }
-            }
-            at += length;
+        let (Some(link), Some(connector)) = (&mut self.link, &mut self.connector) else {
+            return Ok(Heard::default());
         };
-        let block = link.take_block(at);
-        if !messages.is_empty() {
+        let (mut heard, taken) = Heard::take(link, &connector.log);
+        if !heard.messages.is_empty() {
             self.heard = Instant::now();
             self.attempts = 0;
         }
-        chunk.reserve_exact(messages.len());
-        for (subject, reply, payload, ack) in messages {
-            let message =
-                Message { subscription: 0, subject: block.text(subject), payload: block.slice(payload) };
-            let reply = Box::from(&*block.text(reply));
-            chunk.push(Delivery { message, reply, ack, generation: self.generation });
-            // Requests are served in their order.
-            if let Some(first) = self.pulls.front_mut() {
-                first.remaining = first.remaining.saturating_sub(1);
-                if first.remaining == 0 {
-                    self.pulls.pop_front();
-                }
-            }
-        }
+        self.pulls.delivered(heard.messages.len());
+        let generation = self.generation;
+        let delivery = |(message, reply, ack)| Delivery { message, reply, ack, generation };
+        chunk.extend(std::mem::take(&mut heard.messages).into_iter().map(delivery));
         for _ in 0..heard.pongs {
             self.acks.pong();
             self.drain = match self.drain {
@@ -629,12 +531,6 @@ impl PullConsumer {
     }
 }
 
-/// The number that a subject of our inbox ends with.
-fn last_number(subject: &[u8]) -> Option<u64> {
-    let token = subject.rsplit(|byte| *byte == b'.').next()?;
-    std::str::from_utf8(token).ok()?.parse().ok()
-}
-
 impl std::fmt::Debug for PullConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PullConsumer").field("options", &self.options).finish_non_exhaustive()
@@ -646,6 +542,7 @@ mod tests {
     use super::*;
     use crate::env::Env;
     use crate::nats::{CreateOptions, Servers};
+    use std::ops::Range;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     const INFO: &str = r#"{"created":"t1","config":{"ack_policy":"explicit","ack_wait":8000000000}}"#;

@@ -55,7 +55,7 @@ pub enum DeliverPolicy {
     LastPerSubject,
 }
 
-const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(30);
 /// Enough that a sink can fill its batches: what waits in them is on its way.
 const DEFAULT_MAX_ACK_PENDING: i64 = 50_000;
 

@@ -19,6 +19,7 @@
 //! To read a JetStream stream:
 //! - `consumer`: [`PullConsumer`], one client that reads through a durable consumer
 //! - `jetstream_api`: questions to JetStream, and its answers
+//! - `pulls`: requests for messages; `heard`: what comes
 //! - `acks`: [`Ack`], what a consumer is told of a message
 //!
 //! To publish:
@@ -33,6 +34,7 @@ mod connection;
 mod connection_log;
 mod connector;
 mod consumer;
+mod heard;
 mod jetstream_api;
 mod link;
 mod message;
@@ -40,6 +42,7 @@ mod messages;
 mod options;
 pub mod protocol;
 mod publisher;
+mod pulls;
 mod reader;
 mod renewal;
 mod servers;

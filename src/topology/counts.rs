@@ -36,6 +36,7 @@ pub struct SourceCounts {
     joined: AtomicU64,
     disconnects: AtomicU64,
     resubscribes: AtomicU64,
+    pending: AtomicU64,
 }
 
 /// The running books of one transform.
@@ -106,6 +107,8 @@ pub struct SourceSnapshot {
     /// How often a fresh connection has taken the place of one that brought nothing for a while, or whose server
     /// was about to stop. Nothing is lost with it.
     pub resubscribes: u64,
+    /// Messages of a JetStream stream that its consumer had not delivered yet when the last one came.
+    pub pending: u64,
 }
 
 impl SinkCounts {
@@ -346,6 +349,11 @@ impl SourceCounts {
         self.resubscribes.store(times, Ordering::Relaxed);
     }
 
+    /// Sets how many messages wait in a stream.
+    pub fn set_pending(&self, messages: u64) {
+        self.pending.store(messages, Ordering::Relaxed);
+    }
+
     /// The books now.
     pub fn snapshot(&self) -> SourceSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -357,6 +365,7 @@ impl SourceCounts {
             joined: read(&self.joined),
             disconnects: read(&self.disconnects),
             resubscribes: read(&self.resubscribes),
+            pending: read(&self.pending),
         }
     }
 }
@@ -371,6 +380,9 @@ impl fmt::Display for SourceSnapshot {
         write!(f, ", disconnects {}", self.disconnects)?;
         if self.resubscribes > 0 {
             write!(f, ", resubscribes {}", self.resubscribes)?;
+        }
+        if self.pending > 0 {
+            write!(f, ", pending {}", self.pending)?;
         }
         Ok(())
     }

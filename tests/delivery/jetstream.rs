@@ -2,9 +2,11 @@
 
 use crate::support::http_server::{HttpServer, Reply, Request};
 use crate::support::jetstream::JetStream;
+use crate::support::nats_cluster::NatsCluster;
 use crate::support::nats_server::{NatsServer, Options};
 use crate::support::publisher::Publisher;
 use crate::{check_books, in_time, soak, start};
+use async_nats::ServerAddr;
 use futures::StreamExt;
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
@@ -129,6 +131,7 @@ async fn everything_is_delivered_then_acked_and_not_sent_again_by_the_next_run()
         let running = start(&text, Env::default()).await;
         js.publish(EVENTS..EVENTS + 1).await;
         wait_for_numbers(&http, EVENTS + 1).await;
+        assert_eq!(running.report().sources[0].1.pending, 0);
         stop(running).await;
         assert_eq!(check_numbers(&http.requests(), EVENTS + 1), 0);
     })
@@ -280,7 +283,8 @@ async fn a_consumer_that_is_deleted_is_made_again() {
         }
         js.wait_for_consumer(|info| info["num_waiting"].as_u64() > Some(0)).await;
         stop(running).await;
-        assert_eq!(check_numbers(&http.requests(), 150), 0);
+        // Some may come again: a server has been seen to begin the new consumer where it had last saved the old one.
+        check_numbers(&http.requests(), 150);
     })
     .await;
 }
@@ -339,7 +343,7 @@ async fn a_consumer_that_cannot_be_read_is_said_to_be_so() {
         let nats = server().await;
         let js = JetStream::connect(nats.url()).await;
         let http = HttpServer::start().await;
-        let look = async |options: &str| {
+        let look_at = async |nats: &NatsServer, options: &str| {
             let text = config(&nats.url(), &http, options);
             let config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
             let topology = Topology::build(config, &TopologyOptions::default()).await.unwrap();
@@ -349,6 +353,7 @@ async fn a_consumer_that_cannot_be_read_is_said_to_be_so() {
             let (result, _) = check.healthcheck.unwrap().run(Duration::from_secs(10)).await;
             result.map_err(|error| error.to_string())
         };
+        let look = async |options: &str| look_at(&nats, options).await;
         let missing = look("").await.unwrap_err();
         assert!(missing.contains("no JetStream stream S"), "{missing}");
         js.make_stream(json!({})).await;
@@ -374,6 +379,11 @@ async fn a_consumer_that_cannot_be_read_is_said_to_be_so() {
         }
         js.make_consumer(json!({})).await;
         assert_eq!(look("").await, Ok(()));
+        let mut nats = nats;
+        let denied = "authorization { users: [{ user: u, password: p, permissions: { publish: { deny: \"$JS.API.>\" } } }] }\nno_auth_user: u";
+        nats.reconfigure(Options { extra: denied.into(), jetstream: true, ..Options::default() }).await;
+        let why = look_at(&nats, "").await.unwrap_err();
+        assert!(why.contains("Permissions Violation") && why.contains("$JS.API.CONSUMER.>"), "{why}");
     })
     .await;
 }
@@ -437,6 +447,157 @@ async fn nothing_is_lost_when_the_server_restarts_again_and_again() {
         assert!(report.sources[0].1.disconnects >= restarts, "{report}");
         let twice = check_numbers(&http.requests(), events);
         println!("{restarts} restarts, {events} messages, {twice} of them came more than once");
+    })
+    .await;
+}
+
+/// Each server of a cluster in its turn is stopped as for an upgrade, and started again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_a_cluster_is_upgraded() {
+    in_time(async {
+        let upgrades = if soak() > 1 { 20 } else { 2 };
+        const ROUND: u64 = 1_000;
+        let options = Options { jetstream: true, ..Options::default() };
+        let mut cluster = NatsCluster::start(3, &options).await;
+        let servers: Vec<ServerAddr> =
+            cluster.servers.iter().map(|server| server.url().parse().unwrap()).collect();
+        let js = JetStream::connect(servers).await;
+        js.make_stream(json!({"num_replicas": 3})).await;
+        let http = HttpServer::start().await;
+        let options = format!("{CREATE}\njetstream.ack_wait_secs = 2");
+        let running = start(&config(&cluster.urls(), &http, &options), Env::default()).await;
+        for round in 0..upgrades {
+            // The one that the source is connected to.
+            let mut upgraded = None;
+            while upgraded.is_none() {
+                for (index, server) in cluster.servers.iter().enumerate() {
+                    let has_source =
+                        server.subscriptions().await.iter().any(|subject| subject.ends_with(".m.*"));
+                    upgraded = upgraded.or(has_source.then_some(index));
+                }
+            }
+            let upgraded = &mut cluster.servers[upgraded.unwrap()];
+            let load = js.publish(round * ROUND..(round + 1) * ROUND);
+            let upgrade = async {
+                wait_for_numbers(&http, round * ROUND + 1).await;
+                upgraded.lame_duck().await;
+                upgraded.wait_for_end().await;
+                upgraded.start_again().await;
+            };
+            tokio::join!(load, upgrade);
+            cluster.wait_until_complete().await;
+        }
+        let events = upgrades * ROUND;
+        wait_for_numbers(&http, events).await;
+        let info = js.wait_until_acknowledged().await;
+        assert_eq!(info["cluster"]["replicas"].as_array().map(Vec::len), Some(2), "{info}");
+        let mut running = running;
+        let report = running.stop(STOP).await;
+        check_books(&report);
+        let source = report.sources[0].1;
+        assert!(source.resubscribes + source.disconnects >= upgrades, "{report}");
+        let twice = check_numbers(&http.requests(), events);
+        println!("{upgrades} upgrades, {events} messages, {twice} of them came more than once: {report}");
+    })
+    .await;
+}
+
+/// The server takes no acknowledgements from us, as if all were lost on their way, until it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_ack_was_lost_is_acked_again_and_not_shipped_again() {
+    in_time(async {
+        let user = |name: &str, permissions: &str| format!("{{ user: {name}, password: p{permissions} }}");
+        let options = |permissions: &str| {
+            let users = format!("{}, {}", user("admin", ""), user("shipper", permissions));
+            Options {
+                extra: format!("authorization {{ users: [{users}] }}"),
+                jetstream: true,
+                ..Options::default()
+            }
+        };
+        let deaf = options(", permissions: { publish: { deny: \"$JS.ACK.>\" } }");
+        for dedupe in [true, false] {
+            let mut nats = NatsServer::with(deaf.clone()).await;
+            let admin = async_nats::ConnectOptions::with_user_and_password("admin".into(), "p".into());
+            let js = JetStream::connect_with(admin, nats.url()).await;
+            let shipper = nats.url().replace("nats://", "nats://shipper:p@");
+            js.make_stream(json!({})).await;
+            js.publish(0..50).await;
+            let http = HttpServer::start().await;
+            let options_of_source =
+                format!("{CREATE}\njetstream.ack_wait_secs = 1\njetstream.dedupe = {dedupe}");
+            let running = start(&config(&shipper, &http, &options_of_source), Env::default()).await;
+            wait_for_numbers(&http, 50).await;
+            // Each has come again.
+            js.wait_for_consumer(|info| info["delivered"]["consumer_seq"].as_u64() >= Some(100)).await;
+            nats.reconfigure(options("")).await;
+            js.wait_until_acknowledged().await;
+            stop(running).await;
+            let twice = check_numbers(&http.requests(), 50);
+            assert_eq!(twice > 0, !dedupe, "{twice} came more than once");
+        }
+    })
+    .await;
+}
+
+/// A configuration that is loaded anew, with messages on their way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_hands_over_without_loss() {
+    in_time(async {
+        const EVENTS: u64 = 3_000;
+        let nats = server().await;
+        let js = JetStream::connect(nats.url()).await;
+        js.make_stream(json!({})).await;
+        let http = HttpServer::start().await;
+        let text = |batch: u32| {
+            config(&nats.url(), &http, &format!("{CREATE}\njetstream.batch_config.batch = {batch}"))
+        };
+        let mut running = start(&text(10), Env::default()).await;
+        let load = js.publish(0..EVENTS);
+        let reloads = async {
+            for round in 1..4 {
+                wait_for_numbers(&http, u64::from(round) * 100).await;
+                let config =
+                    Config::from_toml(&text(10 + round), "test", &Registry::builtin(), &Env::default())
+                        .unwrap();
+                running.reload(config).await.unwrap();
+            }
+        };
+        tokio::join!(load, reloads);
+        wait_for_numbers(&http, EVENTS).await;
+        let info = js.wait_until_acknowledged().await;
+        assert_eq!(info["num_redelivered"], 0, "{info}");
+        stop(running).await;
+        assert_eq!(check_numbers(&http.requests(), EVENTS), 0);
+    })
+    .await;
+}
+
+/// The options of a consumer that is there are changed to what is said, and others stay as they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_is_changed_to_what_the_options_say() {
+    in_time(async {
+        let nats = server().await;
+        let js = JetStream::connect(nats.url()).await;
+        js.make_stream(json!({})).await;
+        js.make_consumer(json!({"description": "by hand", "max_deliver": 7})).await;
+        let http = HttpServer::start().await;
+        let options = format!(
+            "{CREATE}\njetstream.ack_wait_secs = 12.5\njetstream.max_ack_pending = 77\n\
+             jetstream.filter_subjects = ['logs.web.>', 'logs.search.>']\njetstream.deliver_policy = 'new'"
+        );
+        let running = start(&config(&nats.url(), &http, &options), Env::default()).await;
+        let info = js.wait_for_consumer(|info| info["num_waiting"].as_u64() > Some(0)).await;
+        let config = &info["config"];
+        assert_eq!((&config["description"], &config["max_deliver"]), (&json!("by hand"), &json!(7)));
+        assert_eq!(
+            (&config["ack_wait"], &config["max_ack_pending"]),
+            (&json!(12_500_000_000u64), &json!(77))
+        );
+        assert_eq!(config["filter_subjects"], json!(["logs.web.>", "logs.search.>"]));
+        // Where it begins cannot be changed.
+        assert_eq!(config["deliver_policy"], "all");
+        stop(running).await;
     })
     .await;
 }

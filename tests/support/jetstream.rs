@@ -16,13 +16,20 @@ pub struct JetStream {
 
 const POLL_EVERY: Duration = Duration::from_millis(10);
 const WITHIN: Duration = Duration::from_secs(60);
+/// "no suitable peers for placement"
+const NO_PEERS: u64 = 10005;
 /// How many messages wait for the stream's answer at once.
 const WINDOW: usize = 200;
 
 impl JetStream {
     /// Connects, and connects again whenever that is needed.
     pub async fn connect(servers: impl ToServerAddrs) -> JetStream {
-        let options = async_nats::ConnectOptions::new()
+        JetStream::connect_with(async_nats::ConnectOptions::new(), servers).await
+    }
+
+    /// The same with options of one's own.
+    pub async fn connect_with(options: async_nats::ConnectOptions, servers: impl ToServerAddrs) -> JetStream {
+        let options = options
             .retry_on_initial_connect()
             .ignore_discovered_servers()
             .reconnect_delay_callback(|_| Duration::from_millis(50));
@@ -52,7 +59,17 @@ impl JetStream {
     pub async fn make_stream(&self, options: Value) {
         let mut config = json!({"name": "S", "subjects": ["logs.>"], "storage": "file"});
         config.as_object_mut().expect("an object").extend(options.as_object().cloned().unwrap_or_default());
-        let answer = self.ask("STREAM.CREATE.S", config).await;
+        let made = async {
+            loop {
+                let answer = self.ask("STREAM.CREATE.S", config.clone()).await;
+                // The servers of a cluster have not all found each other yet.
+                if answer["error"]["err_code"] != NO_PEERS {
+                    return answer;
+                }
+                sleep(POLL_EVERY).await;
+            }
+        };
+        let answer = timeout(WITHIN, made).await.expect("the cluster takes a stream");
         assert!(answer["error"].is_null(), "{answer}");
     }
 

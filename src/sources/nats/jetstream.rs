@@ -71,6 +71,7 @@ pub(super) async fn run(
             }
         }
         ledger.counts.set_disconnects(consumer.disconnects());
+        ledger.counts.set_resubscribes(consumer.moves());
     }
     // Nothing more comes: this is how the sinks learn that they have to send what they have.
     drop(way);
@@ -111,6 +112,9 @@ impl Ledger {
     fn take(&mut self, chunk: Vec<Delivery>, consumer: &mut PullConsumer) -> Vec<LogEvent> {
         let (now, received) = (Instant::now(), Timestamp::now());
         let mut events = Vec::with_capacity(chunk.len());
+        if let Some(last) = chunk.last() {
+            self.counts.set_pending(last.ack.pending);
+        }
         let mut done = |delivery: &Delivery| {
             consumer.acknowledge(delivery.generation, &delivery.reply, Ack::Delivered);
         };
