@@ -348,6 +348,47 @@ mod tests {
         (Link::new(Box::new(ours)), theirs)
     }
 
+    /// A peer that takes nothing more: what it sends is read all the same, and when that ends too, it is dead after
+    /// two intervals, though a write still waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_hangs_holds_up_no_read_and_no_verdict() {
+        let (mut link, mut other) = link();
+        link.write(&[&[b'x'; 5_000]]);
+        let flushed = timeout(Duration::from_secs(1), link.flush()).await;
+        assert!(flushed.is_err(), "nobody has read so much");
+        other.write_all(b"PING\r\n").await.unwrap();
+        while link.input.is_empty() {
+            link.exchange().await.unwrap();
+        }
+        let begin = Instant::now();
+        let error = loop {
+            let due = link.ping_due();
+            let step = tokio::select! {
+                moved = link.exchange() => moved,
+                () = tokio::time::sleep_until(due) => link.ping(),
+            };
+            if let Err(error) = step {
+                break error.to_string();
+            }
+        };
+        assert_eq!(begin.elapsed().as_secs(), 2 * PING_INTERVAL.as_secs());
+        assert_eq!(error, "nothing has come for 40 s, nor an answer to a ping");
+    }
+
+    /// Nobody has looked for a while: what has come meanwhile counts, though the time for an answer has passed.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_has_read_is_an_answer() {
+        let (mut link, mut other) = link();
+        tokio::time::advance(PING_INTERVAL).await;
+        link.ping().unwrap();
+        other.write_all(b"PONG\r\n").await.unwrap();
+        tokio::time::advance(5 * PING_INTERVAL).await;
+        assert!(link.ping_due() > Instant::now());
+        link.exchange().await.unwrap();
+        link.exchange().await.unwrap();
+        assert!(!link.is_silent);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn says_what_a_server_without_a_greeting_may_want() {
         let (mut link, _silent) = link();

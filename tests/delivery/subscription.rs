@@ -422,16 +422,17 @@ async fn an_end_in_the_middle_of_a_change_loses_nothing() {
         let nats = NatsServer::start().await;
         let rounds = 40 * u64::from(soak());
         for round in 0..rounds {
+            let batches = 2 + round % 40;
             let queue = if round % 2 == 0 { "queue = 'shippers'" } else { "" };
             let options = format!("idle_resubscribe_secs = 0.001\n{queue}");
             let shipper = Shipper::start(&nats.url(), &options).await;
             nats.wait_for_subscription("logs.>").await;
             let mut publisher = Publisher::connect(&nats.url(), None).await;
-            for start in 0..2 + round {
+            for start in 0..batches {
                 publish(&mut publisher, start * 10..(start + 1) * 10).await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let books = shipper.stop(0..(2 + round) * 10).await;
+            let books = shipper.stop(0..batches * 10).await;
             assert_eq!(books.disconnects, 0, "{books}");
             while !nats.subscriptions().await.is_empty() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
