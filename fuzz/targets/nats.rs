@@ -11,7 +11,7 @@ fuzz_target!(|input: &[u8]| {
     while let Ok(Some((op, length))) = parse(rest) {
         assert!(length > 0 && length <= rest.len());
         let ranges = match &op {
-            Op::Message { subject, payload, .. } => vec![subject, payload],
+            Op::Message { subject, reply, headers, payload, .. } => vec![subject, reply, headers, payload],
             Op::Info(range) | Op::Error(range) => vec![range],
             Op::Ping | Op::Pong | Op::Ok => vec![],
         };

@@ -56,10 +56,12 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
         Ok(None) => CONFIG_SHUTDOWN,
         Err(error) => return Err(Failure::Config(format!("--graceful-shutdown-limit-secs: {error}"))),
     };
+    let waits = config.sources.iter().any(|source| source.config.can_acknowledge());
     let options = TopologyOptions {
         // Whoever sets secrets wants no destination to suffer from another; whoever writes a
-        // configuration for Vector wants what Vector does.
-        when_full: if is_environment { WhenFull::DropOldest } else { WhenFull::Block },
+        // configuration for Vector wants what Vector does. What a source that waits for deliveries has to drop,
+        // it would only get once more.
+        when_full: if is_environment && !waits { WhenFull::DropOldest } else { WhenFull::Block },
         require_healthy: args.require_healthy,
         env: env.clone(),
     };

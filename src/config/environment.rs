@@ -84,6 +84,9 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
 pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, EnvironmentError> {
     let mut enabled = Vec::new();
     let mut warnings = Vec::new();
+    if env.get("JETSTREAM_CONSUMER")?.is_some() && env.get("JETSTREAM_STREAM")?.is_none() {
+        warnings.push("JETSTREAM_CONSUMER has no effect, because JETSTREAM_STREAM is not set".to_owned());
+    }
     for provider in PROVIDERS {
         match provider.state(env)? {
             State::Off => {}
@@ -199,9 +202,10 @@ fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<Option<String>,
 fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
     let mut source = subscription(env)?;
-    // Fly's own NATS has no TLS, so that this alone means another server.
+    // Fly's own NATS has no TLS and no JetStream, so that one of these alone means another server.
     let tls_first = is_on(env, "NATS_TLS_FIRST")?;
-    let mut is_own_server = tls_first;
+    let stream = env.get("JETSTREAM_STREAM")?;
+    let mut is_own_server = tls_first || stream.is_some();
     for name in OWN_SERVER {
         is_own_server |= is_set(name)?;
     }
@@ -245,11 +249,23 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     if tls_first {
         set(&mut source, "tls_first", true);
     }
-    match env.get("QUEUE")?.as_deref() {
+    let queue = env.get("QUEUE")?;
+    if let (Some(_), Some(_)) = (&stream, &queue) {
+        let reason =
+            "with JETSTREAM_STREAM, all that have the same JETSTREAM_CONSUMER share its messages; unset it";
+        return UnexpectedSnafu { name: "QUEUE", reason }.fail();
+    }
+    match queue.as_deref() {
         // All machines of an app share the events, and no other app's.
         Some("auto") => set(&mut source, "queue", "${FLY_APP_NAME:-log-shipper}"),
         Some(queue) => set(&mut source, "queue", escape(queue)),
         None => {}
+    }
+    if let Some(stream) = stream {
+        let consumer = env.get("JETSTREAM_CONSUMER")?.unwrap_or_else(|| JETSTREAM_CONSUMER.to_owned());
+        set(&mut source, "jetstream.stream", escape(&stream));
+        set(&mut source, "jetstream.consumer", escape(&consumer));
+        set(&mut source, "jetstream.create", true);
     }
     Ok(source)
 }
@@ -311,8 +327,20 @@ const OWN_SERVER: &[&str] = &[
 ];
 
 /// The variables of every provider's and of the source.
-const CORE: &[&str] =
-    &["ORG", "ACCESS_TOKEN", "SUBJECT", "SUBJECT_EXCLUDE", "QUEUE", "NETWORK", "NATS_TLS_FIRST"];
+const CORE: &[&str] = &[
+    "ORG",
+    "ACCESS_TOKEN",
+    "SUBJECT",
+    "SUBJECT_EXCLUDE",
+    "QUEUE",
+    "NETWORK",
+    "NATS_TLS_FIRST",
+    "JETSTREAM_STREAM",
+    "JETSTREAM_CONSUMER",
+];
+
+/// The consumer of the stream, where nothing else is said.
+const JETSTREAM_CONSUMER: &str = "log-shipper";
 
 /// Words divided by commas or white space.
 fn list(text: Option<String>) -> Vec<String> {
@@ -386,6 +414,12 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     if has("tls_first") {
         text.push_str(
             "# `tls_first` is log-shipper's own: Vector cannot connect to a server that wants TLS first.\n\n",
+        );
+    }
+    if has("jetstream") {
+        text.push_str(
+            "# `jetstream.create` is log-shipper's own: for Vector, take it out and make the consumer yourself. Vector\n\
+             # acknowledges a message before it is delivered, unless `acknowledgements.enabled = true` stands at a sink.\n\n",
         );
     }
     if environment.enabled.iter().any(|provider| provider.sink == "slack") {
@@ -505,6 +539,32 @@ mod tests {
         }
         let error = tls_first("maybe").unwrap_err().to_string();
         assert!(error.contains("NATS_TLS_FIRST is neither true nor false"), "{error}");
+    }
+
+    #[test]
+    fn a_stream_is_read_at_a_server_of_ones_own() {
+        let source = |more: &[(&str, &str)]| {
+            let environment = environment(&[&HTTP[..], &[("ACCESS_TOKEN", "t")], more].concat());
+            let text = generate(&environment).unwrap();
+            assert_eq!(
+                text.contains("`jetstream.create` is log-shipper's own"),
+                text.contains("create = true")
+            );
+            (environment.table["sources"]["nats"].clone(), environment.warnings)
+        };
+        let (read, warnings) = source(&[("JETSTREAM_STREAM", "LOGS")]);
+        let jetstream = &read["jetstream"];
+        assert_eq!(jetstream["stream"].as_str(), Some("LOGS"));
+        assert_eq!(jetstream["consumer"].as_str(), Some("log-shipper"));
+        assert_eq!((jetstream["create"].as_bool(), warnings), (Some(true), vec![]));
+        assert_eq!(read["url"].as_str(), Some("${NATS_URL:-nats://localhost:4222}"));
+        let (read, _) = source(&[("JETSTREAM_STREAM", "LOGS"), ("JETSTREAM_CONSUMER", "c")]);
+        assert_eq!(read["jetstream"]["consumer"].as_str(), Some("c"));
+        let (read, warnings) = source(&[("JETSTREAM_CONSUMER", "c")]);
+        assert!(read.get("jetstream").is_none() && warnings[0].contains("has no effect"), "{warnings:?}");
+        let both = [("ACCESS_TOKEN", "t"), ("JETSTREAM_STREAM", "LOGS"), ("QUEUE", "q")];
+        let error = from_environment(&Env::from_pairs([&HTTP[..], &both].concat())).unwrap_err();
+        assert!(error.to_string().contains("QUEUE is wrong"), "{error}");
     }
 
     #[test]

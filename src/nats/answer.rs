@@ -3,6 +3,7 @@
 use super::protocol::shown;
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::fmt;
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +30,11 @@ pub enum Answer {
 
 /// Of a server's answer to a question, or of a stream's to a message.
 #[derive(Debug, Deserialize)]
-struct ApiError {
+pub(super) struct ApiError {
     /// As HTTP has them.
     code: u16,
     #[serde(default)]
-    err_code: u32,
+    pub(super) err_code: u32,
     #[serde(default)]
     description: String,
 }
@@ -64,15 +65,20 @@ impl ApiError {
     /// 4xx is for good (a message larger than the stream takes, a stream that is sealed), but for those that
     /// will pass as 5xx does: no leader, no room in the stream or on the disk.
     fn into_answer(self) -> Answer {
-        let ApiError { code, err_code, description } = self;
-        // It may repeat what others have named: a stream, a subject.
-        let description = shown(description.as_bytes());
-        let reason = format!("JetStream answers {code}, {err_code}: {description}");
-        match (code, err_code) {
+        let reason = self.to_string();
+        match (self.code, self.err_code) {
             (408 | 429, _) | (_, ACCOUNT_IS_FULL | COPY_IS_UNDER_WAY) => Answer::Retry { reason },
             (400..500, _) => Answer::Rejected { reason },
             _ => Answer::Retry { reason },
         }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It may repeat what others have named: a stream, a subject.
+        let description = shown(self.description.as_bytes());
+        write!(f, "JetStream answers {}, {}: {description}", self.code, self.err_code)
     }
 }
 

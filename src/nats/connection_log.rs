@@ -8,6 +8,7 @@ use std::time::Duration;
 /// What happens to a connection, said once, and not more often than every ten seconds.
 #[derive(Debug)]
 pub(super) struct ConnectionLog {
+    role: Role,
     /// The component's id; it has the one or the other.
     source: Option<String>,
     sink: Option<String>,
@@ -19,7 +20,8 @@ pub(super) struct ConnectionLog {
 impl ConnectionLog {
     pub(super) fn new(id: &str, role: Role) -> ConnectionLog {
         ConnectionLog {
-            source: (role == Role::Reader).then(|| id.to_owned()),
+            role,
+            source: (role != Role::Publisher).then(|| id.to_owned()),
             sink: (role == Role::Publisher).then(|| id.to_owned()),
             refused: LogLimit::every_10_s(),
             failed: LogLimit::every_10_s(),
@@ -115,7 +117,12 @@ impl ConnectionLog {
                 sink = self.sink,
                 unsaid,
                 "NATS refuses us ({reason}); check the user, the token or password, and what they may {}. Will try again, with the secret as it is then",
-                if self.sink.is_some() { "publish to" } else { "subscribe to" }
+                match self.role {
+                    Role::Reader => "subscribe to",
+                    Role::Consumer =>
+                        "publish to ($JS.API.CONSUMER.> and $JS.ACK.>) and subscribe to (_INBOX.>)",
+                    Role::Publisher => "publish to",
+                }
             );
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct Connector {
 pub(super) enum Role {
     /// To read what others publish.
     Reader,
+    /// To read a JetStream stream, with questions and acknowledgements.
+    Consumer,
     /// To publish.
     Publisher,
 }
@@ -70,7 +72,7 @@ struct Connect<'a> {
     echo: bool,
     headers: bool,
     /// Whether we want to hear at once that nobody takes a message that wants an answer. Said by
-    /// publishers only, and a server without headers refuses it.
+    /// those who want answers, and a server without headers refuses it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     no_responders: bool,
     #[serde(flatten)]
@@ -198,7 +200,7 @@ impl Connector {
             protocol: 1,
             echo: true,
             headers: true,
-            no_responders: self.role == Role::Publisher && info.headers,
+            no_responders: self.role != Role::Reader && info.headers,
             credentials,
         };
         // Straight to the stream, so that no buffer keeps the secret.
@@ -281,7 +283,7 @@ impl Connector {
 
 /// At once the first time, then from at most 100 ms up to at most 4 s, drawn at random so that many
 /// clients do not come back together.
-fn reconnect_delay(attempts: usize) -> Duration {
+pub(super) fn reconnect_delay(attempts: usize) -> Duration {
     if attempts == 0 {
         return Duration::ZERO;
     }

@@ -2,6 +2,7 @@
 
 use super::AuthError;
 use super::connector::Subscription;
+use super::message::Block;
 use super::options::PING_INTERVAL;
 use super::protocol::{Op, ProtocolError, parse, shown};
 use crate::tls::is_not_tls;
@@ -84,6 +85,8 @@ pub(super) enum LinkError {
     TlsSwitchedOff,
     #[snafu(transparent)]
     Auth { source: AuthError },
+    #[snafu(display("the server is about to stop"))]
+    LameDuck,
     /// The server says why it ends the connection.
     #[snafu(display("{message}"))]
     Refused { message: String },
@@ -231,6 +234,16 @@ impl Link {
             self.input.reserve(self.room);
         }
         self.input.capacity() - self.input.len()
+    }
+
+    /// Takes so many bytes of what has been read: whole operations.
+    pub(super) fn take_block(&mut self, length: usize) -> Block {
+        let block = Block::new(self.input.split_to(length).freeze());
+        // A block that a huge message has made is not the one that small ones wait in.
+        if self.input.is_empty() && self.input.capacity() > *ROOM.end() {
+            self.input = BytesMut::new();
+        }
+        block
     }
 
     fn has_read(&mut self, read: io::Result<usize>, room: usize) -> Result<(), LinkError> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use std::ops::Range;
 
 /// A message as it came.
 #[derive(Clone, Debug)]
@@ -38,6 +39,33 @@ impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Payload {
         // A clone of the bytes is a reference to them.
         ByteString::try_from(bytes.clone()).map_or(Payload::Binary(bytes), Payload::Text)
+    }
+}
+
+/// What was read together: messages are slices of it.
+pub(super) struct Block {
+    bytes: Bytes,
+    /// Nearly always all of it is text, and a part of text need not be checked again.
+    text: Option<ByteString>,
+}
+
+impl Block {
+    pub(super) fn new(bytes: Bytes) -> Block {
+        let text = ByteString::try_from(bytes.clone()).ok();
+        Block { bytes, text }
+    }
+
+    pub(super) fn slice(&self, range: Range<usize>) -> Payload {
+        let part = self.text.as_ref().and_then(|text| Some(text.slice_ref(text.get(range.clone())?)));
+        part.map_or_else(|| self.bytes.slice(range).into(), Payload::Text)
+    }
+
+    /// The same as text, whatever it is.
+    pub(super) fn text(&self, range: Range<usize>) -> ByteString {
+        match self.slice(range) {
+            Payload::Text(text) => text,
+            Payload::Binary(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
+        }
     }
 }
 

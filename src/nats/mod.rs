@@ -16,16 +16,24 @@
 //! - `twice`: what both of them have brought
 //! - `message`: [`Message`], its subject and [`Payload`]
 //!
+//! To read a JetStream stream:
+//! - `consumer`: [`PullConsumer`], one client that reads through a durable consumer
+//! - `jetstream_api`: questions to JetStream, and its answers
+//! - `acks`: [`Ack`], what a consumer is told of a message
+//!
 //! To publish:
 //! - `publisher`: [`Publisher`], one client that publishes, to core NATS or JetStream
 //! - `messages`: [`Messages`], as they go over the wire
 //! - `answer`: [`Answer`], what became of one
 
+mod acks;
 mod answer;
 mod auth;
 mod connection;
 mod connection_log;
 mod connector;
+mod consumer;
+mod jetstream_api;
 mod link;
 mod message;
 mod messages;
@@ -38,9 +46,12 @@ mod servers;
 pub mod subject;
 mod twice;
 
+pub use acks::Ack;
 pub use answer::Answer;
 pub use auth::{AuthError, NatsAuth};
 pub use connection::Connection;
+pub use consumer::{Delivery, PullConsumer};
+pub use jetstream_api::{AckSubject, CreateOptions, DeliverPolicy, PullOptions};
 pub use message::{Message, Payload};
 pub use messages::Messages;
 pub use options::{ConnectionOptions, PING_INTERVAL, TlsMode, TlsOptions, TlsOptionsError};

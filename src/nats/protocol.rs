@@ -8,12 +8,16 @@ use std::ops::Range;
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// `MSG` or `HMSG`; a message's headers are passed over.
+    /// `MSG` or `HMSG`.
     Message {
         /// Our number of the subscription.
         sid: u64,
         /// Where its subject stands.
         subject: Range<usize>,
+        /// Where the subject for an answer stands; empty if none is wanted.
+        reply: Range<usize>,
+        /// Where its headers stand, with the line of the version and a status; empty if there are none.
+        headers: Range<usize>,
         /// Where its payload stands.
         payload: Range<usize>,
     },
@@ -116,8 +120,10 @@ fn message(
         None => Ok(None),
         Some(b"\r\n") => {
             // At most the size, which has just been seen to fit.
-            let payload = body + headers as usize..end;
-            Ok(Some((Op::Message { sid, subject: arguments[0].clone(), payload }, end + 2)))
+            let headers = body..body + headers as usize;
+            let payload = headers.end..end;
+            let reply = if count > least { arguments[2].clone() } else { 0..0 };
+            Ok(Some((Op::Message { sid, subject: arguments[0].clone(), reply, headers, payload }, end + 2)))
         }
         Some(_) => Err(unknown(line)),
     }
@@ -160,7 +166,10 @@ mod tests {
         while let Some((op, length)) = parse(rest)? {
             let text = |range: Range<usize>| String::from_utf8_lossy(&rest[range]).trim().to_owned();
             seen.push(match op {
-                Op::Message { sid, subject, payload } => format!("{sid} {} {}", text(subject), text(payload)),
+                Op::Message { sid, subject, reply, headers, payload } => {
+                    let (reply, headers) = (text(reply), text(headers));
+                    format!("{sid} {} <{reply}> <{headers}> {}", text(subject), text(payload))
+                }
                 Op::Info(range) => format!("info {}", text(range)),
                 Op::Error(range) => format!("error {}", text(range)),
                 other => format!("{other:?}"),
@@ -180,12 +189,12 @@ mod tests {
         let (seen, left) = read(STREAM).unwrap();
         let expected = [
             "info {\"a\":1}",
-            "1 logs.a ab",
-            "22 logs.b ",
+            "1 logs.a <> <> ab",
+            "22 logs.b <reply.to> <> ",
             "Ping",
-            "3 logs.c xy",
-            "4 logs.d ",
-            "5 e ",
+            "3 logs.c <> <NATS/1.0> xy",
+            "4 logs.d <r> <NATS/1.0> ",
+            "5 e <> <> ",
             "Ok",
             "error 'Slow Consumer'",
             "Pong",
@@ -247,7 +256,8 @@ mod tests {
                 stream.extend_from_slice(headers);
                 stream.extend_from_slice(payload);
                 stream.extend_from_slice(b"\r\n");
-                expected.push((*sid, subject.clone().into_bytes(), payload.clone()));
+                let reply = reply.trim_end().as_bytes().to_vec();
+                expected.push((*sid, subject.clone().into_bytes(), reply, headers.to_vec(), payload.clone()));
             }
             // In two pieces, as a socket may give them.
             let (mut seen, mut buffer) = (Vec::new(), Vec::new());
@@ -255,8 +265,9 @@ mod tests {
             for piece in [first, second] {
                 buffer.extend_from_slice(piece);
                 while let Some((op, length)) = parse(&buffer).unwrap() {
-                    let Op::Message { sid, subject, payload } = op else { panic!("{op:?}") };
-                    seen.push((sid, buffer[subject].to_vec(), buffer[payload].to_vec()));
+                    let Op::Message { sid, subject, reply, headers, payload } = op else { panic!("{op:?}") };
+                    let bytes = |range: Range<usize>| buffer[range].to_vec();
+                    seen.push((sid, bytes(subject), bytes(reply), bytes(headers), bytes(payload)));
                     buffer.drain(..length);
                 }
             }

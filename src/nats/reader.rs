@@ -1,11 +1,10 @@
 //! [`Reader`]: one open connection that reads, up to the end of its drain.
 
 use super::connector::Connector;
-use super::link::{Info, Link, LinkError, ROOM, is_permissions_violation};
-use super::message::{Message, Payload};
+use super::link::{Info, Link, LinkError, is_permissions_violation};
+use super::message::Message;
 use super::protocol::{Op, parse, shown};
-use bytes::{Buf, BytesMut};
-use bytestring::ByteString;
+use bytes::Buf;
 use futures::FutureExt;
 use std::ops::Range;
 use tokio::time::Instant;
@@ -80,7 +79,7 @@ impl Reader {
                 }
                 Ok(Some((op, length))) => {
                     match op {
-                        Op::Message { sid, subject, payload }
+                        Op::Message { sid, subject, payload, .. }
                             if (1..=self.subscriptions as u64).contains(&sid) =>
                         {
                             let shift = |range: Range<usize>| range.start + at..range.end + at;
@@ -112,30 +111,14 @@ impl Reader {
                 }
             }
         }
-        let block = link.input.split_to(at).freeze();
-        // Nearly always all of it is text, and a part of text need not be checked again.
-        let text = ByteString::try_from(block.clone()).ok();
-        let slice =
-            |range: Range<usize>| match text.as_ref().and_then(|text| Some((text, text.get(range.clone())?)))
-            {
-                Some((text, part)) => Payload::Text(text.slice_ref(part)),
-                None => block.slice(range).into(),
-            };
+        let block = link.take_block(at);
         if !messages.is_empty() {
             self.last_message = link.last_read;
         }
         chunk.reserve_exact(messages.len());
         for (sid, subject, payload) in messages {
-            let subject = match slice(subject) {
-                Payload::Text(subject) => subject,
-                Payload::Binary(subject) => String::from_utf8_lossy(&subject).into_owned().into(),
-            };
             let subscription = usize::try_from(sid).unwrap_or_default().saturating_sub(1);
-            chunk.push(Message { subscription, subject, payload: slice(payload) });
-        }
-        // A block that a huge message has made is not the one that small ones wait in.
-        if link.input.is_empty() && link.input.capacity() > *ROOM.end() {
-            link.input = BytesMut::new();
+            chunk.push(Message { subscription, subject: block.text(subject), payload: block.slice(payload) });
         }
         for info in &infos {
             connector.heed(info);

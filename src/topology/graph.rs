@@ -76,7 +76,7 @@ impl SourceSender {
     }
 
     /// The source's books.
-    pub fn counts(&self) -> &SourceCounts {
+    pub fn counts(&self) -> &Arc<SourceCounts> {
         &self.counts
     }
 }

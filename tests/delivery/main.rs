@@ -6,6 +6,7 @@
 mod support;
 
 mod dead_letters;
+mod jetstream;
 mod subscription;
 
 use log_shipper::config::{Config, Registry};

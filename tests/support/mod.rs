@@ -10,6 +10,7 @@
 //! - [`http_server`]: a destination that answers as the test says and remembers what it got;
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
+//! - [`jetstream`]: streams and consumers, made and looked at;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
 
@@ -19,6 +20,7 @@
 pub mod certificates;
 pub mod collector;
 pub mod http_server;
+pub mod jetstream;
 pub mod log_lines;
 pub mod moto;
 pub mod nats_cluster;

@@ -34,9 +34,14 @@ impl Decoder {
         if earlier.iter().any(|earlier| earlier.matches(subject)) {
             return false;
         }
-        let is_excluded = self.exclude.iter().any(|filter| filter.matches(subject));
+        let is_excluded = self.excludes(message);
         decoded.excluded += usize::from(is_excluded);
         !is_excluded
+    }
+
+    /// Whether a message is to be left out.
+    pub(super) fn excludes(&self, message: &Message) -> bool {
+        self.exclude.iter().any(|filter| filter.matches(&message.subject))
     }
 
     /// The events of a chunk.
@@ -56,32 +61,39 @@ impl Decoder {
             messages.shrink_to_fit();
         }
         decoded.events.reserve_exact(messages.len());
-        for Message { subject, payload, .. } in messages {
-            let mut event = match self.codec {
-                DecodingCodec::Json => {
-                    let checked = match payload {
-                        Payload::Text(text) => {
-                            LogEvent::from_json_text(text, received).map_err(Payload::Text)
-                        }
-                        binary @ Payload::Binary(_) => Err(binary),
-                    };
-                    checked.unwrap_or_else(|payload| {
-                        decoded.undecodable += 1;
-                        LogEvent::from_text(payload.as_bytes(), Some(&subject), received)
-                    })
-                }
-                DecodingCodec::Bytes => {
-                    let mut event = LogEvent::from_message(payload.as_bytes(), received);
-                    event.insert_missing(&Path::root_field("source_type"), "nats");
-                    event
-                }
-            };
-            if let Some(path) = &self.subject_key {
-                event.insert_missing(path, &subject);
-            }
-            decoded.events.push(event.with_subject(subject));
+        for message in messages {
+            let (event, is_decoded) = self.event(message, received);
+            decoded.undecodable += usize::from(!is_decoded);
+            decoded.events.push(event);
         }
         decoded
+    }
+
+    /// The event of a message, and whether the payload was what the codec says.
+    pub(super) fn event(&self, message: Message, received: Timestamp) -> (LogEvent, bool) {
+        let Message { subject, payload, .. } = message;
+        let mut is_decoded = true;
+        let mut event = match self.codec {
+            DecodingCodec::Json => {
+                let checked = match payload {
+                    Payload::Text(text) => LogEvent::from_json_text(text, received).map_err(Payload::Text),
+                    binary @ Payload::Binary(_) => Err(binary),
+                };
+                checked.unwrap_or_else(|payload| {
+                    is_decoded = false;
+                    LogEvent::from_text(payload.as_bytes(), Some(&subject), received)
+                })
+            }
+            DecodingCodec::Bytes => {
+                let mut event = LogEvent::from_message(payload.as_bytes(), received);
+                event.insert_missing(&Path::root_field("source_type"), "nats");
+                event
+            }
+        };
+        if let Some(path) = &self.subject_key {
+            event.insert_missing(path, &subject);
+        }
+        (event.with_subject(subject), is_decoded)
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! - this file: the options
 //! - `subscription`: what is published while we are there
+//! - `jetstream`, with its options in `jetstream_config` and its books in `in_flight`: what a stream keeps
 //! - `decode`: messages to events
 
 mod decode;
+mod in_flight;
+mod jetstream;
+mod jetstream_config;
 mod subscription;
 
 use crate::bodies::{BodyOptions, LogParse, MultilineConfig, Redaction};
@@ -13,13 +17,14 @@ use crate::env::Env;
 use crate::event::Path;
 use crate::healthcheck::Healthcheck;
 use crate::nats::{
-    Confirmation, Connection, ConnectionOptions, NatsAuth, PING_INTERVAL, Publisher, Servers, SubjectFilter,
-    TlsOptions,
+    Confirmation, Connection, ConnectionOptions, NatsAuth, PING_INTERVAL, Publisher, PullConsumer, Servers,
+    SubjectFilter, TlsOptions,
 };
 use crate::secret::SensitiveString;
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
 use decode::Decoder;
+use jetstream_config::JetStreamConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,6 +52,8 @@ pub struct NatsConfig {
     /// The queue group whose members share the messages. Empty is none.
     #[serde(default)]
     queue: String,
+    /// Reads from JetStream. Default: core NATS, what is published while we are there.
+    jetstream: Option<JetStreamConfig>,
     /// Who we are.
     auth: Option<NatsAuth>,
     /// TLS.
@@ -224,21 +231,38 @@ impl SourceConfig for NatsConfig {
         let queue = Some(self.queue.clone()).filter(|queue| !queue.is_empty());
         let has_queue = queue.is_some();
         let decoder = Decoder { subjects, has_queue, exclude, codec: self.decoding.codec, subject_key };
+        let bodies = self.bodies().build()?;
+        if let Some(jetstream) = &self.jetstream {
+            if has_queue {
+                return Err("queue: with jetstream, all that name the same consumer share its messages; take queue out".into());
+            }
+            let dedupe = jetstream.dedupe;
+            let consumer = PullConsumer::new(options, jetstream.options(&decoder.subjects)?);
+            return Ok(Box::pin(jetstream::run(cx, consumer, decoder, bodies, dedupe)));
+        }
         let mut connection = Connection::new(options);
         for subject in &decoder.subjects {
             connection.subscribe(subject.as_str(), queue.as_deref());
         }
         connection.renew_when_idle(self.idle_resubscribe_secs.0);
-        let bodies = self.bodies().build()?;
         Ok(Box::pin(subscription::run(cx, connection, decoder, bodies)))
     }
 
-    /// Connects and signs in, as a client of its own that subscribes to nothing.
+    /// Connects and signs in, as a client of its own that subscribes to nothing; with JetStream, also looks for
+    /// the stream and the consumer.
     fn healthcheck(&self, env: &Env) -> Result<Option<Healthcheck>> {
         let options = self.connection_options("healthcheck", env)?;
         let endpoint = options.servers.shown();
+        if let Some(jetstream) = &self.jetstream {
+            let client = PullConsumer::new(options, jetstream.options(&[])?);
+            return Ok(Some(Healthcheck::new(endpoint, async move { client.check().await })));
+        }
         let client = Publisher::new(options, Confirmation::Server, CHECK_PATIENCE);
         Ok(Some(Healthcheck::new(endpoint, async move { client.check(None).await })))
+    }
+
+    fn can_acknowledge(&self) -> bool {
+        self.jetstream.is_some()
     }
 }
 
