@@ -8,15 +8,17 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The app whose machines do not share what they read, as far as the environment tells: on Fly.io, without a queue
-/// group.
+/// group, and not from a stream.
 ///
 /// # Errors
 /// If a variable cannot be read.
 pub(super) fn app_without_queue(env: &Env) -> Result<Option<String>, EnvError> {
-    Ok(match env.get("QUEUE")? {
-        Some(_) => None,
-        None => env.get("FLY_APP_NAME")?,
-    })
+    for shared in ["QUEUE", "JETSTREAM_STREAM"] {
+        if env.get(shared)?.is_some() {
+            return Ok(None);
+        }
+    }
+    env.get("FLY_APP_NAME")
 }
 
 /// Warns if several machines of this app run.
@@ -56,6 +58,7 @@ mod tests {
             (&[("FLY_APP_NAME", "a"), ("QUEUE", "")], Some("a")),
             (&[("FLY_APP_NAME", "a"), ("QUEUE", "auto")], None),
             (&[("FLY_APP_NAME", "a"), ("QUEUE", "q")], None),
+            (&[("FLY_APP_NAME", "a"), ("JETSTREAM_STREAM", "s")], None),
             (&[], None),
         ] {
             let env = Env::from_pairs(variables.iter().copied());
