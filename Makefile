@@ -41,7 +41,7 @@ instructions:
 
 # A stable compiler is enough: coverage is a pass that it has, and only sanitizers, which find nothing in safe code that
 # the checks of the profile do not, are switched on by flags of a nightly one.
-FUZZ_TARGETS := configuration event interpolation nats template
+FUZZ_TARGETS := buffer configuration event interpolation nats template
 FUZZ_SECONDS ?= 30
 
 ## fuzz: each target for FUZZ_SECONDS; needs cargo-fuzz and a C++ compiler

@@ -4,6 +4,7 @@
 //! [`EventFinalizers`]. Whoever ends an event's way answers them with an [`EventStatus`]. When the
 //! last one is answered, the receiver of the batch gets the worst status of all.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +34,13 @@ pub struct BatchNotifier {
 enum Answer {
     Once(oneshot::Sender<EventStatus>),
     Keyed(u64, mpsc::UnboundedSender<(u64, EventStatus)>),
+    Kept(u64, Arc<dyn KeepsBlocks>),
+}
+
+/// Has events on disk, in blocks, until they are answered for.
+pub(crate) trait KeepsBlocks: fmt::Debug + Send + Sync {
+    /// All events of the block with this number have been answered for. Called by whoever answers for the last one.
+    fn answered(&self, block: u64, status: EventStatus);
 }
 
 impl BatchNotifier {
@@ -47,6 +55,11 @@ impl BatchNotifier {
     /// that has to know what became of each message.
     pub fn keyed(key: u64, answers: mpsc::UnboundedSender<(u64, EventStatus)>) -> Arc<BatchNotifier> {
         BatchNotifier::new(Answer::Keyed(key, answers))
+    }
+
+    /// A notifier for a block of events that are on disk.
+    pub(crate) fn kept(block: u64, keeper: Arc<dyn KeepsBlocks>) -> Arc<BatchNotifier> {
+        BatchNotifier::new(Answer::Kept(block, keeper))
     }
 
     fn new(answer: Answer) -> Arc<BatchNotifier> {
@@ -70,6 +83,7 @@ impl Drop for BatchNotifier {
             None => {}
             Some(Answer::Once(answer)) => drop(answer.send(status)),
             Some(Answer::Keyed(key, answers)) => drop(answers.send((key, status))),
+            Some(Answer::Kept(block, keeper)) => keeper.answered(block, status),
         }
     }
 }
@@ -106,6 +120,16 @@ impl EventFinalizers {
             }
             (ours, theirs) => Owed::Many([ours, theirs].into_iter().flat_map(Owed::into_batches).collect()),
         };
+    }
+
+    /// Whether nobody wants to know.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.0, Owed::Nothing)
+    }
+
+    /// Whether the event is on disk until it is answered for.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(&self.0, Owed::One(batch) if matches!(batch.answer, Some(Answer::Kept(..))))
     }
 
     /// Says something of the event while others still have to say something: the worst counts.

@@ -71,6 +71,8 @@ pub mod healthcheck;
 pub mod http;
 mod list;
 mod log_limit;
+pub mod memory;
+mod metrics_server;
 pub mod nats;
 pub mod providers;
 pub mod secret;

@@ -13,7 +13,16 @@ pub struct LogLimit {
 impl LogLimit {
     /// One message in ten seconds.
     pub const fn every_10_s() -> LogLimit {
-        LogLimit { interval: Duration::from_secs(10), state: Mutex::new((None, 0)) }
+        LogLimit::every(Duration::from_secs(10))
+    }
+
+    /// One message in a minute.
+    pub const fn every_minute() -> LogLimit {
+        LogLimit::every(Duration::from_secs(60))
+    }
+
+    const fn every(interval: Duration) -> LogLimit {
+        LogLimit { interval, state: Mutex::new((None, 0)) }
     }
 
     /// Whether to say it now: if so, how many times it has been left unsaid since the last time.

@@ -120,7 +120,7 @@ pub(super) fn timeout(millis: u64) -> Result<Duration, String> {
 
 /// As many instances are waited for at once; the one that has been silent for longest is passed on first.
 const MOST_GROUPS: usize = 10_000;
-/// As many bytes of messages wait at once.
+/// As many bytes wait at once.
 const MOST_BYTES: usize = 16 << 20;
 
 /// Joins lines, each instance's by themselves.
@@ -143,6 +143,13 @@ struct Group {
     /// Where in the text the line stands that looks like a beginning, the last of them.
     beginning: usize,
     last: Instant,
+}
+
+impl Group {
+    /// How many bytes it holds in memory, about.
+    fn size(&self) -> usize {
+        self.event.size() + self.text.len()
+    }
 }
 
 impl Joiner {
@@ -190,8 +197,9 @@ impl Joiner {
     fn hold(&mut self, key: Box<str>, mut event: LogEvent, line: String, now: Instant) {
         // Of a machine that says little, it may wait for long, and would keep all that was read with it.
         event.detach();
-        self.bytes += line.len();
-        self.groups.put(key, Group { event, text: line, lines: 1, beginning: 0, last: now });
+        let group = Group { event, text: line, lines: 1, beginning: 0, last: now };
+        self.bytes += group.size();
+        self.groups.put(key, group);
     }
 
     /// Passes on what has waited for the timeout.
@@ -225,7 +233,7 @@ impl Joiner {
     }
 
     fn pass(&mut self, group: Group, passed: &mut Passed) {
-        self.bytes -= group.text.len();
+        self.bytes -= group.size();
         let mut event = group.event;
         if group.lines > 1 {
             event.replace_root_fields(&[("message", Some(json::string(&group.text)))]);

@@ -5,6 +5,7 @@
 //! - `config_args`: `-c` and `-C`
 //! - a file for each command, and `reload` and `machines`, for `run`
 
+mod buffer;
 mod check;
 mod completion;
 mod config_args;
@@ -15,6 +16,7 @@ mod list;
 mod machines;
 mod providers;
 mod reload;
+mod replay;
 mod run;
 mod schema;
 mod test;
@@ -69,10 +71,14 @@ enum Command {
     Graph(graph::Args),
     /// Ask NATS and every destination whether they are well and know us.
     Check(check::Args),
+    /// Look into the sinks' buffers on disk.
+    Buffer(buffer::Args),
     /// List the destinations that secrets of the environment switch on.
     Providers(providers::Args),
     /// List the components of configurations, with their options.
     List(list::Args),
+    /// Send dead letters again: events that a sink has refused.
+    Replay(replay::Args),
     /// Print the JSON Schema of configurations, for editors and checks.
     Schema(schema::Args),
     /// Try a program of VRL on events.
@@ -114,8 +120,10 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Test(args) => test::run(&args, &registry, &env),
             Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
+            Command::Buffer(args) => buffer::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
+            Command::Replay(args) => replay::run(&args, &registry, &env),
             Command::Schema(args) => schema::run(&args, &registry),
             Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),

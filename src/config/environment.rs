@@ -3,10 +3,14 @@
 //! What comes out is TOML that a stock Vector runs as well, with secrets as `${NAME}`: it is built as
 //! values and serialised, so that nothing in a variable can break it.
 
+use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
 use crate::env::{Env, EnvError};
+use crate::nats::SubjectFilter;
 use crate::providers::{Need, PROVIDERS, Provider, Remap, Setting, State};
+use crate::template::Template;
 use snafu::{ResultExt, Snafu, ensure};
+use std::path::Path;
 use toml::{Table, Value};
 
 /// What the environment says.
@@ -16,6 +20,8 @@ pub struct Environment {
     pub table: Table,
     /// The same for a stock Vector, which has no transform like ours for log bodies.
     pub(crate) for_vector: Table,
+    /// Whether refused events are kept, which a stock Vector cannot do.
+    has_dead_letters: bool,
     /// The providers that are on.
     pub enabled: Vec<&'static Provider>,
     /// What looks like a mistake but does not keep us from starting.
@@ -71,13 +77,73 @@ pub enum EnvironmentError {
 pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     let mut source = nats_source(env)?;
     let mut environment = destinations(env, "nats")?;
+    set_disk_buffers(env, &mut environment)?;
     let sources =
         |source: &Table| -> Table { [("nats".to_owned(), source.clone().into())].into_iter().collect() };
     environment.table.insert("sources".to_owned(), sources(&source).into());
+    if let Some(dead_letters) = dead_letters(env, &source)? {
+        environment.table.insert(DEAD_LETTERS.to_owned(), dead_letters.into());
+        environment.has_dead_letters = true;
+    }
     Bodies::unset_source(&mut source);
     environment.for_vector.insert("sources".to_owned(), sources(&source).into());
     ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
     Ok(environment)
+}
+
+/// Puts the sinks' buffers on disk, if the environment names a place for them.
+fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {
+    let max_size = env.get("BUFFER_MAX_SIZE")?.map(|text| {
+        parse_size(&text).ok_or_else(|| EnvironmentError::Unexpected {
+            name: "BUFFER_MAX_SIZE".to_owned(),
+            reason: format!("`{text}` is not a size; expected bytes, such as 512M or 2G"),
+        })
+    });
+    let max_size = max_size.transpose()?;
+    if env.get("DATA_DIR")?.is_none() {
+        if max_size.is_some() {
+            let warning = "BUFFER_MAX_SIZE has no effect: set DATA_DIR to a directory for the buffers";
+            environment.warnings.push(warning.to_owned());
+        }
+        return Ok(());
+    }
+    let ids: Vec<_> = environment.enabled.iter().map(|provider| provider.name).collect();
+    let Environment { table, for_vector, .. } = environment;
+    for (table, is_own) in [(table, true), (for_vector, false)] {
+        set(table, "data_dir", "${DATA_DIR}");
+        for id in &ids {
+            set(table, &format!("sinks.{id}.buffer.type"), "disk");
+            if is_own {
+                if let Some(max_size) = max_size {
+                    set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+                }
+                continue;
+            }
+            // Vector has no `drop_oldest`, which is what log-shipper does here, and no smaller buffers.
+            let max_size = max_size.unwrap_or_default().max(VECTOR_DISK_BYTES);
+            set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+            set(table, &format!("sinks.{id}.buffer.when_full"), "drop_newest");
+        }
+    }
+    Ok(())
+}
+
+/// The least that Vector takes for a buffer on disk: two of its files, and their headers.
+const VECTOR_DISK_BYTES: i64 = 268_435_488;
+
+/// Bytes, or a number with k, M, G or T for so many times 1024.
+fn parse_size(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|char: char| !char.is_ascii_digit());
+    let factor = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(factor).filter(|bytes| *bytes > 0)
 }
 
 /// The sinks of every provider that is on, and their transforms, fed by the source of this id.
@@ -113,7 +179,7 @@ pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, Envir
         Ok::<_, EnvError>(table)
     };
     let (table, for_vector) = (table(Form::Own)?, table(Form::Vector)?);
-    Ok(Environment { table, for_vector, enabled, warnings })
+    Ok(Environment { table, for_vector, has_dead_letters: false, enabled, warnings })
 }
 
 /// Warnings for values that cannot be right.
@@ -202,13 +268,9 @@ fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<Option<String>,
 fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
     let mut source = subscription(env)?;
-    // Fly's own NATS has no TLS and no JetStream, so that one of these alone means another server.
     let tls_first = is_on(env, "NATS_TLS_FIRST")?;
     let stream = env.get("JETSTREAM_STREAM")?;
-    let mut is_own_server = tls_first || stream.is_some();
-    for name in OWN_SERVER {
-        is_own_server |= is_set(name)?;
-    }
+    let is_own_server = is_own_server(env)?;
     let has_access_token = is_set("ACCESS_TOKEN")?;
     ensure!(is_own_server || has_access_token, NoAccessTokenSnafu);
     let url = if is_own_server {
@@ -270,6 +332,86 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     Ok(source)
 }
 
+/// Where refused events go: to a file, or to a subject of the server that the logs come from.
+fn dead_letters(env: &Env, source: &Table) -> Result<Option<Table>, EnvironmentError> {
+    let unexpected = |name: &str, reason: &str| UnexpectedSnafu { name, reason }.fail();
+    let mut sink = Table::new();
+    match (env.get("DEAD_LETTERS")?, env.get("DEAD_LETTERS_SUBJECT")?, env.get("DATA_DIR")?) {
+        (Some(_), Some(_), _) => {
+            return unexpected(
+                "DEAD_LETTERS_SUBJECT",
+                "DEAD_LETTERS names a file for the same letters; take one of them",
+            );
+        }
+        (Some(path), None, _) if path.contains("://") => {
+            return unexpected(
+                "DEAD_LETTERS",
+                "it is a URL; expected the path of a file. A subject of your NATS server is DEAD_LETTERS_SUBJECT",
+            );
+        }
+        (Some(path), None, _) => {
+            set(&mut sink, "type", "file");
+            set(&mut sink, "path", escape(&Template::escape(&path)));
+        }
+        (None, Some(subject), _) => {
+            if !is_own_server(env)? {
+                return unexpected(
+                    "DEAD_LETTERS_SUBJECT",
+                    "nobody may publish to Fly.io's own NATS; set DEAD_LETTERS to the path of a file, or NATS_URL to \
+                     a server of your own",
+                );
+            }
+            let subjects = list(env.get("SUBJECT")?);
+            let subjects = if subjects.is_empty() { vec!["logs.>".to_owned()] } else { subjects };
+            if let Some(read) = subjects.iter().find(|read| may_be_read(&subject, read)) {
+                let reason = format!(
+                    "letters would come back as logs, because SUBJECT has `{read}`; expected a subject beside it, \
+                     such as dead.{{{{ sink }}}}"
+                );
+                return unexpected("DEAD_LETTERS_SUBJECT", &reason);
+            }
+            set(&mut sink, "type", "nats");
+            set(&mut sink, "subject", escape(&subject));
+            set(&mut sink, "connection_name", "log-shipper dead letters");
+            let shared = ["url", "auth", "tls", "tls_first"];
+            let shared = shared.iter().filter_map(|key| Some((*key, source.get(*key)?.clone())));
+            sink.extend(shared.map(|(key, value)| (key.to_owned(), value)));
+        }
+        (None, None, Some(directory)) => {
+            let path = Path::new(&directory).join("dead-letters.jsonl");
+            set(&mut sink, "type", "file");
+            set(&mut sink, "path", escape(&Template::escape(&path.to_string_lossy())));
+        }
+        (None, None, None) => return Ok(None),
+    }
+    Ok(Some(sink))
+}
+
+/// Whether what this template makes of an event may be a subject that is read.
+fn may_be_read(template: &str, read: &str) -> bool {
+    let fixed = template.split(['{', '%']).next().unwrap_or_default();
+    // From the token on that an event has a part in, it may be anything.
+    let pattern = match fixed.len() == template.len() {
+        true => fixed.to_owned(),
+        false => format!("{}>", fixed.rfind('.').map_or("", |dot| &fixed[..=dot])),
+    };
+    match (SubjectFilter::parse(&pattern), SubjectFilter::parse(read)) {
+        (Ok(pattern), Ok(read)) => pattern.overlaps(&read),
+        // What is wrong with it is said where it is used.
+        _ => false,
+    }
+}
+
+/// Whether the variables mean a NATS server of one's own, and not Fly's.
+fn is_own_server(env: &Env) -> Result<bool, EnvironmentError> {
+    // Fly's own NATS has no TLS and no JetStream, so that one of these alone means another server.
+    let mut is_own_server = is_on(env, "NATS_TLS_FIRST")? || env.get("JETSTREAM_STREAM")?.is_some();
+    for name in OWN_SERVER {
+        is_own_server |= env.get(name)?.is_some();
+    }
+    Ok(is_own_server)
+}
+
 /// Whether this variable is true; it is false if it is not set.
 pub(super) fn is_on(env: &Env, name: &'static str) -> Result<bool, EnvironmentError> {
     Ok(switch(env, name)? == Some(true))
@@ -326,7 +468,7 @@ const OWN_SERVER: &[&str] = &[
     "NATS_CA",
 ];
 
-/// The variables of every provider's and of the source.
+/// The variables that are no provider's.
 const CORE: &[&str] = &[
     "ORG",
     "ACCESS_TOKEN",
@@ -335,8 +477,13 @@ const CORE: &[&str] = &[
     "QUEUE",
     "NETWORK",
     "NATS_TLS_FIRST",
+    "DATA_DIR",
+    "BUFFER_MAX_SIZE",
     "JETSTREAM_STREAM",
     "JETSTREAM_CONSUMER",
+    "DEAD_LETTERS",
+    "DEAD_LETTERS_SUBJECT",
+    crate::topology::MEMORY_LIMIT,
 ];
 
 /// The consumer of the stream, where nothing else is said.
@@ -416,6 +563,11 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
             "# `tls_first` is log-shipper's own: Vector cannot connect to a server that wants TLS first.\n\n",
         );
     }
+    if environment.for_vector.contains_key("data_dir") {
+        text.push_str(
+            "# Where a buffer is full, log-shipper drops its oldest events, which Vector cannot.\n\n",
+        );
+    }
     if has("jetstream") {
         text.push_str(
             "# `jetstream.create` is log-shipper's own: for Vector, take it out and make the consumer yourself. Vector\n\
@@ -424,6 +576,13 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     }
     if environment.enabled.iter().any(|provider| provider.sink == "slack") {
         text.push_str("# `slack` is log-shipper's own: Vector has no such sink.\n\n");
+    }
+    if environment.has_dead_letters {
+        text.push_str(
+            "# DEAD_LETTERS, DEAD_LETTERS_SUBJECT and DATA_DIR are left out: Vector has no dead letters. log-shipper's\n\
+             # own table for them is, for example:\n\
+             # [dead_letters]\n# type = \"file\"\n# path = \"/data/dead-letters.jsonl\"\n\n",
+        );
     }
     text.push_str(&toml::to_string_pretty(&environment.for_vector).context(SerializeSnafu)?);
     Ok(text)
@@ -542,6 +701,43 @@ mod tests {
     }
 
     #[test]
+    fn refused_events_are_kept_where_the_environment_says() {
+        let made = |more: &[(&str, &str)]| {
+            let env = Env::from_pairs([&HTTP[..], &[("ACCESS_TOKEN", "t")], more].concat());
+            let environment = from_environment(&env).map_err(|error| error.to_string())?;
+            let text = environment.table.to_string();
+            let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env);
+            let made = config.unwrap_or_else(|problems| panic!("{problems}")).dead_letters.is_some();
+            let table = environment.table.get("dead_letters");
+            assert_eq!(made, table.is_some());
+            let generated = generate(&environment).unwrap();
+            assert_eq!(generated.contains("# [dead_letters]"), made, "{generated}");
+            assert!(!generated.contains("\n[dead_letters]"), "{generated}");
+            let get =
+                |key| table.and_then(|table| table.get(key)).and_then(Value::as_str).unwrap_or_default();
+            Ok::<_, String>(format!("{} {}{}", get("type"), get("path"), get("subject")))
+        };
+        let own = ("NATS_URL", "nats://h");
+        for (variables, expected) in [
+            (&[][..], Ok(" ")),
+            (&[("DEAD_LETTERS", "/data/100%.jsonl")][..], Ok("file /data/100\\%.jsonl")),
+            (&[("DATA_DIR", "/data")], Ok("file /data/dead-letters.jsonl")),
+            (&[("DATA_DIR", "/data"), ("DEAD_LETTERS", "/d")], Ok("file /d")),
+            (&[own, ("DEAD_LETTERS_SUBJECT", "dead.{{ sink }}")], Ok("nats dead.{{ sink }}")),
+            (&[("DEAD_LETTERS_SUBJECT", "dead")], Err("nobody may publish to Fly.io's own NATS")),
+            (&[own, ("DEAD_LETTERS_SUBJECT", "logs.{{ sink }}")], Err("letters would come back as logs")),
+            (&[own, ("DEAD_LETTERS_SUBJECT", "d"), ("DEAD_LETTERS", "/d")], Err("take one of them")),
+            (&[("DEAD_LETTERS", "nats://h")], Err("it is a URL")),
+        ] {
+            match (made(variables), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{variables:?}"),
+                (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+                (found, expected) => panic!("{variables:?}: {found:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn a_stream_is_read_at_a_server_of_ones_own() {
         let source = |more: &[(&str, &str)]| {
             let environment = environment(&[&HTTP[..], &[("ACCESS_TOKEN", "t")], more].concat());
@@ -617,6 +813,39 @@ mod tests {
             from_environment(&Env::from_pairs([("ACCESS_TOKEN", "t"), ("AXIOM_TOKN", "x")])).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("no destination") && text.contains("did you mean AXIOM_TOKEN?"), "{text}");
+    }
+
+    #[test]
+    fn a_data_directory_means_buffers_on_disk() {
+        let with = |more: &[(&str, &str)]| {
+            let access = [("ACCESS_TOKEN", "t")];
+            from_environment(&Env::from_pairs([&HTTP[..], &access, more].concat()))
+        };
+        let buffer = |table: &Table| table["sinks"]["http"].get("buffer").map(ToString::to_string);
+        assert_eq!(buffer(&with(&[]).unwrap().table), None);
+        for (size, own, for_vector) in [
+            (None, "{ type = \"disk\" }", 268_435_488),
+            (Some("64M"), "{ max_size = 67108864, type = \"disk\" }", 268_435_488),
+            (Some("2 GiB"), "{ max_size = 2147483648, type = \"disk\" }", 2_147_483_648_i64),
+        ] {
+            let size: Vec<_> = size.map(|size| ("BUFFER_MAX_SIZE", size)).into_iter().collect();
+            let environment = with(&[&[("DATA_DIR", "/data")][..], &size].concat()).unwrap();
+            assert_eq!(environment.table["data_dir"].as_str(), Some("${DATA_DIR}"));
+            let own: Value = format!("x = {own}").parse::<Table>().unwrap()["x"].clone();
+            assert_eq!(environment.table["sinks"]["http"]["buffer"], own);
+            let buffer = &environment.for_vector["sinks"]["http"]["buffer"];
+            assert_eq!(
+                (buffer["max_size"].as_integer(), buffer["when_full"].as_str()),
+                (Some(for_vector), Some("drop_newest"))
+            );
+            assert!(generate(&environment).unwrap().contains("drops its oldest"));
+        }
+        let warnings = with(&[("BUFFER_MAX_SIZE", "1G")]).unwrap().warnings.join("\n");
+        assert!(warnings.contains("BUFFER_MAX_SIZE has no effect"), "{warnings}");
+        for size in ["much", "0", "-1", "1.5G", "G", "99999999T"] {
+            let error = with(&[("DATA_DIR", "/data"), ("BUFFER_MAX_SIZE", size)]).unwrap_err().to_string();
+            assert!(error.contains("BUFFER_MAX_SIZE is wrong"), "{error}");
+        }
     }
 
     #[test]

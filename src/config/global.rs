@@ -5,8 +5,10 @@ use super::format::join;
 use super::problem::Places;
 use super::{AcknowledgementsConfig, Problem};
 use crate::http::ProxyConfig;
+use crate::memory::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Options for all components.
@@ -19,8 +21,13 @@ pub struct GlobalOptions {
     pub healthchecks: HealthchecksOptions,
     /// Whether sources wait for deliveries, where a sink says nothing. No source of this version waits.
     pub acknowledgements: AcknowledgementsConfig,
-    /// Where Vector keeps disk buffers; read so that its configurations load.
-    pub data_dir: Option<std::path::PathBuf>,
+    /// The directory of what outlasts the process: the sinks' buffers on disk are in `buffer/<sink>/` below it. Default:
+    /// `/var/lib/vector/`.
+    pub data_dir: Option<PathBuf>,
+    /// How much memory the process may take: bytes, or a text such as `256M` or `1G`. It is divided among the sinks, so
+    /// that their buffers and batches stay below it, however many destinations take nothing. Default: the variable
+    /// `MEMORY_LIMIT`, or four fifths of what the control group or the machine has. Ours; Vector does not have it.
+    pub memory_limit: Option<ByteSize>,
     /// The time zone of dates that name none, in transforms: `local` or a name of the IANA database.
     /// Default: `local`.
     pub timezone: Option<String>,
@@ -45,6 +52,13 @@ pub struct GlobalOptions {
     pub latency_ewma_alpha: Option<f64>,
     /// How often Vector makes its metrics anew, in seconds; without effect.
     pub metrics_storage_refresh_period: Option<f64>,
+}
+
+impl GlobalOptions {
+    /// The directory of what outlasts the process.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or(Path::new("/var/lib/vector/"))
+    }
 }
 
 /// The global `healthchecks` table.

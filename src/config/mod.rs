@@ -1,7 +1,8 @@
 //! Configuration: what a topology is made of, from code, from text or from the environment.
 //!
 //! - this file: [`Config`]
-//! - `component`: the traits of components; `sink_options`: the options that every sink has
+//! - `component`: the traits of components; `sink_options`: the options that every sink has,
+//!   of them `buffer`
 //! - `registry`: [`Registry`], every component by name
 //! - `files`: the files and directories of a configuration
 //! - `format`: TOML, YAML and JSON to one tree, with the place of everything in it
@@ -16,6 +17,7 @@
 //! - `unit_test`: `[[tests]]`
 
 mod bodies;
+mod buffer;
 mod component;
 mod connect;
 mod deserialize;
@@ -35,6 +37,7 @@ mod sink_options;
 mod suggest;
 mod unit_test;
 
+pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES};
 pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Transform,
     TransformConfig, TransformContext,
@@ -51,9 +54,7 @@ pub use interpolate::interpolate;
 pub use problem::{Places, Problem, Problems, Severity};
 pub use registry::{ComponentInfo, ComponentKind, Registry};
 pub(crate) use sink_options::BoolOr;
-pub use sink_options::{
-    AcknowledgementsConfig, BufferConfig, DEFAULT_BUFFER_BYTES, HealthcheckConfig, Seconds, SinkOptions,
-};
+pub use sink_options::{AcknowledgementsConfig, HealthcheckConfig, Seconds, SinkOptions};
 pub use unit_test::{InputKind, OneOrMany, TestInput, TestOutput, UnitTest};
 
 use crate::env::PLACEHOLDER;
@@ -101,7 +102,7 @@ pub struct SourceEntry {
 }
 
 /// The type of a component that no registry has made.
-const CUSTOM: &str = "custom";
+pub(crate) const CUSTOM: &str = "custom";
 
 impl SourceEntry {
     /// A source that is built in code.
@@ -148,6 +149,9 @@ pub struct SinkEntry {
 /// The id of the sink that gets dead letters.
 pub(crate) const DEAD_LETTERS: &str = "dead_letters";
 
+/// The sinks that write dead letters as JSON, where the configuration says nothing else.
+const DEAD_LETTERS_DEFAULTS: &[&str] = &["file", "nats"];
+
 impl SinkEntry {
     /// A sink that is built in code.
     pub fn new(id: &str, options: SinkOptions, config: impl SinkConfig + 'static) -> SinkEntry {
@@ -177,6 +181,17 @@ impl Config {
         });
         // What stands in a program instead of a variable is no expression.
         problems.filter(|problem| !problem.message.contains(PLACEHOLDER)).collect()
+    }
+
+    /// The kind, the id and the type of every component.
+    pub(crate) fn types(&self) -> Vec<(ComponentKind, String, String)> {
+        let sources = self.sources.iter().map(|entry| (ComponentKind::Source, &entry.id, &entry.r#type));
+        let transforms =
+            self.transforms.iter().map(|entry| (ComponentKind::Transform, &entry.id, &entry.r#type));
+        let sinks = self.sinks.iter().chain(&self.dead_letters);
+        let sinks = sinks.map(|entry| (ComponentKind::Sink, &entry.id, &entry.r#type));
+        let all = sources.chain(transforms).chain(sinks);
+        all.map(|(kind, id, name)| (kind, id.clone(), name.clone())).collect()
     }
 
     /// Adds a source.

@@ -1,8 +1,8 @@
 //! The options that every sink has.
 
+use super::BufferConfig;
 use crate::http::ProxyConfig;
 use crate::secret::SensitiveString;
-use crate::topology::{BufferSettings, Capacity, WhenFull};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
@@ -47,7 +47,8 @@ impl From<BoolOr<AcknowledgementsTable>> for AcknowledgementsConfig {
 pub struct SinkOptions {
     /// The ids of the components that feed the sink; `*` stands for any characters.
     pub inputs: Vec<String>,
-    /// The buffer in front of it.
+    /// The buffer in front of it: a table, or a list of two, of which the first is in memory, with `when_full =
+    /// "overflow"`, and the second on disk.
     #[serde(default)]
     pub buffer: BufferConfig,
     /// Its healthcheck.
@@ -147,85 +148,5 @@ impl TryFrom<f64> for Seconds {
         duration
             .map(Seconds)
             .ok_or_else(|| format!("`{seconds}` is not a time; expected seconds, more than zero"))
-    }
-}
-
-/// The `buffer` table of a sink.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(try_from = "BufferTable")]
-#[schemars(with = "BufferTable")]
-pub struct BufferConfig {
-    capacity: Option<Capacity>,
-    when_full: Option<WhenFull>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct BufferTable {
-    /// Only `memory`, which is the default.
-    #[schemars(extend("enum" = ["memory"]))]
-    r#type: Option<String>,
-    /// How many events it holds; either this or `max_size`.
-    #[schemars(range(min = 1))]
-    max_events: Option<usize>,
-    /// How many bytes it holds. Default: 16 MiB.
-    #[schemars(range(min = 1))]
-    max_size: Option<usize>,
-    /// What becomes of an event that does not fit. Default: `drop_newest`, and `block` behind a source that can
-    /// wait.
-    #[schemars(extend("enum" = ["block", "drop_newest", "drop_oldest"]))]
-    when_full: Option<String>,
-}
-
-impl TryFrom<BufferTable> for BufferConfig {
-    type Error = String;
-
-    fn try_from(table: BufferTable) -> Result<BufferConfig, String> {
-        match table.r#type.as_deref() {
-            None | Some("memory") => {}
-            Some("disk") => {
-                return Err("buffer.type: disk buffers are not supported yet; use `memory`".into());
-            }
-            Some(other) => return Err(format!("buffer.type: `{other}` is unknown; expected `memory`")),
-        }
-        let capacity = match (table.max_events, table.max_size) {
-            (Some(_), Some(_)) => {
-                return Err("buffer: max_events and max_size exclude each other; keep one of them".into());
-            }
-            (Some(0), _) | (_, Some(0)) => return Err("buffer: its size is 0; expected at least 1".into()),
-            (Some(events), None) => Some(Capacity::Events(events)),
-            (None, Some(bytes)) => Some(Capacity::Bytes(bytes)),
-            (None, None) => None,
-        };
-        let when_full = match table.when_full.as_deref() {
-            None => None,
-            Some("block") => Some(WhenFull::Block),
-            Some("drop_newest") => Some(WhenFull::DropNewest),
-            Some("drop_oldest") => Some(WhenFull::DropOldest),
-            Some("overflow") => {
-                return Err("buffer.when_full: `overflow` is not supported yet; use `block`, `drop_newest` or `drop_oldest`".into());
-            }
-            Some(other) => {
-                return Err(format!(
-                    "buffer.when_full: `{other}` is unknown; expected `block`, `drop_newest` or `drop_oldest`"
-                ));
-            }
-        };
-        Ok(BufferConfig { capacity, when_full })
-    }
-}
-
-/// What a buffer holds where the configuration does not say: bytes of memory. A destination that is
-/// slow for some seconds loses nothing, and a dead one stays far below a small machine's memory.
-pub const DEFAULT_BUFFER_BYTES: usize = 16 << 20;
-
-impl BufferConfig {
-    /// The settings, with `when_full` where the configuration names no policy.
-    pub fn settings(self, when_full: WhenFull) -> BufferSettings {
-        BufferSettings {
-            capacity: self.capacity.unwrap_or(Capacity::Bytes(DEFAULT_BUFFER_BYTES)),
-            when_full: self.when_full.unwrap_or(when_full),
-            acknowledges: true,
-        }
     }
 }

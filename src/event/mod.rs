@@ -30,6 +30,13 @@ use vrl::value::{KeyString, Value};
 /// Fields that were looked up together, in the order of their paths.
 pub type Fields<'a> = SmallVec<[Option<Field<'a>>; FEW]>;
 
+/// What there is beside an event's texts: in a block that was read, the words of the protocol; in memory of its own,
+/// what the allocator and the reference count need.
+const OVERHEAD: usize = 64;
+
+/// What the allocator keeps for a piece of memory.
+const ALLOCATION: usize = 16;
+
 /// As many fields are found without an allocation.
 const FEW: usize = 16;
 
@@ -81,6 +88,11 @@ impl LogEvent {
             true => Ok(LogEvent::new(Body::Raw(one_line(text)), received)),
             false => Err(text),
         }
+    }
+
+    /// The same for a text that has been an event's before.
+    pub(crate) fn from_checked_text(text: ByteString, received: Timestamp) -> LogEvent {
+        LogEvent::new(Body::Raw(text), received)
     }
 
     /// An event for a payload that is no JSON object: `{"message": payload, "fly": {...},
@@ -136,11 +148,19 @@ impl LogEvent {
     /// Gives the event memory of its own: what came over the wire is a slice of all that was read together, and
     /// keeps the whole of it.
     pub fn detach(&mut self) {
-        if let Body::Raw(text) = &mut self.body {
-            *text = String::from(&**text).into();
+        let (subject, text) = match &self.body {
+            Body::Raw(text) => (self.subject(), &**text),
+            Body::Value(_) => (self.subject(), ""),
+        };
+        let subject = subject.unwrap_or_default();
+        // One piece of memory for both.
+        let own = ByteString::from([subject, text].concat());
+        let (subject, text) = own.split_at(subject.len());
+        if let Body::Raw(old) = &mut self.body {
+            *old = text;
         }
-        if let Some(subject) = &mut self.subject {
-            *subject = String::from(&**subject).into();
+        if let Some(old) = &mut self.subject {
+            *old = subject;
         }
     }
 
@@ -207,7 +227,9 @@ impl LogEvent {
 
     /// How many bytes the event holds in memory, about: the measure of buffers.
     pub fn size(&self) -> usize {
-        size_of::<LogEvent>() + self.body_size()
+        let subject = self.subject.as_ref().map_or(0, |subject| subject.len());
+        let metadata = self.metadata.as_deref().map_or(0, value_size);
+        size_of::<LogEvent>() + OVERHEAD + subject + self.body_size() + metadata
     }
 
     /// How many bytes its text has, or about, what its tree holds.
@@ -501,10 +523,17 @@ fn get_in<'a>(value: &'a Value, path: &Path) -> Option<&'a Value> {
 }
 
 fn value_size(value: &Value) -> usize {
+    /// Fields for which a node of the standard library's tree has room; about half of it is used.
+    const NODE: usize = 11;
     let inner = match value {
-        Value::Bytes(bytes) => bytes.len(),
-        Value::String(text) => text.len(),
-        Value::Object(map) => map.iter().map(|(key, value)| key.len() + 16 + value_size(value)).sum(),
+        Value::Bytes(bytes) => bytes.len() + ALLOCATION,
+        Value::String(text) => text.len() + ALLOCATION,
+        Value::Object(map) => {
+            let slot = size_of::<KeyString>() + size_of::<Value>();
+            let nodes = map.len().div_ceil(NODE.div_ceil(2)) * NODE * slot;
+            let inside = |value: &Value| value_size(value) - size_of::<Value>();
+            nodes + map.iter().map(|(key, value)| key.len() + ALLOCATION + inside(value)).sum::<usize>()
+        }
         Value::Array(items) => items.iter().map(value_size).sum(),
         _ => 0,
     };

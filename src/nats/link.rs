@@ -6,7 +6,7 @@ use super::message::Block;
 use super::options::PING_INTERVAL;
 use super::protocol::{Op, ProtocolError, parse, shown};
 use crate::tls::is_not_tls;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use serde::Deserialize;
 use snafu::{ResultExt, Snafu};
 use std::io;
@@ -63,7 +63,7 @@ const INFO_TIMEOUT: Duration = Duration::from_secs(4);
 /// reads, and what has come then must be seen first.
 const LAST_LOOK: Duration = Duration::from_millis(100);
 /// Room for a read: as much as a slow stream needs, and as a fast one can use.
-pub(super) const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
+const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
 
 /// There is no connection, or no longer one.
 #[derive(Debug, Snafu)]
@@ -239,21 +239,23 @@ impl Link {
         }
     }
 
+    /// Takes so many bytes of what has been read; messages are slices of them. A huge message has made a block of
+    /// up to twice its size: neither it nor the small ones that come after it keep the whole of that.
+    pub(super) fn take_block(&mut self, length: usize) -> Block {
+        let all = self.input.capacity();
+        let block = self.input.split_to(length).freeze();
+        if length == 0 || all <= 2 * *ROOM.end() {
+            return Block::new(block);
+        }
+        self.input = BytesMut::from(&*self.input);
+        Block::new(if length < all / 5 * 4 { Bytes::copy_from_slice(&block) } else { block })
+    }
+
     fn make_room(&mut self) -> usize {
         if self.input.capacity() - self.input.len() < self.room / 4 {
             self.input.reserve(self.room);
         }
         self.input.capacity() - self.input.len()
-    }
-
-    /// Takes so many bytes of what has been read: whole operations.
-    pub(super) fn take_block(&mut self, length: usize) -> Block {
-        let block = Block::new(self.input.split_to(length).freeze());
-        // A block that a huge message has made is not the one that small ones wait in.
-        if self.input.is_empty() && self.input.capacity() > *ROOM.end() {
-            self.input = BytesMut::new();
-        }
-        block
     }
 
     fn has_read(&mut self, read: io::Result<usize>, room: usize) -> Result<(), LinkError> {

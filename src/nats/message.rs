@@ -72,10 +72,16 @@ impl Block {
 impl Message {
     /// Gives the message memory of its own.
     pub fn detach(&mut self) {
-        self.subject = String::from(&*self.subject).into();
-        self.payload = match &self.payload {
-            Payload::Text(text) => Payload::Text(String::from(&**text).into()),
-            Payload::Binary(bytes) => Payload::Binary(Bytes::copy_from_slice(bytes)),
-        };
+        match &mut self.payload {
+            // One piece of memory for both.
+            Payload::Text(text) => {
+                let own = ByteString::from([&*self.subject, &**text].concat());
+                (self.subject, *text) = own.split_at(self.subject.len());
+            }
+            Payload::Binary(bytes) => {
+                self.subject = String::from(&*self.subject).into();
+                *bytes = Bytes::copy_from_slice(bytes);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::codec::Framing;
 use super::truncate::Oversized;
 use crate::config::Seconds;
 use crate::event::{LogEvent, Timestamp};
-use crate::topology::{Outcome, Receipts, SinkCounts};
+use crate::topology::{Outcome, Receipts, SinkCounts, SinkMemory};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use schemars::JsonSchema;
@@ -105,6 +105,9 @@ pub struct Batch {
     receipts: Receipts,
 }
 
+/// What a place in a body needs, and room for more of them.
+const SIZE_OF_ENTRY: usize = size_of::<Range<usize>>() * 3 / 2;
+
 impl Batch {
     /// A number of its own, made at random; the halves of a split batch, and what a partial answer leaves of
     /// one, have others.
@@ -137,6 +140,11 @@ impl Batch {
         self.entries.is_empty()
     }
 
+    /// How many bytes it holds in memory, about.
+    pub(super) fn size(&self) -> usize {
+        self.body.len() + self.entries.len() * SIZE_OF_ENTRY + self.receipts.size()
+    }
+
     /// The encoded events, without their framing.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.entries.iter().map(|range| &self.body[range.clone()])
@@ -145,6 +153,11 @@ impl Batch {
     /// All of it, framed.
     pub fn body(&self) -> Bytes {
         self.body.clone()
+    }
+
+    /// Whether its events become dead letters if they are refused.
+    pub(super) fn keeps_events(&self) -> bool {
+        self.receipts.counts().keeps_events()
     }
 
     /// Waits until there is room for its events among the dead letters, if there are any.
@@ -223,6 +236,10 @@ impl OpenBatch {
 
     fn finish_body(mut self) -> (Bytes, Vec<Range<usize>>) {
         self.body.extend_from_slice(&self.framing.suffix);
+        // It may have to wait for long; what it does not need is for others.
+        if self.body.capacity() / 5 * 4 > self.body.len() {
+            self.body.shrink_to_fit();
+        }
         (self.body.into(), self.entries)
     }
 
@@ -241,8 +258,9 @@ pub struct Batcher {
     counts: Arc<SinkCounts>,
     /// Looked into for every event, hence the quick hash.
     open: HashMap<Partition, Opened, RandomState>,
-    /// The bytes of all open bodies.
+    /// The bytes that all open batches hold.
     open_bytes: usize,
+    memory: SinkMemory,
     /// The size of the last full batch: what the next one will need.
     usual_size: usize,
 }
@@ -254,13 +272,21 @@ struct Opened {
     since: Instant,
 }
 
+impl Opened {
+    /// How many bytes it holds in memory, about.
+    fn size(&self) -> usize {
+        self.batch.body.len().max(LEAST_ROOM)
+            + self.batch.entries.len() * SIZE_OF_ENTRY
+            + self.receipts.size()
+    }
+}
+
+/// Room for the first events of a batch.
+const LEAST_ROOM: usize = 4 << 10;
+
 /// How many batches are open at once; the oldest makes room for one more, so that a template that is
 /// different for every event costs requests, and not memory.
 const MAX_OPEN: usize = 1000;
-
-/// How many bytes all open batches have together; the largest makes room. So many prefixes of objects that
-/// are filled for minutes take a bounded piece of memory, and the objects are as large as that allows.
-const MAX_OPEN_BYTES: usize = 32 << 20;
 
 /// An event did not get into a batch.
 #[derive(Debug, PartialEq, Eq, Snafu)]
@@ -285,7 +311,21 @@ impl Batcher {
     /// No batches yet; events that get into none are counted in these books.
     pub fn new(limits: BatchLimits, framing: Framing, counts: Arc<SinkCounts>) -> Batcher {
         let framing = Arc::new(framing);
-        Batcher { limits, framing, counts, open: HashMap::default(), open_bytes: 0, usual_size: 4 << 10 }
+        Batcher {
+            limits,
+            framing,
+            counts,
+            open: HashMap::default(),
+            open_bytes: 0,
+            memory: SinkMemory::default(),
+            usual_size: LEAST_ROOM,
+        }
+    }
+
+    /// The same, with so much memory: batches become smaller than the destination takes, if need be.
+    #[must_use]
+    pub fn with_memory(self, memory: SinkMemory) -> Batcher {
+        Batcher { memory, ..self }
     }
 
     /// Encodes an event into the open batch of its partition, and hands every batch that is full then
@@ -307,7 +347,7 @@ impl Batcher {
             ready.extend(self.close(&oldest));
         }
         // Room for a whole batch, but not for many of them at once.
-        let room = if self.open.is_empty() { self.usual_size } else { 4 << 10 };
+        let room = if self.open.is_empty() { self.usual_size } else { LEAST_ROOM };
         let opened = self.open.entry(partition).or_insert_with_key(|partition| Opened {
             batch: OpenBatch::new(partition.clone(), Arc::clone(&self.framing), event.timestamp(), room),
             receipts: Receipts::new(Arc::clone(&self.counts)),
@@ -315,7 +355,8 @@ impl Batcher {
         });
         let mark = opened.batch.body.len();
         // A batch without entries has just been opened.
-        let counted = if opened.batch.entries.is_empty() { 0 } else { mark };
+        let counted = if opened.batch.entries.is_empty() { 0 } else { opened.size() };
+        let most = self.memory.batch();
         opened.batch.separate();
         let start = opened.batch.body.len();
         let encoded = encode(&event, &mut opened.batch.body).map_err(|reason| PushError::Encode { reason });
@@ -332,7 +373,8 @@ impl Batcher {
             self.counts.settle_events(vec![event], &Outcome::unsent(error.to_string()));
             return Err(error);
         }
-        if opened.batch.finished_len() > limits.max_bytes && !opened.batch.entries.is_empty() {
+        let is_too_much = opened.batch.finished_len() > limits.max_bytes || opened.size() > most;
+        if is_too_much && !opened.batch.entries.is_empty() {
             // It does not fit any more: it becomes the first of the next batch.
             let (partition, framing) = (opened.batch.partition.clone(), Arc::clone(&self.framing));
             let mut next = OpenBatch::new(partition, framing, event.timestamp(), opened.batch.body.len());
@@ -346,16 +388,19 @@ impl Batcher {
         } else {
             opened.batch.entries.push(start..start + size);
         }
-        self.open_bytes = self.open_bytes + opened.batch.body.len() - counted;
         opened.receipts.push(event);
-        if opened.batch.finished_len() >= limits.max_bytes || opened.batch.entries.len() >= limits.max_events
+        self.open_bytes = self.open_bytes + opened.size() - counted;
+        let batch = &opened.batch;
+        if batch.finished_len() >= limits.max_bytes
+            || batch.entries.len() >= limits.max_events
+            || opened.size() >= most
         {
             let partition = opened.batch.partition.clone();
             self.usual_size = opened.batch.finished_len();
             ready.extend(self.close(&partition));
         }
-        while self.open_bytes > MAX_OPEN_BYTES {
-            let largest = self.open.iter().max_by_key(|(_, opened)| opened.batch.body.len());
+        while self.open_bytes > self.memory.open() {
+            let largest = self.open.iter().max_by_key(|(_, opened)| opened.size());
             let Some(largest) = largest.map(|(partition, _)| partition.clone()) else { break };
             ready.extend(self.close(&largest));
         }
@@ -382,7 +427,7 @@ impl Batcher {
 
     fn close(&mut self, partition: &Partition) -> Option<Batch> {
         let opened = self.open.remove(partition)?;
-        self.open_bytes -= opened.batch.body.len();
+        self.open_bytes -= opened.size();
         Some(opened.batch.finish(opened.receipts))
     }
 }
@@ -449,6 +494,29 @@ mod tests {
         expired.sort_by(|a, b| a.partition().cmp(b.partition()));
         assert_eq!(bodies(&expired), ["1\n3\n", "2\n"]);
         assert_eq!(batcher.deadline(), None);
+    }
+
+    #[test]
+    fn batches_stay_within_the_memory_of_the_sink() {
+        // An eighth for a batch, a quarter for all that are open.
+        let memory = SinkMemory::within(64 << 10);
+        let (batcher, counts) = batcher(BatchLimits::DEFAULT, Framing::JSON_ARRAY);
+        let mut batcher = batcher.with_memory(memory.clone());
+        let mut ready = Vec::new();
+        let text = "x".repeat(1000);
+        for n in 0..200 {
+            push(&mut batcher, &counts, &(n % 3).to_string(), &text, &mut ready).unwrap();
+            let open: usize = batcher.open.values().map(Opened::size).sum();
+            assert_eq!(open, batcher.open_bytes);
+            assert!(open <= memory.open(), "{open}");
+        }
+        assert!(ready.len() > 200 / 8 && ready.iter().all(|batch| batch.size() <= memory.batch()));
+        // One that is larger than all of it goes alone.
+        ready.clear();
+        push(&mut batcher, &counts, "0", &text.repeat(100), &mut ready).unwrap();
+        assert_eq!(ready.pop().map(|batch| batch.len()), Some(1));
+        batcher.close_all();
+        assert_eq!(batcher.open_bytes, 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::batch::{Batch, BatchLimits, Batcher, Partition};
 use super::client::SigningClient;
 use super::codec::EncodeError;
 use super::compression::Compression;
+use super::gate::Gate;
 use super::http_sink::{Destination, HttpOptions};
 use super::request::{Controller, RateLimit};
 use super::truncate::{Oversized, encode_within, with_shorter_message};
@@ -12,15 +13,15 @@ use crate::deadline::sleep_until;
 use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::template::Template;
-use crate::topology::{BufferReceiver, DropReason, Outcome, SinkCounts};
+use crate::topology::{BufferReceiver, DropReason, Outcome, SinkCounts, SinkMemory};
 use async_trait::async_trait;
 use http::header::HeaderName;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -39,12 +40,10 @@ pub(super) struct Shared {
     pub(super) headers: Vec<(HeaderName, Template)>,
     pub(super) controller: Controller,
     pub(super) rate_limit: RateLimit,
-    pub(super) processors: Arc<Semaphore>,
+    pub(super) memory: SinkMemory,
     pub(super) options: HttpOptions,
-    /// No request begins before: the destination has asked for a pause with `Retry-After`.
-    pub(super) not_before: Mutex<Option<Instant>>,
+    pub(super) gate: Gate,
     pub(super) retry_log: LogLimit,
-    pub(super) hold_log: LogLimit,
     pub(super) reject_log: LogLimit,
     pub(super) truncate_log: LogLimit,
     pub(super) aside: Aside,
@@ -73,6 +72,11 @@ impl Succession {
         self.successor.get()
     }
 
+    /// Waits until somebody else is there to send.
+    pub(super) async fn begun(&self) {
+        self.has_begun.cancelled().await;
+    }
+
     /// Waits for so long, or until somebody else is there to send.
     pub(super) async fn pause(&self, duration: Duration) {
         let _ = tokio::time::timeout(duration, self.has_begun.cancelled()).await;
@@ -99,7 +103,8 @@ impl StreamSink for RunningHttpSink {
     /// controller allows. While a full batch has to wait, nothing more is taken from the buffer.
     async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
         let shared = self.shared;
-        let mut batcher = Batcher::new(shared.limits, shared.sink.framing(), Arc::clone(input.counts()));
+        let batcher = Batcher::new(shared.limits, shared.sink.framing(), Arc::clone(input.counts()));
+        let mut batcher = batcher.with_memory(shared.memory.clone());
         let counts = Arc::clone(input.counts());
         let mut ready: VecDeque<Batch> = VecDeque::new();
         let mut under_way = JoinSet::new();
@@ -110,10 +115,11 @@ impl StreamSink for RunningHttpSink {
             let requests = |tasks: usize| tasks.saturating_sub(shared.aside.count());
             while !ready.is_empty()
                 && requests(under_way.len()) < shared.controller.limit(requests(under_way.len()) + 1)
-                && (under_way.is_empty() || bytes_under_way.load(Ordering::Relaxed) < MAX_BYTES_UNDER_WAY)
+                && (under_way.is_empty()
+                    || bytes_under_way.load(Ordering::Relaxed) < shared.memory.under_way())
                 && let Some(batch) = ready.pop_front()
             {
-                let held = Held::new(&bytes_under_way, batch.body().len());
+                let held = Held::new(&bytes_under_way, batch.size());
                 let delivery = Arc::clone(&shared).deliver(batch);
                 under_way.spawn(async move {
                     delivery.await;
@@ -144,11 +150,8 @@ impl StreamSink for RunningHttpSink {
     }
 }
 
-/// How many bytes of bodies, before compression, are under way at once: a destination that answers slowly
-/// gets more requests, and each of them holds its body.
-const MAX_BYTES_UNDER_WAY: usize = 16 << 20;
-
-/// Bytes under way, for as long as this exists.
+/// Bytes under way, for as long as this exists: a destination that answers slowly gets more requests, and each of
+/// them holds its body.
 struct Held {
     total: Arc<AtomicUsize>,
     bytes: usize,
@@ -178,7 +181,7 @@ pub(super) struct Aside {
 pub(super) struct SteppedAside<'a>(&'a Aside);
 
 impl Aside {
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 

@@ -19,7 +19,7 @@ pub struct SinkCounts {
     recovered: AtomicU64,
     /// The shutdown's deadline has passed: what is unanswered from now on is nobody's fault.
     gave_up: AtomicBool,
-    /// What is unanswered is still in the buffer, on disk.
+    /// The buffer is on disk: what is on its way is there, too.
     is_durable: AtomicBool,
     /// There are dead letters, or somebody else who wants the events themselves.
     keeps_events: AtomicBool,
@@ -124,7 +124,7 @@ impl SinkCounts {
         self.add_received(events);
     }
 
-    /// Whether what is unanswered is still in the buffer, on disk.
+    /// Whether the buffer is on disk, so that what is on its way is there, too.
     pub(crate) fn set_durable(&self, is_durable: bool) {
         self.is_durable.store(is_durable, Ordering::Relaxed);
     }
@@ -159,16 +159,8 @@ impl SinkCounts {
         self.gave_up.store(true, Ordering::Relaxed);
     }
 
-    /// What became of an event that a sink let go without an answer.
+    /// What became of an event that is nowhere but in memory, and that a sink let go without an answer.
     pub(crate) fn unanswered(&self) -> Outcome {
-        if self.is_durable.load(Ordering::Relaxed) {
-            return Outcome::Kept;
-        }
-        self.unkept()
-    }
-
-    /// The same for one that is nowhere but in memory.
-    pub(crate) fn unkept(&self) -> Outcome {
         let gave_up = self.gave_up.load(Ordering::Relaxed);
         Outcome::Dropped(if gave_up { DropReason::Shutdown } else { DropReason::Unanswered })
     }

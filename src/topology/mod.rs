@@ -3,44 +3,55 @@
 //! - this file: [`Topology`], components that have been built
 //! - `running`: [`RunningTopology`]: starting, reloading and stopping them
 //! - `graph`: the way of a chunk to its consumers
-//! - `buffer`: the bounded queue in front of each sink
+//! - `buffer`: the bounded queue in front of each sink; [`disk`]: the part of it that is on disk
 //! - `outputs`: where a transform puts its events
 //! - `counts`, `books`: the books; `outcome`, `receipts`: what sinks answer, by which they are kept
 //! - `dead_letters`: where refused events go
+//! - `memory`: what each sink may hold
+//! - `metrics`: the books as Prometheus reads them
 
 mod books;
 mod buffer;
 mod counts;
 mod dead_letters;
 mod graph;
+mod memory;
+mod metrics;
 mod outcome;
 mod outputs;
 mod receipts;
 mod running;
 
-pub use books::{Books, Report};
-pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer};
+pub use books::{Books, Report, Totals};
+pub use buffer::disk;
+pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer, disk_buffer};
 pub use counts::{
     SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
 };
 pub use graph::SourceSender;
+pub use memory::SinkMemory;
+pub use metrics::PROMETHEUS_CONTENT_TYPE;
 pub use outcome::{DropReason, Outcome, Rejection};
 pub use outputs::{OutputNames, Outputs};
 pub use receipts::Receipts;
 pub use running::{Changes, RunningTopology};
 
 use crate::config::{
-    Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry, Source,
-    SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
+    ComponentKind, Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry,
+    Source, SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
 };
 use crate::env::Env;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
+use crate::memory::{ByteSize, LimitOrigin, MemoryLimit};
+use disk::DiskSettings;
 use graph::{Fanout, OpenSources, TransformNode};
+use memory::{Memory, Plan};
 use running::Graph;
 use snafu::Snafu;
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -90,10 +101,14 @@ pub struct Topology {
     transforms: Vec<Planned<Arc<TransformNode>>>,
     sinks: Vec<Planned<BuiltSink>>,
     dead_letters: Option<Planned<BuiltSink>>,
+    /// The type of each component, for its books.
+    types: Vec<(ComponentKind, String, String)>,
     books: Books,
     open_sources: OpenSources,
     shutdown: CancellationToken,
     require_healthy: bool,
+    memory: Memory,
+    plan: Plan,
 }
 
 /// A component as a configuration wants it.
@@ -109,6 +124,8 @@ struct Planned<T> {
 struct BuiltSink {
     sink: Box<dyn StreamSink>,
     buffer: BufferSettings,
+    disk: Option<DiskSettings>,
+    memory: SinkMemory,
     check: Check,
 }
 
@@ -149,7 +166,9 @@ impl Topology {
     /// # Errors
     /// Every component that cannot be built.
     pub async fn build(config: Config, options: &TopologyOptions) -> Result<Topology, StartError> {
-        Builder::new(&config, options, Books::default(), OpenSources::default(), CancellationToken::new())
+        let books = Books::default();
+        let (open_sources, shutdown) = (OpenSources::default(), CancellationToken::new());
+        Builder::new(&config, options, books, open_sources, shutdown, Memory::at_start())
             .build(config, &Graph::default())
             .await
     }
@@ -157,7 +176,8 @@ impl Topology {
     /// What there is to ask of the sources and the sinks, instead of starting them.
     pub fn into_checks(self) -> Vec<Check> {
         let sources = self.sources.into_iter().filter_map(|source| Some(source.built?.check));
-        sources.chain(self.sinks.into_iter().filter_map(|sink| Some(sink.built?.check))).collect()
+        let sinks = self.sinks.into_iter().chain(self.dead_letters);
+        sources.chain(sinks.filter_map(|sink| Some(sink.built?.check))).collect()
     }
 
     /// Builds every component and starts them: sinks first, sources last. Waits for the network only
@@ -170,6 +190,29 @@ impl Topology {
     }
 }
 
+/// What each sink may hold: of what the configuration says, the environment, or the system.
+fn plan_memory(config: &Config, options: &TopologyOptions, memory: &Memory) -> Result<Plan, Problem> {
+    let limit = match config.global.memory_limit {
+        Some(ByteSize(bytes)) => Some(MemoryLimit { bytes, origin: LimitOrigin::Option }),
+        None => {
+            let problem = |reason: String| Problem::at("", format!("MEMORY_LIMIT: {reason}"));
+            let text = options.env.get(MEMORY_LIMIT).map_err(|error| problem(error.to_string()))?;
+            let size = text.map(|text| text.parse::<ByteSize>()).transpose().map_err(problem)?;
+            size.map(|ByteSize(bytes)| MemoryLimit { bytes, origin: LimitOrigin::Variable })
+        }
+    };
+    let sinks = config.sinks.iter().chain(&config.dead_letters);
+    let buffers =
+        sinks.map(|sink| (sink.id.clone(), sink.options.buffer.settings(options.when_full).capacity));
+    memory.plan(limit, &buffers.collect::<Vec<_>>()).map_err(|reason| match config.global.memory_limit {
+        Some(_) => Problem::at("memory_limit", reason),
+        None => Problem::at("", format!("{MEMORY_LIMIT}: {reason}")),
+    })
+}
+
+/// The variable with the process's memory.
+pub(crate) const MEMORY_LIMIT: &str = "MEMORY_LIMIT";
+
 /// Builds what does not run yet, and collects what is wrong.
 struct Builder<'a> {
     options: &'a TopologyOptions,
@@ -179,6 +222,7 @@ struct Builder<'a> {
     proxy: ProxyConfig,
     healthchecks: bool,
     acknowledges: bool,
+    data_dir: PathBuf,
     transform: TransformContext,
 }
 
@@ -189,6 +233,7 @@ impl Builder<'_> {
         books: Books,
         open_sources: OpenSources,
         shutdown: CancellationToken,
+        memory: Memory,
     ) -> Builder<'a> {
         let mut problems = Vec::new();
         let env_proxy = ProxyConfig::from_env(&options.env).unwrap_or_else(|error| {
@@ -196,16 +241,23 @@ impl Builder<'_> {
             ProxyConfig::default()
         });
         let global = &config.global;
+        let plan = plan_memory(config, options, &memory).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Plan::default()
+        });
         let require_healthy = options.require_healthy || global.healthchecks.require_healthy;
         let topology = Topology {
             sources: Vec::new(),
             transforms: Vec::new(),
             sinks: Vec::new(),
             dead_letters: None,
+            types: Vec::new(),
             books,
             open_sources,
             shutdown,
             require_healthy,
+            memory,
+            plan,
         };
         let transform = TransformContext::new("", global);
         let proxy = global.proxy.or(&env_proxy);
@@ -217,16 +269,23 @@ impl Builder<'_> {
             proxy,
             healthchecks: global.healthchecks.enabled,
             acknowledges: global.acknowledgements.enabled.unwrap_or(true),
+            data_dir: global.data_dir().to_owned(),
             transform,
         }
     }
 
     async fn build(mut self, config: Config, running: &Graph) -> Result<Topology, StartError> {
         self.check_inputs(&config);
+        self.topology.types = config.types();
         let Config { sources, transforms, sinks, dead_letters, .. } = config;
         if let Some(entry) = dead_letters {
             let is_kept = running.keeps_dead_letters(entry.fingerprint);
-            let built = if is_kept { Ok(None) } else { self.sink(&entry).map(Some) };
+            let built = if is_kept { Ok(None) } else { self.sink(entry.id.clone(), &entry).map(Some) };
+            if sinks.iter().any(|sink| sink.id == entry.id) {
+                let path = format!("sinks.{}", entry.id);
+                self.problems
+                    .push(Problem::at(path, "this id is that of the dead letters; take another one"));
+            }
             match built {
                 Ok(built) => {
                     let SinkEntry { id, fingerprint, .. } = entry;
@@ -241,7 +300,8 @@ impl Builder<'_> {
         }
         for entry in sinks {
             let is_kept = running.keeps_sink(&entry.id, entry.fingerprint);
-            let built = if is_kept { Ok(None) } else { self.sink(&entry).map(Some) };
+            let component = format!("sinks.{}", entry.id);
+            let built = if is_kept { Ok(None) } else { self.sink(component, &entry).map(Some) };
             self.plan(
                 |topology| &mut topology.sinks,
                 "sinks",
@@ -321,13 +381,19 @@ impl Builder<'_> {
         }
     }
 
-    fn sink(&self, entry: &SinkEntry) -> crate::config::Result<BuiltSink> {
+    /// `component` is its place in the configuration.
+    fn sink(&self, component: String, entry: &SinkEntry) -> crate::config::Result<BuiltSink> {
         let options = &entry.options;
+        let settings = options.buffer.settings(self.options.when_full);
+        let share = self.topology.plan.share(&entry.id, settings.capacity);
+        let memory = self.topology.memory.of_sink(&share);
         let cx = SinkContext {
             id: entry.id.clone(),
             proxy: options.proxy.or(&self.proxy),
             healthcheck: options.healthcheck.clone(),
             env: self.options.env.clone(),
+            memory: memory.clone(),
+            books: self.topology.books.clone(),
         };
         let (sink, healthcheck) = entry.config.build(&cx)?;
         let is_checked = self.healthchecks && options.healthcheck.enabled;
@@ -335,10 +401,13 @@ impl Builder<'_> {
             sink,
             buffer: BufferSettings {
                 acknowledges: options.acknowledgements.enabled.unwrap_or(self.acknowledges),
-                ..options.buffer.settings(self.options.when_full)
+                capacity: share.buffer,
+                ..settings
             },
+            disk: options.buffer.disk(&self.data_dir, &entry.id),
+            memory,
             check: Check {
-                component: format!("sinks.{}", entry.id),
+                component,
                 healthcheck: healthcheck.filter(|_| is_checked),
                 timeout: options.healthcheck.timeout,
             },

@@ -14,12 +14,19 @@ pub enum DropReason {
     Shutdown,
     /// The sink gave no answer for them, which is a fault in the sink.
     Unanswered,
+    /// They were in a buffer on disk, and could not be read again.
+    Damaged,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 4] =
-        [DropReason::BufferFull, DropReason::Filtered, DropReason::Shutdown, DropReason::Unanswered];
+    pub const ALL: [DropReason; 5] = [
+        DropReason::BufferFull,
+        DropReason::Filtered,
+        DropReason::Shutdown,
+        DropReason::Unanswered,
+        DropReason::Damaged,
+    ];
 
     /// The reason as a word for reports.
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +35,7 @@ impl DropReason {
             DropReason::Filtered => "filtered",
             DropReason::Shutdown => "shutdown",
             DropReason::Unanswered => "unanswered",
+            DropReason::Damaged => "damaged",
         }
     }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 /// The events that a sink has taken and not yet answered for, in order. Dropped, those that are left
 /// count as [`DropReason::Unanswered`], or as
-/// [`DropReason::Shutdown`] past its deadline.
+/// [`DropReason::Shutdown`] past its deadline, unless they are still on disk.
 #[derive(Debug)]
 pub struct Receipts {
     counts: Arc<SinkCounts>,
     owed: Vec<Owed>,
+    /// The size of the events that are kept, as they came.
+    kept: usize,
 }
 
 /// What is owed for one event.
@@ -33,14 +35,20 @@ impl Owed {
 impl Receipts {
     /// None yet, to be counted in these books.
     pub fn new(counts: Arc<SinkCounts>) -> Receipts {
-        Receipts { counts, owed: Vec::new() }
+        Receipts { counts, owed: Vec::new(), kept: 0 }
     }
 
     /// Takes an event's receipts, and the event itself if it may become a dead letter.
     pub fn push(&mut self, mut event: LogEvent) {
         let finalizers = event.take_finalizers();
         let event = self.counts.keeps_events().then(|| Box::new(event));
+        self.kept += event.as_ref().map_or(0, |event| event.size());
         self.owed.push(Owed { finalizers, event });
+    }
+
+    /// How many bytes they hold in memory, about; what has been answered for may still be among them.
+    pub(crate) fn size(&self) -> usize {
+        self.owed.len() * size_of::<Owed>() * 3 / 2 + self.kept
     }
 
     /// The books that they are counted in.
@@ -81,12 +89,17 @@ impl Receipts {
 
     /// The events from this place on, as receipts of their own.
     pub fn split_off(&mut self, at: usize) -> Receipts {
-        Receipts { counts: Arc::clone(&self.counts), owed: self.owed.split_off(at) }
+        let owed = self.owed.split_off(at);
+        let all = (self.owed.len() + owed.len()).max(1);
+        let kept = self.kept / all * owed.len();
+        self.kept -= kept;
+        Receipts { counts: Arc::clone(&self.counts), owed, kept }
     }
 
     /// Takes over the events of these receipts, behind its own.
     pub fn append(&mut self, mut other: Receipts) {
         self.owed.append(&mut other.owed);
+        self.kept += std::mem::take(&mut other.kept);
     }
 
     /// Answers for each event that `judge` has an outcome for; the others stay, in order.
@@ -96,7 +109,8 @@ impl Receipts {
             match judge(index) {
                 None => self.owed.push(owed),
                 Some(outcome) => {
-                    let mut settled = Receipts { counts: Arc::clone(&self.counts), owed: vec![owed] };
+                    let mut settled =
+                        Receipts { counts: Arc::clone(&self.counts), owed: vec![owed], kept: 0 };
                     settled.settle(&outcome);
                 }
             }
@@ -106,8 +120,13 @@ impl Receipts {
 
 impl Drop for Receipts {
     fn drop(&mut self) {
-        if !self.owed.is_empty() {
-            self.settle(&self.counts.unanswered());
+        let owed = std::mem::take(&mut self.owed);
+        let (kept, lost): (Vec<_>, Vec<_>) = owed.into_iter().partition(|owed| owed.finalizers.is_kept());
+        for (owed, outcome) in [(kept, Outcome::Kept), (lost, self.counts.unanswered())] {
+            if !owed.is_empty() {
+                self.owed = owed;
+                self.settle(&outcome);
+            }
         }
     }
 }

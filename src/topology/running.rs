@@ -1,11 +1,13 @@
 //! [`RunningTopology`]: tasks that move events, and how they start, are replaced, and end.
 
 use super::books::{Books, Report};
-use super::buffer::{BufferSender, buffer};
+use super::buffer::disk::{DiskSettings, OpenedDisk};
+use super::buffer::{BufferSender, DiskBuffer, buffer_on};
 use super::dead_letters::DeadLetters;
 use super::graph::{Consumer, Fanout, OpenSources, TransformNode};
-use super::{Builder, BuiltSink, Check, Planned, StartError, Topology, TopologyOptions};
-use crate::config::{Config, Problem, Problems};
+use super::memory::{Memory, Plan, SinkMemory};
+use super::{Builder, BuiltSink, Planned, StartError, Topology, TopologyOptions};
+use crate::config::{Config, DEAD_LETTERS, Problem, Problems};
 use crate::healthcheck::Healthcheck;
 use crate::nats::OVERLAP;
 use std::any::Any;
@@ -35,7 +37,10 @@ pub struct RunningTopology {
     shutdown: CancellationToken,
     books: Books,
     graph: Graph,
+    memory: Memory,
     options: TopologyOptions,
+    /// Buffers on disk that are open.
+    disks: Vec<DiskBuffer>,
     /// Transforms that are no longer there, and may still hold something.
     retired: Vec<Weak<TransformNode>>,
     end: End,
@@ -81,6 +86,7 @@ struct SinkNode {
     fingerprint: Option<u64>,
     inputs: Vec<String>,
     buffer: BufferSender,
+    memory: SinkMemory,
     handle: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -123,6 +129,9 @@ impl fmt::Display for Changes {
 /// stopped all the same: what it reads from is then not there, or it does not tell.
 const CHANGE_OVER: Duration = Duration::from_secs(10);
 
+/// How long the disk may take for what is left at the end.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
 /// Which components run already and stay as they are.
 impl Graph {
     pub(super) fn keeps_source(&self, id: &str, fingerprint: Option<u64>) -> bool {
@@ -150,6 +159,13 @@ impl Graph {
         changes.note("sources", &self.sources, &topology.sources);
         changes.note("transforms", &self.transforms, &topology.transforms);
         changes.note("sinks", &self.sinks, &topology.sinks);
+        let list = match (&self.dead_letters, &topology.dead_letters) {
+            (None, Some(_)) => Some(&mut changes.added),
+            (Some(_), Some(planned)) if planned.built.is_some() => Some(&mut changes.changed),
+            (Some(_), None) => Some(&mut changes.removed),
+            _ => None,
+        };
+        list.into_iter().for_each(|list| list.push(DEAD_LETTERS.to_owned()));
         changes
     }
 
@@ -211,7 +227,9 @@ impl RunningTopology {
             shutdown: topology.shutdown.clone(),
             books: topology.books.clone(),
             graph: Graph::default(),
+            memory: topology.memory.clone(),
             options: options.clone(),
+            disks: Vec::new(),
             retired: Vec::new(),
             end: End::No,
         };
@@ -239,6 +257,7 @@ impl RunningTopology {
             self.books.clone(),
             self.open_sources.clone(),
             self.shutdown.clone(),
+            self.memory.clone(),
         );
         let taken = match builder.build(config, &self.graph).await {
             Ok(topology) => self.take(topology).await,
@@ -250,16 +269,27 @@ impl RunningTopology {
 
     /// Asks the new sinks how they are, if that decides, and puts the topology in place of what runs.
     async fn take(&mut self, mut topology: Topology) -> Result<Changes, StartError> {
-        self.check(&mut topology.sinks, topology.require_healthy).await?;
+        let require_healthy = topology.require_healthy;
+        let sinks = topology.sinks.iter_mut().chain(&mut topology.dead_letters);
+        self.check(sinks, require_healthy).await?;
+        let mut disks = self.open_disks(&topology).await?;
         let changes = self.graph.changes(&topology);
-        let Topology { sources, transforms, sinks, dead_letters, .. } = topology;
+        let Topology { sources, transforms, sinks, dead_letters, plan, types, .. } = topology;
+        plan.announce();
+        self.books.describe(types, dead_letters.as_ref().map(|planned| &planned.id));
         let mut old = std::mem::take(&mut self.graph);
         self.graph.dead_letters = dead_letters.and_then(|planned| {
-            let (node, _) = self.place_sink(&planned.id, old.dead_letters.take(), planned.built)?;
+            let disk = disks.remove(&planned.id);
+            let (node, _) = self.place_sink(&planned.id, old.dead_letters.take(), planned.built, disk)?;
             Some(SinkNode { fingerprint: planned.fingerprint, ..node })
         });
+        if self.graph.dead_letters.is_none() {
+            // Of sinks that are no longer there as well: what they still refuse goes nowhere.
+            self.books.forget_dead_letters();
+        }
         for planned in sinks {
-            let node = self.place_sink(&planned.id, old.sinks.remove(&planned.id), planned.built);
+            let disk = disks.remove(&planned.id);
+            let node = self.place_sink(&planned.id, old.sinks.remove(&planned.id), planned.built, disk);
             let Some((node, task)) = node else { continue };
             self.sink_tasks.extend(task);
             let letters = self.graph.dead_letters.as_ref();
@@ -268,6 +298,7 @@ impl RunningTopology {
             let node = SinkNode { fingerprint: planned.fingerprint, inputs: planned.inputs, ..node };
             self.graph.sinks.insert(planned.id, node);
         }
+        self.share_memory(&plan);
         let mut replaced = Vec::new();
         for Planned { id, inputs, fingerprint, built } in transforms {
             let predecessor = old.transforms.remove(&id);
@@ -345,19 +376,38 @@ impl RunningTopology {
         Ok(changes)
     }
 
+    /// Gives each sink its share, which those that run already may not have yet.
+    fn share_memory(&self, plan: &Plan) {
+        for (id, share) in plan.shares() {
+            let letters = self.graph.dead_letters.as_ref().filter(|_| id == DEAD_LETTERS);
+            if let Some(node) = letters.or_else(|| self.graph.sinks.get(id)) {
+                node.memory.set(share);
+                node.buffer.set_capacity(share.buffer);
+            }
+        }
+    }
+
     /// Starts a sink that has been built, in front of it the buffer of the one whose place it takes.
     fn place_sink(
         &mut self,
         id: &str,
         predecessor: Option<SinkNode>,
         built: Option<BuiltSink>,
+        opened: Option<OpenedDisk>,
     ) -> Option<(SinkNode, Option<Id>)> {
-        let Some(BuiltSink { sink, buffer: settings, .. }) = built else {
+        let Some(BuiltSink { sink, buffer: settings, disk, memory, .. }) = built else {
             return predecessor.map(|kept| (kept, None));
         };
         let (sender, input) = match predecessor {
-            None => buffer(settings, self.books.sink(id)),
+            None => match disk.as_ref().and_then(|disk| self.open_disk(disk)) {
+                Some(sender) => {
+                    let input = sender.hand_over(settings);
+                    (sender, input)
+                }
+                None => buffer_on(settings, opened, self.books.sink(id)),
+            },
             Some(old) => {
+                old.buffer.set_disk(disk.as_ref(), opened);
                 if let Some(handle) = old.handle {
                     sink.succeed(handle);
                 }
@@ -365,12 +415,64 @@ impl RunningTopology {
                 (old.buffer, input)
             }
         };
+        self.disks.retain(DiskBuffer::is_open);
+        if !self.disks.iter().any(|disk| disk.is_of(&sender)) {
+            self.disks.extend(sender.disk());
+        }
         let handle = sink.handle();
         let name = id.to_owned();
         let task = self
             .tasks
             .spawn(async move { sink.run(input).await.err().map(|error| format!("sink {name}: {error}")) });
-        Some((SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, handle }, Some(task.id())))
+        Some((
+            SinkNode { fingerprint: None, inputs: Vec::new(), buffer: sender, memory, handle },
+            Some(task.id()),
+        ))
+    }
+
+    /// Opens the buffers on disk that no component of ours has open already.
+    async fn open_disks(&self, topology: &Topology) -> Result<HashMap<String, OpenedDisk>, StartError> {
+        let mut opened = HashMap::new();
+        let mut problems = Vec::new();
+        let running = |id: &str| self.graph.sinks.get(id).map(|node| &node.buffer);
+        let sinks = topology
+            .sinks
+            .iter()
+            .map(|planned| (planned, running(&planned.id), format!("sinks.{}", planned.id)));
+        let dead_letters = self.graph.dead_letters.as_ref().map(|node| &node.buffer);
+        let dead_letters =
+            topology.dead_letters.iter().map(|planned| (planned, dead_letters, planned.id.clone()));
+        for (planned, running, path) in sinks.chain(dead_letters) {
+            let Some(BuiltSink { disk: Some(settings), .. }) = &planned.built else { continue };
+            if running.is_some_and(|buffer| buffer.disk().is_some()) || self.open_disk(settings).is_some() {
+                continue;
+            }
+            let settings = settings.clone();
+            // It looks at all that is there.
+            match tokio::task::spawn_blocking(move || settings.open()).await {
+                Ok(Ok(disk)) => drop(opened.insert(planned.id.clone(), disk)),
+                Ok(Err(error)) => problems.push(Problem::at(format!("{path}.buffer"), error.to_string())),
+                Err(error) => problems.push(Problem::at(format!("{path}.buffer"), error.to_string())),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(opened),
+            false => Err(StartError::Build { problems: Problems(problems) }),
+        }
+    }
+
+    /// The buffer in this directory, if a sink that was removed is not done with it yet.
+    fn open_disk(&self, settings: &DiskSettings) -> Option<BufferSender> {
+        self.disks.iter().find_map(|disk| disk.sender(settings))
+    }
+
+    /// Waits until what is in memory of buffers on disk has been written. Nothing runs any more.
+    async fn close_disks(&mut self) {
+        let closed = futures::future::join_all(self.disks.iter().map(DiskBuffer::close));
+        if tokio::time::timeout(LAST_WRITES, closed).await.is_err() {
+            tracing::error!("a disk buffer takes too long to write what is left");
+        }
+        self.disks.clear();
     }
 
     /// Lets a transform that holds events back pass on those that have waited long enough.
@@ -387,16 +489,20 @@ impl RunningTopology {
         self.flush_tasks.insert(task.id());
     }
 
-    async fn check(&mut self, sinks: &mut [Planned<BuiltSink>], require: bool) -> Result<(), StartError> {
+    async fn check(
+        &mut self,
+        sinks: impl Iterator<Item = &mut Planned<BuiltSink>>,
+        require: bool,
+    ) -> Result<(), StartError> {
         while self.healthchecks.try_join_next().is_some() {}
         let mut required = JoinSet::new();
         let checks = if require { &mut required } else { &mut self.healthchecks };
         for sink in sinks {
-            let Some(BuiltSink { check: Check { healthcheck, timeout, .. }, .. }) = &mut sink.built else {
+            let Some(BuiltSink { check, .. }) = &mut sink.built else { continue };
+            let Some(healthcheck) = check.healthcheck.take().filter(Healthcheck::is_for_start) else {
                 continue;
             };
-            let Some(healthcheck) = healthcheck.take().filter(Healthcheck::is_for_start) else { continue };
-            let (id, timeout) = (sink.id.clone(), *timeout);
+            let (id, component, timeout) = (sink.id.clone(), check.component.clone(), check.timeout);
             checks.spawn(async move {
                 let (result, _) = healthcheck.run(timeout).await;
                 match &result {
@@ -405,9 +511,7 @@ impl RunningTopology {
                         tracing::error!(sink = id, "healthcheck failed: {error}; {}", error.advice());
                     }
                 }
-                result.map_err(|error| {
-                    Problem::at(format!("sinks.{id}"), format!("healthcheck failed: {error}"))
-                })
+                result.map_err(|error| Problem::at(component, format!("healthcheck failed: {error}")))
             });
         }
         let mut problems = Vec::new();
@@ -515,12 +619,14 @@ impl RunningTopology {
         if tokio::time::timeout(deadline, self.finished()).await.is_err() {
             self.give_up().await;
         }
+        self.close_disks().await;
         self.report()
     }
 
     /// Ends everything at once. Returns the closed books.
     pub async fn abort(&mut self) -> Report {
         self.give_up().await;
+        self.close_disks().await;
         self.report()
     }
 
@@ -534,7 +640,7 @@ impl RunningTopology {
         // The requests under way are tasks of the sinks' own; the runtime drops them a moment after their
         // sink, and with them their receipts.
         let settled = async {
-            while self.report().sinks.iter().any(|(_, sink)| sink.buffered > 0) {
+            while self.report().sinks.iter().any(|(_, sink)| sink.buffered > 0 && !sink.is_durable) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };

@@ -55,7 +55,7 @@ impl ThrottleConfig {
         "threshold = 100\nwindow_secs = 1\nkey_field = \"{{ fly.app.name }}\"",
     );
 
-    fn build_with<C: Clock>(&self, cx: &TransformContext, clock: C) -> Result<Throttle<C>, Problems> {
+    fn build_with<C: Clock + Clone>(&self, cx: &TransformContext, clock: C) -> Result<Throttle<C>, Problems> {
         let window = self.window_secs.0;
         let mut problems = Vec::new();
         let exclude = optional_condition(self.exclude.as_ref(), "exclude", cx, &mut problems);
@@ -68,13 +68,18 @@ impl ThrottleConfig {
             problems.push(Problem::at("threshold", message));
         }
         match quota {
-            Some(quota) if problems.is_empty() => Ok(Throttle {
-                limiter: RateLimiter::hashmap_with_clock(quota.allow_burst(self.threshold), clock),
-                key_field: self.key_field.clone(),
-                // Not all the time, and also within a long window: places are given back before its end.
-                forget_every: window.clamp(Duration::from_secs(1), Duration::from_secs(60)),
-                exclude,
-            }),
+            Some(quota) if problems.is_empty() => {
+                let quota = quota.allow_burst(self.threshold);
+                Ok(Throttle {
+                    limiter: RateLimiter::hashmap_with_clock(quota, clock.clone()),
+                    quota,
+                    clock,
+                    key_field: self.key_field.clone(),
+                    // Not all the time, and also within a long window: places are given back before its end.
+                    forget_every: window.clamp(Duration::from_secs(1), Duration::from_secs(60)),
+                    exclude,
+                })
+            }
             _ => Err(Problems(problems)),
         }
     }
@@ -92,12 +97,30 @@ type Limiter<C> =
 
 struct Throttle<C: Clock> {
     limiter: Limiter<C>,
+    quota: Quota,
+    clock: C,
     key_field: Option<Template>,
     forget_every: Duration,
     exclude: Option<Condition>,
 }
 
-impl<C: Clock + Send> Transform for Throttle<C> {
+/// As many keys are remembered. If still more come within a window, all are forgotten, and may have a threshold's
+/// events once more: a key that is different for every event must not fill the memory.
+const MOST_KEYS: usize = 100_000;
+
+impl<C: Clock + Clone> Throttle<C> {
+    fn forget_if_too_many(&mut self) {
+        if self.limiter.len() <= MOST_KEYS {
+            return;
+        }
+        self.limiter.retain_recent();
+        if self.limiter.len() > MOST_KEYS / 2 {
+            self.limiter = RateLimiter::hashmap_with_clock(self.quota, self.clock.clone());
+        }
+    }
+}
+
+impl<C: Clock + Clone + Send> Transform for Throttle<C> {
     fn transform(&mut self, event: LogEvent, outputs: &mut Outputs) {
         if self.exclude.as_mut().is_some_and(|condition| condition.check(&event)) {
             return outputs.push(event);
@@ -106,6 +129,9 @@ impl<C: Clock + Send> Transform for Throttle<C> {
         match self.limiter.check_key(&key) {
             Ok(_) => outputs.push(event),
             Err(_) => outputs.discard(event),
+        }
+        if key.is_some() {
+            self.forget_if_too_many();
         }
     }
 
@@ -210,6 +236,17 @@ mod tests {
         clock.advance(Duration::from_secs(5));
         run.flush();
         assert!(run.transform.limiter.is_empty());
+    }
+
+    #[test]
+    fn forgets_all_when_there_are_too_many() {
+        let (mut run, _) = throttle("threshold = 1\nwindow_secs = 86400\nkey_field = '{{ k }}'");
+        let most = (0..MOST_KEYS + 2).map(|key| {
+            run.give(&format!("{{\"k\":{key}}}"));
+            run.transform.limiter.len()
+        });
+        assert_eq!(most.max(), Some(MOST_KEYS));
+        assert_eq!(run.transform.limiter.len(), 1);
     }
 
     #[test]

@@ -5,8 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounting;
 mod dead_letters;
+mod disk;
+mod failures;
 mod jetstream;
+mod memory;
 mod subscription;
 
 use log_shipper::config::{Config, Registry};

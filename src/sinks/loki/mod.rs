@@ -101,7 +101,7 @@ fn yes() -> bool {
 
 /// How many streams' last times are remembered; beyond, all are forgotten, which at worst sends an
 /// entry out of order that Loki takes or refuses by itself.
-const MAX_STREAMS: usize = 100_000;
+const MAX_STREAMS: usize = 10_000;
 
 impl HttpSink for Loki {
     const NAME: &'static str = "loki";
@@ -298,7 +298,10 @@ impl HttpSink for Loki {
                 refused => {
                     let reason =
                         format!("Loki refused {refused} of {} lines: {}", batch.len(), describe(response));
-                    Verdict::Partial(vec![EntryVerdict::Rejected { reason }; refused.min(batch.len())])
+                    Verdict::Partial(vec![
+                        EntryVerdict::Rejected { status: None, reason };
+                        refused.min(batch.len())
+                    ])
                 }
             },
             _ => Verdict::of_status(response),

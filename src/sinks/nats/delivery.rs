@@ -5,8 +5,9 @@ use crate::config::{Result, StreamSink};
 use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::nats::{Answer, Messages, Publisher};
+use crate::sinks::patience::{self, Limits, Patience};
 use crate::sinks::request::Backoff;
-use crate::topology::{BufferReceiver, Outcome, Receipts, Rejection, SinkCounts};
+use crate::topology::{BufferReceiver, Outcome, Receipts, Rejection, SinkCounts, SinkMemory};
 use async_trait::async_trait;
 use futures::FutureExt;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub(super) struct NatsSink {
     again: Instant,
     /// Where an event is encoded; kept for its memory.
     payload: Vec<u8>,
+    memory: SinkMemory,
+    /// Since when the user may not publish.
+    held_since: Option<Instant>,
     retry_log: LogLimit,
     hold_log: LogLimit,
     reject_log: LogLimit,
@@ -36,8 +40,31 @@ pub(super) struct NatsSink {
 struct Batch {
     messages: Messages,
     receipts: Receipts,
-    /// How often each has been refused for now.
-    refusals: Vec<usize>,
+    /// What has been tried with each.
+    tries: Vec<Tries>,
+}
+
+/// What has been tried with an event.
+#[derive(Clone, Copy, Default)]
+struct Tries {
+    attempts: usize,
+    /// How often it was refused for now.
+    refusals: usize,
+    patience: Patience,
+}
+
+impl Tries {
+    /// An answer that calls for another attempt.
+    fn note(&mut self, is_hold: bool, now: Instant) {
+        self.attempts += 1;
+        self.refusals += usize::from(!is_hold);
+        self.patience.begin(now);
+        self.patience.answered(is_hold, now);
+    }
+
+    fn rejection(&self, reason: String) -> Option<Outcome> {
+        Some(Outcome::Rejected(Rejection { reason, status: None, attempts: self.attempts.max(1) }))
+    }
 }
 
 impl Batch {
@@ -45,7 +72,7 @@ impl Batch {
         Batch {
             messages: Messages::default(),
             receipts: Receipts::new(Arc::clone(counts)),
-            refusals: Vec::new(),
+            tries: Vec::new(),
         }
     }
 
@@ -53,14 +80,14 @@ impl Batch {
         self.messages.is_empty()
     }
 
-    fn has_room(&self) -> bool {
-        self.messages.len() < MAX_WAITING && self.messages.bytes().len() < MAX_BYTES
+    fn has_room(&self, memory: &SinkMemory) -> bool {
+        self.messages.len() < MAX_WAITING && self.messages.bytes().len() < most_bytes(memory)
     }
 
     /// Answers for each event that has an outcome, and keeps the others.
     fn settle(&mut self, outcomes: &[Option<Outcome>]) {
         let mut index = 0;
-        self.refusals.retain(|_| {
+        self.tries.retain(|_| {
             index += 1;
             outcomes[index - 1].is_none()
         });
@@ -71,7 +98,7 @@ impl Batch {
     fn append(&mut self, other: Batch) {
         self.messages.append(&other.messages);
         self.receipts.append(other.receipts);
-        self.refusals.extend(other.refusals);
+        self.tries.extend(other.tries);
     }
 }
 
@@ -90,7 +117,7 @@ impl StreamSink for NatsSink {
                 () = tokio::time::sleep_until(self.again), if !waiting.is_empty() => {
                     std::mem::replace(&mut waiting, Batch::new(&counts))
                 }
-                events = input.recv(), if has_more && waiting.has_room() => match events {
+                events = input.recv(), if has_more && waiting.has_room(&self.memory) => match events {
                     Some(events) => self.collect(events, &mut input),
                     None => {
                         has_more = false;
@@ -106,7 +133,12 @@ impl StreamSink for NatsSink {
 }
 
 impl NatsSink {
-    pub(super) fn new(id: String, config: NatsSinkConfig, publisher: Publisher) -> NatsSink {
+    pub(super) fn new(
+        id: String,
+        config: NatsSinkConfig,
+        publisher: Publisher,
+        memory: SinkMemory,
+    ) -> NatsSink {
         NatsSink {
             id,
             publisher,
@@ -114,8 +146,10 @@ impl NatsSink {
             config,
             again: Instant::now(),
             payload: Vec::new(),
+            memory,
+            held_since: None,
             retry_log: LogLimit::every_10_s(),
-            hold_log: LogLimit::every_10_s(),
+            hold_log: LogLimit::every_minute(),
             reject_log: LogLimit::every_10_s(),
         }
     }
@@ -125,7 +159,7 @@ impl NatsSink {
         let mut batch = Batch::new(input.counts());
         loop {
             events.into_iter().for_each(|event| self.take(event, &mut batch, input.counts()));
-            if batch.messages.bytes().len() >= MAX_BYTES {
+            if batch.messages.bytes().len() >= most_bytes(&self.memory) {
                 return batch;
             }
             match input.recv().now_or_never().flatten() {
@@ -144,7 +178,7 @@ impl NatsSink {
                 self.config.encoding.encode(&event, &mut self.payload);
                 self.publisher.add(&mut batch.messages, &subject, id.as_deref(), &self.payload);
                 batch.receipts.push(event);
-                batch.refusals.push(0);
+                batch.tries.push(Tries::default());
             }
             Err(reason) => {
                 self.log_rejected(1, &reason);
@@ -161,6 +195,9 @@ impl NatsSink {
         let answers = self.publisher.publish(&batch.messages).await;
         let is_lost = answers.contains(&Answer::Lost);
         let outcomes = self.judge(&answers, &mut batch);
+        if outcomes.iter().flatten().any(|outcome| matches!(outcome, Outcome::Rejected(_))) {
+            batch.receipts.counts().room_for_dead_letters().await;
+        }
         batch.settle(&outcomes);
         if batch.is_empty() {
             if waiting.is_empty() {
@@ -178,38 +215,57 @@ impl NatsSink {
     }
 
     /// What becomes of each event; of those without an outcome, another attempt.
-    fn judge(&self, answers: &[Answer], batch: &mut Batch) -> Vec<Option<Outcome>> {
+    fn judge(&mut self, answers: &[Answer], batch: &mut Batch) -> Vec<Option<Outcome>> {
+        let now = Instant::now();
         let is_one_subject = self.config.subject.as_static().is_some();
+        let request = &self.config.request;
+        let keeps_events = batch.receipts.counts().keeps_events();
+        let limits = Limits::new(request.hold_secs, request.give_up_after_secs, keeps_events);
         let mut rejected = Said::default();
         let mut held = Said::default();
         let mut refused = Said::default();
-        let mut judge = |index: usize, answer: &Answer| match answer {
-            Answer::Published => Some(Outcome::Delivered),
-            // Neither counts as an attempt.
-            Answer::Lost | Answer::Unsent => None,
-            Answer::Retry { reason } => {
-                batch.refusals[index] += 1;
-                if self.config.request.retry_attempts.is_some_and(|most| batch.refusals[index] > most) {
-                    let reason = format!("request.retry_attempts is used up: {reason}");
+        let mut judge = |index: usize, answer: &Answer| {
+            let tries = &mut batch.tries[index];
+            match answer {
+                Answer::Published => Some(Outcome::Delivered),
+                // Neither counts as an attempt.
+                Answer::Lost | Answer::Unsent => None,
+                Answer::Retry { reason } => {
+                    tries.note(false, now);
+                    let over = if request.retry_attempts.is_some_and(|most| tries.refusals > most) {
+                        Some("request.retry_attempts is used up".to_owned())
+                    } else {
+                        tries.patience.over(&limits, now)
+                    };
+                    let Some(over) = over else {
+                        refused.add(|| reason.clone());
+                        return None;
+                    };
+                    let reason = format!("{over}: {reason}");
                     rejected.add(|| reason.clone());
-                    let attempts = batch.refusals[index];
-                    return Some(Outcome::Rejected(Rejection { reason, status: None, attempts }));
+                    tries.rejection(reason)
                 }
-                refused.add(|| reason.clone());
-                None
-            }
-            Answer::Forbidden => {
-                let reason = || format!("the user may not publish to {}", batch.messages.subject(index));
-                if is_one_subject {
-                    held.add(reason);
-                    return None;
+                Answer::Forbidden => {
+                    tries.note(true, now);
+                    let reason = || format!("the user may not publish to {}", batch.messages.subject(index));
+                    match tries.patience.over(&limits, now) {
+                        None if is_one_subject => {
+                            held.add(reason);
+                            None
+                        }
+                        over => {
+                            let over = over.map(|over| format!("{over}: ")).unwrap_or_default();
+                            let reason = format!("{over}{}", reason());
+                            rejected.add(|| reason.clone());
+                            tries.rejection(reason)
+                        }
+                    }
                 }
-                rejected.add(reason);
-                Some(Outcome::Rejected(Rejection { reason: reason(), status: None, attempts: 1 }))
-            }
-            Answer::Rejected { reason } => {
-                rejected.add(|| reason.clone());
-                Some(Outcome::Rejected(Rejection { reason: reason.clone(), status: None, attempts: 1 }))
+                Answer::Rejected { reason } => {
+                    tries.attempts += 1;
+                    rejected.add(|| reason.clone());
+                    tries.rejection(reason.clone())
+                }
             }
         };
         let outcomes = answers.iter().enumerate().map(|(index, answer)| judge(index, answer)).collect();
@@ -226,15 +282,22 @@ impl NatsSink {
                 "will be published again: {reason}"
             );
         }
-        if let Some(reason) = held.reason
-            && let Some(unsaid) = self.hold_log.allow()
+        if let Some(reason) = held.reason {
+            self.held_since.get_or_insert(now);
+            if let Some(unsaid) = self.hold_log.allow() {
+                tracing::error!(
+                    sink = self.id,
+                    events = held.events,
+                    unsaid,
+                    "held until NATS lets us publish, for at most {}: {reason}",
+                    limits.shown()
+                );
+            }
+        } else if answers.contains(&Answer::Published)
+            && let Some(since) = self.held_since.take()
         {
-            tracing::error!(
-                sink = self.id,
-                events = held.events,
-                unsaid,
-                "held until NATS lets us publish: {reason}"
-            );
+            let age = patience::shown(now - since);
+            tracing::info!(sink = self.id, "NATS lets us publish again after {age}");
         }
         outcomes
     }
@@ -244,6 +307,12 @@ impl NatsSink {
             tracing::error!(sink = self.id, events, unsaid, "rejected: {reason}");
         }
     }
+}
+
+/// How many bytes of messages are published together, and may wait to be published again: there may be two copies of
+/// each while they move.
+fn most_bytes(memory: &SinkMemory) -> usize {
+    MAX_BYTES.min(memory.batch())
 }
 
 /// What is said of some events: the reason of the first.

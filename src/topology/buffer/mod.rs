@@ -1,12 +1,19 @@
-//! The bounded buffer in front of each sink: a queue of chunks, measured in bytes or
-//! events.
+//! The bounded buffer in front of each sink: in memory, on disk, or in memory first and on disk when that is full.
+//!
+//! - this file: [`BufferSender`], [`BufferReceiver`], and what is between them
+//! - `memory`: chunks in memory, and what happens when there are too many
+//! - `disk`: blocks on disk
+
+pub mod disk;
+mod memory;
 
 use super::counts::SinkCounts;
 use super::outcome::{DropReason, Outcome};
 use crate::event::LogEvent;
 use crate::finalizer::EventStatus;
+use disk::{Disk, DiskSettings, OpenError, OpenedDisk};
+use memory::{Pushed, Queue};
 use serde::Deserialize;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -29,6 +36,13 @@ pub enum Capacity {
     Bytes(usize),
     /// Events.
     Events(usize),
+    /// Events, and bytes too: an event takes its bytes or its part of all, whichever is more.
+    EventsWithin {
+        /// How many events.
+        events: usize,
+        /// How many bytes.
+        bytes: usize,
+    },
 }
 
 /// The size and policy of a buffer.
@@ -43,17 +57,48 @@ pub struct BufferSettings {
     pub acknowledges: bool,
 }
 
-/// Makes a buffer: the sending side may be cloned, and the receiving one sees its end when every
+/// Makes a buffer in memory: the sending side may be cloned, and the receiving one sees its end when every
 /// sender is gone.
 pub fn buffer(settings: BufferSettings, counts: Arc<SinkCounts>) -> (BufferSender, BufferReceiver) {
-    let state =
-        State { settings, chunks: VecDeque::new(), size: 0, senders: 1, receiver: 0, is_closed: false };
+    buffer_on(settings, None, counts)
+}
+
+/// Makes a buffer on disk, or one that is in memory first and goes on there. What an earlier run has left comes
+/// first. Blocks while it looks at that.
+///
+/// # Errors
+/// If another process has the buffer open. If the disk cannot be used, the events are held in memory until it can.
+pub fn disk_buffer(
+    settings: BufferSettings,
+    disk: DiskSettings,
+    counts: Arc<SinkCounts>,
+) -> Result<(BufferSender, BufferReceiver), OpenError> {
+    Ok(buffer_on(settings, Some(disk.open()?), counts))
+}
+
+pub(super) fn buffer_on(
+    settings: BufferSettings,
+    disk: Option<OpenedDisk>,
+    counts: Arc<SinkCounts>,
+) -> (BufferSender, BufferReceiver) {
+    let state = State {
+        settings,
+        memory: Queue::default(),
+        disk: None,
+        is_disks_turn: false,
+        senders: 1,
+        receiver: 0,
+        is_closed: false,
+    };
     let shared = Arc::new(Shared {
         counts,
         state: Mutex::new(state),
         not_empty: Notify::new(),
         not_full: Notify::new(),
     });
+    if let Some(disk) = disk {
+        Shared::attach(&shared, disk);
+    }
     (BufferSender(Arc::clone(&shared)), BufferReceiver { shared, number: 0 })
 }
 
@@ -80,14 +125,49 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     settings: BufferSettings,
-    chunks: VecDeque<(usize, Vec<LogEvent>)>,
-    /// In the unit of the capacity.
-    size: usize,
+    memory: Queue,
+    disk: Option<Disk>,
+    /// Of memory and disk, each has its turn.
+    is_disks_turn: bool,
     senders: usize,
     /// The number of the receiver whom the chunks are for.
     receiver: u64,
     /// The receiver is gone: nothing that comes in would ever go out.
     is_closed: bool,
+}
+
+impl State {
+    /// The queue that this chunk goes into, and how much that holds.
+    fn queue_for(&mut self, events: &[LogEvent]) -> (&mut Queue, Capacity) {
+        let capacity = self.settings.capacity;
+        match &mut self.disk {
+            Some(disk) if disk.takes_events() => {
+                if disk.is_overflow() && self.memory.fits(events, capacity) {
+                    (&mut self.memory, capacity)
+                } else {
+                    let capacity = disk.queue_capacity(capacity);
+                    (&mut disk.queue, capacity)
+                }
+            }
+            _ => (&mut self.memory, capacity),
+        }
+    }
+
+    /// The next chunk for the receiver.
+    fn next(&mut self) -> Option<Vec<LogEvent>> {
+        self.is_disks_turn = !self.is_disks_turn;
+        let State { memory, disk, .. } = self;
+        let mut from_disk = || disk.as_mut().and_then(Disk::next);
+        match self.is_disks_turn {
+            true => from_disk().or_else(|| memory.pop()),
+            false => memory.pop().or_else(from_disk),
+        }
+    }
+
+    /// Whether nothing comes out any more, unless something comes in.
+    fn is_empty(&self) -> bool {
+        self.memory.is_empty() && self.disk.as_ref().is_none_or(Disk::is_empty)
+    }
 }
 
 impl Shared {
@@ -98,19 +178,53 @@ impl Shared {
     fn drop_events(&self, events: Vec<LogEvent>, reason: DropReason) {
         self.counts.settle_events(events, &Outcome::Dropped(reason));
     }
+
+    fn settle_unanswered(&self, events: Vec<LogEvent>) {
+        if !events.is_empty() {
+            self.counts.settle_events(events, &self.counts.unanswered());
+        }
+    }
+
+    /// Puts these where they outlast the end, if there is such a place.
+    fn keep_or_settle(&self, events: Vec<LogEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        {
+            let mut state = self.state();
+            let capacity = state.settings.capacity;
+            if let Some(disk) = state.disk.as_mut().filter(|disk| disk.is_open()) {
+                let capacity = disk.queue_capacity(capacity);
+                disk.queue.push_now(events, capacity);
+                disk.wake();
+                return;
+            }
+        }
+        self.settle_unanswered(events);
+    }
 }
 
 impl Capacity {
     fn limit(self) -> usize {
         match self {
             Capacity::Bytes(limit) | Capacity::Events(limit) => limit,
+            Capacity::EventsWithin { events, .. } => self.part().saturating_mul(events),
+        }
+    }
+
+    /// The least that an event weighs.
+    fn part(self) -> usize {
+        match self {
+            Capacity::Bytes(_) => 0,
+            Capacity::Events(_) => 1,
+            Capacity::EventsWithin { events, bytes } => (bytes / events.max(1)).max(1),
         }
     }
 
     fn weight(self, event: &LogEvent) -> usize {
         match self {
-            Capacity::Bytes(_) => event.size(),
             Capacity::Events(_) => 1,
+            Capacity::Bytes(_) | Capacity::EventsWithin { .. } => event.size().max(self.part()),
         }
     }
 
@@ -166,11 +280,11 @@ impl BufferSender {
             let mut state = shared.state();
             if state.is_closed {
                 drop(state);
-                return shared.counts.settle_events(events, &shared.counts.unanswered());
+                return shared.keep_or_settle(events);
             }
-            let size = state.settings.capacity.measure(&events);
-            state.size += size;
-            state.chunks.push_back((size, events));
+            let (queue, capacity) = state.queue_for(&events);
+            queue.push_now(events, capacity);
+            state.disk.iter().for_each(Disk::wake);
         }
         shared.not_empty.notify_one();
     }
@@ -180,8 +294,10 @@ impl BufferSender {
         loop {
             let room = self.0.not_full.notified();
             {
-                let state = self.0.state();
-                if state.is_closed || state.size < state.settings.capacity.limit() {
+                let mut state = self.0.state();
+                let (queue, capacity) = state.queue_for(&[]);
+                let has_room = queue.size() < capacity.limit();
+                if state.is_closed || has_room {
                     return;
                 }
             }
@@ -189,63 +305,35 @@ impl BufferSender {
         }
     }
 
+    /// From now on it holds so much. What is too much already stays until it is taken or makes room.
+    pub(super) fn set_capacity(&self, capacity: Capacity) {
+        {
+            let mut state = self.0.state();
+            state.settings.capacity = capacity;
+            state.memory.measure(capacity);
+        }
+        self.0.not_full.notify_waiters();
+    }
+
     /// Gives the chunk back if it has to wait.
     fn try_send(&self, events: Vec<LogEvent>) -> Option<Vec<LogEvent>> {
         let shared = &*self.0;
-        let mut events = events;
-        let mut dropped = Vec::new();
-        {
+        let dropped = {
             let mut state = shared.state();
-            let BufferSettings { capacity, when_full, .. } = state.settings;
-            let mut size = capacity.measure(&events);
             if state.is_closed {
                 drop(state);
-                shared.counts.settle_events(events, &shared.counts.unanswered());
+                shared.keep_or_settle(events);
                 return None;
             }
-            // How much is too much. What is larger than the whole buffer may come in when that is empty,
-            // if it waits for its turn; otherwise only a single event may.
-            let excess = (state.size + size).saturating_sub(capacity.limit());
-            match when_full {
-                _ if excess == 0 => {}
-                WhenFull::Block if state.size > 0 => return Some(events),
-                WhenFull::Block => {}
-                WhenFull::DropNewest => {
-                    events.reverse();
-                    let keep = usize::from(state.size == 0);
-                    let count = capacity.count_of(excess, &events).min(events.len() - keep);
-                    dropped.push(events.drain(..count).collect());
-                    events.reverse();
-                }
-                WhenFull::DropOldest => {
-                    let mut excess = excess;
-                    while excess > 0
-                        && let Some((front_size, front)) = state.chunks.front_mut()
-                    {
-                        let count = capacity.count_of(excess, front);
-                        let oldest: Vec<_> = front.drain(..count).collect();
-                        let weight = capacity.measure(&oldest);
-                        *front_size -= weight;
-                        let is_empty = front.is_empty();
-                        if is_empty {
-                            state.chunks.pop_front();
-                        }
-                        state.size -= weight;
-                        excess = excess.saturating_sub(weight);
-                        dropped.push(oldest);
-                    }
-                    let count = capacity.count_of(excess, &events).min(events.len() - 1);
-                    dropped.push(events.drain(..count).collect());
-                }
+            let when_full = state.settings.when_full;
+            let (queue, capacity) = state.queue_for(&events);
+            let pushed = queue.push(events, capacity, when_full);
+            state.disk.iter().for_each(Disk::wake);
+            match pushed {
+                Pushed::Full(events) => return Some(events),
+                Pushed::In(dropped) => dropped,
             }
-            if dropped.iter().any(|events: &Vec<LogEvent>| !events.is_empty()) {
-                size = capacity.measure(&events);
-            }
-            if !events.is_empty() {
-                state.size += size;
-                state.chunks.push_back((size, events));
-            }
-        }
+        };
         shared.not_empty.notify_one();
         // Outside the lock, because a finalizer may wake a source.
         for events in dropped {
@@ -263,10 +351,7 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let events = std::mem::take(&mut self.events);
-        if !events.is_empty() {
-            self.shared.counts.settle_events(events, &self.shared.counts.unkept());
-        }
+        self.shared.keep_or_settle(std::mem::take(&mut self.events));
     }
 }
 
@@ -277,13 +362,7 @@ impl BufferSender {
         let number = {
             let mut state = self.0.state();
             state.settings = settings;
-            state.size = 0;
-            let mut chunks = std::mem::take(&mut state.chunks);
-            for (size, events) in &mut chunks {
-                *size = settings.capacity.measure(events);
-                state.size += *size;
-            }
-            state.chunks = chunks;
+            state.memory.measure(settings.capacity);
             state.receiver += 1;
             state.is_closed = false;
             state.receiver
@@ -291,6 +370,58 @@ impl BufferSender {
         self.0.not_empty.notify_waiters();
         self.0.not_full.notify_waiters();
         BufferReceiver { shared: Arc::clone(&self.0), number }
+    }
+
+    /// Goes on with this disk; without one, in memory, when what is on disk has been delivered.
+    pub(super) fn set_disk(&self, settings: Option<&DiskSettings>, opened: Option<OpenedDisk>) {
+        if let Some(disk) = &mut self.0.state().disk {
+            disk.set_settings(settings);
+        }
+        if let Some(opened) = opened {
+            Shared::attach(&self.0, opened);
+        }
+    }
+
+    /// The disk, if the buffer has one.
+    pub(super) fn disk(&self) -> Option<DiskBuffer> {
+        self.0.state().disk.as_ref().filter(|disk| disk.is_open())?;
+        Some(DiskBuffer(Arc::clone(&self.0)))
+    }
+}
+
+/// A buffer on disk that must be closed before the process ends.
+#[derive(Debug)]
+pub(super) struct DiskBuffer(Arc<Shared>);
+
+impl DiskBuffer {
+    /// A sender to it, if it is the buffer in this directory and still open: a sink that was removed may not be
+    /// done with it when it is there again.
+    pub(super) fn sender(&self, settings: &DiskSettings) -> Option<BufferSender> {
+        let mut state = self.0.state();
+        state.disk.as_ref().filter(|disk| disk.is_open() && disk.is_at(&settings.directory))?;
+        state.senders += 1;
+        Some(BufferSender(Arc::clone(&self.0)))
+    }
+
+    /// Whether this is the sender's.
+    pub(super) fn is_of(&self, sender: &BufferSender) -> bool {
+        Arc::ptr_eq(&self.0, &sender.0)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.0.state().disk.as_ref().is_some_and(Disk::is_open)
+    }
+
+    /// Writes what is still in memory, and waits until everything is on disk: when nothing comes in or goes out any
+    /// more.
+    pub(super) async fn close(&self) {
+        let ended = {
+            let mut state = self.0.state();
+            state.is_closed = true;
+            let Some(disk) = &mut state.disk else { return };
+            disk.close()
+        };
+        ended.cancelled().await;
     }
 }
 
@@ -303,7 +434,11 @@ impl Clone for BufferSender {
 
 impl Drop for BufferSender {
     fn drop(&mut self) {
-        self.0.state().senders -= 1;
+        {
+            let mut state = self.0.state();
+            state.senders -= 1;
+            state.disk.iter().for_each(Disk::wake);
+        }
         self.0.not_empty.notify_one();
     }
 }
@@ -319,13 +454,13 @@ impl BufferReceiver {
                 if state.receiver != self.number {
                     return None;
                 }
-                if let Some((size, events)) = state.chunks.pop_front() {
-                    state.size -= size;
+                if let Some(events) = state.next() {
+                    state.disk.iter().for_each(Disk::wake);
                     drop(state);
                     self.shared.not_full.notify_waiters();
                     return Some(events);
                 }
-                if state.senders == 0 {
+                if state.senders == 0 && state.is_empty() {
                     return None;
                 }
             }
@@ -339,21 +474,23 @@ impl BufferReceiver {
     }
 }
 
-/// What is left was not delivered: the shutdown's deadline ended the sink, or the sink failed.
+/// What is left was not delivered: the shutdown's deadline ended the sink, or the sink failed. On disk it is there
+/// for the next run.
 impl Drop for BufferReceiver {
     fn drop(&mut self) {
-        let chunks = {
+        let (chunks, ready) = {
             let mut state = self.shared.state();
             if state.receiver != self.number {
                 return;
             }
             state.is_closed = true;
-            state.size = 0;
-            std::mem::take(&mut state.chunks)
+            let ready = state.disk.as_mut().map(Disk::take_ready).unwrap_or_default();
+            (state.memory.take(), ready)
         };
-        for (_, events) in chunks {
-            self.shared.counts.settle_events(events, &self.shared.counts.unanswered());
-        }
+        chunks.for_each(|events| self.shared.keep_or_settle(events));
+        // Unanswered, they stay on disk.
+        drop(ready);
+        self.shared.state().disk.iter().for_each(Disk::wake);
         self.shared.not_full.notify_waiters();
     }
 }
@@ -507,5 +644,47 @@ mod tests {
             sender.send(events(n..n + 1)).await;
         }
         assert_eq!(counts.snapshot().dropped_for(DropReason::BufferFull), 5);
+    }
+
+    #[tokio::test]
+    async fn events_are_bounded_by_their_bytes_too() {
+        let size = events(0..1)[0].size();
+        // Of a third event, a byte is too much; or there are many bytes, and it is one too many.
+        for (most_events, bytes, expected) in [(100, 3 * size - 1, 2), (3, 1 << 20, 3), (3, 2 * size, 2)] {
+            let counts = Arc::new(SinkCounts::default());
+            let settings = BufferSettings {
+                capacity: Capacity::EventsWithin { events: most_events, bytes },
+                when_full: WhenFull::DropNewest,
+                acknowledges: true,
+            };
+            let (sender, _receiver) = buffer(settings, Arc::clone(&counts));
+            for n in 0..8 {
+                sender.send(events(n..n + 1)).await;
+            }
+            assert_eq!(
+                counts.snapshot().dropped_for(DropReason::BufferFull),
+                8 - expected,
+                "{most_events} in {bytes}"
+            );
+            sender.set_capacity(Capacity::Events(7));
+            sender.send(events(8..12)).await;
+            assert_eq!(counts.snapshot().buffered, (expected + 4).min(7), "{most_events} in {bytes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_block_does_not_keep_the_whole() {
+        let block: String = (0..8).map(|n| format!("{{\"n\":{n}}}")).collect();
+        let block = bytes::Bytes::from(block);
+        let is_in_block = |event: &LogEvent| block.as_ptr_range().contains(&event.json().as_ptr());
+        for (room, expected) in [(2, false), (6, true)] {
+            let slices = (0..8).map(|n| LogEvent::from_json(block.slice(n * 7..n * 7 + 7)).unwrap());
+            let (sender, mut receiver, _) = make(room, WhenFull::DropNewest);
+            sender.send(slices.collect()).await;
+            let kept = receiver.recv().await.unwrap();
+            assert_eq!(kept.len(), room);
+            assert!(kept.iter().all(|event| is_in_block(event) == expected), "{room}");
+            assert_eq!(text(&kept[..1]), "{\"n\":0}");
+        }
     }
 }
