@@ -72,6 +72,7 @@ pub mod http;
 mod list;
 mod log_limit;
 pub mod memory;
+mod metrics_server;
 pub mod nats;
 pub mod providers;
 pub mod secret;

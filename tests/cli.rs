@@ -52,6 +52,7 @@ async fn help_and_version_are_data_and_bad_usage_is_64() {
         "check",
         "providers",
         "list",
+        "replay",
         "completion",
         "schema",
         "test",

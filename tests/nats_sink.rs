@@ -441,6 +441,13 @@ async fn the_only_subject_forbidden_holds_the_events_until_a_person_has_mended_i
             nats.reconfigure(may_publish(r#""shipped""#)).await;
             shipper.closes(10, 0).await;
             assert_eq!(stored(&admin).await, once(0..10), "{options}");
+
+            // For as long as one says.
+            let elsewhere = options.replace("'shipped", "'elsewhere");
+            let options = format!("{elsewhere}\nrequest.hold_secs = 0.3");
+            let shipper = Shipper::start(&as_user("u", &nats), &options).await;
+            shipper.send(lines(0..10));
+            shipper.closes(0, 10).await;
         }
     })
     .await;
@@ -668,12 +675,13 @@ async fn without_a_stream_events_wait_for_it_and_others_go_on() {
         shipper.closes(11, 0).await;
         assert_eq!(stored(&client).await, once(0..11));
 
-        // As often as one says.
-        let shipper =
-            Shipper::start(&nats.url(), "subject = 'nowhere'\njetstream = true\nrequest.retry_attempts = 2")
-                .await;
-        shipper.send(lines(0..3));
-        shipper.closes(0, 3).await;
+        // As often as one says, and as long.
+        for option in ["retry_attempts = 2", "give_up_after_secs = 0.3"] {
+            let options = format!("subject = 'nowhere'\njetstream = true\nrequest.{option}");
+            let shipper = Shipper::start(&nats.url(), &options).await;
+            shipper.send(lines(0..3));
+            shipper.closes(0, 3).await;
+        }
     })
     .await;
 }

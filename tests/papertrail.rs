@@ -10,11 +10,11 @@ use log_shipper::topology::{DropReason, Report, RunningTopology, SinkSnapshot, T
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 use support::certificates::Certificates;
+use support::log::Log;
 use support::ports::free_port;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
@@ -895,43 +895,5 @@ async fn options_that_cannot_work_are_refused() {
             }
         };
         assert!(error.contains(words) && error.contains("sinks.out"), "{options}: {error}");
-    }
-}
-
-// === the log ===
-
-/// What is logged in this thread while it lives.
-struct Log {
-    text: watch::Receiver<String>,
-    _guard: tracing::subscriber::DefaultGuard,
-}
-
-#[derive(Clone)]
-struct LogWriter(watch::Sender<String>);
-
-impl io::Write for LogWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send_modify(|text| text.push_str(&String::from_utf8_lossy(bytes)));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn start() -> Log {
-        let (sender, text) = watch::channel(String::new());
-        let writer = LogWriter(sender);
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        Log { text, _guard: tracing::subscriber::set_default(subscriber) }
-    }
-
-    async fn wait_for(&self, words: &str) {
-        let mut text = self.text.clone();
-        let found = timeout(WITHIN, text.wait_for(|text| text.contains(words))).await.is_ok();
-        assert!(found, "`{words}` is not in the log:\n{}", *self.text.borrow());
     }
 }

@@ -114,7 +114,7 @@ fn what_loads_is_valid() {
         "type = 'elasticsearch'\nendpoint = 'https://h'\nmode = 'normal'\nauth = {strategy = 'aws', access_key_id = 'a', secret_access_key = 's'}\naws.region = 'eu-west-1'",
         "type = 'elasticsearch'\nendpoints = ['https://h']\nnormal.index = 'i'\nquery.a = ['b', 'c']",
         "type = 'aws_s3'\nbucket = 'bucket'\nregion = 'r'\nassume_role = 'arn:aws:iam::1:role/x'\nencoding.codec = 'json'",
-        "type = 'nats'\nname = 'n'\nurl = 'nats://h'\nsubject = 's'\nencoding.codec = 'json'\njetstream = {enabled = true, headers.message_id = '{{ id }}'}",
+        "type = 'nats'\nname = 'n'\nurl = 'nats://h'\nsubject = 's'\nencoding.codec = 'json'\njetstream = {enabled = true, headers.message_id = '{{ id }}'}\nrequest = {hold_secs = 60, give_up_after_secs = 60}",
     ] {
         check(&validator, &sink(options), true);
     }
@@ -126,6 +126,8 @@ fn what_loads_is_valid() {
         "compression = 'gzip'",
         "compression = {algorithm = 'zstd', level = 'best'}",
         "retry_strategy = {type = 'custom', status_codes = [500]}",
+        "failure_policy = {404 = 'reject', 5xx = 'hold', 400 = 'retry'}",
+        "request = {hold_secs = 60, give_up_after_secs = 3600.5, circuit_breaker.failures = 3}",
         "auth = {strategy = 'basic', user = 'u', password = 'p'}\ntls = {verify_hostname = false, ca_path = '/dev/null'}",
         "compression = '${ALGORITHM:-gzip}'",
         "batch.max_events = '${NUMBER}'",
@@ -139,6 +141,10 @@ fn what_loads_is_valid() {
         "[secret.a]\ntype = 'file'\npath = 'x.json'\n[secret.b]\ntype = 'exec'\ncommand = ['true']\ntimeout = 1",
         "[secret.d]\ntype = 'directory'\npath = '/run/secrets'\nremove_trailing_whitespace = true",
         "[[tests]]\nname = 'one'\n[[tests.outputs]]\nextract_from = 't'",
+        "[dead_letters]\ntype = 'file'\npath = '/data/dead.jsonl'",
+        "[dead_letters]\ntype = 'file'\npath = '/d'\nencoding.codec = 'json'\nrotate = {max_bytes = '${NUMBER}'}",
+        "[dead_letters]\ntype = 'nats'\nurl = 'nats://h'\nsubject = 'dead.{{ sink }}'\nbuffer.max_events = 5",
+        "[dead_letters]\ntype = 'http'\nuri = 'http://h/'\nencoding.codec = 'json'",
     ] {
         check(&validator, &format!("{text}\n{}", sink("type = 'blackhole'")), true);
     }
@@ -184,6 +190,11 @@ fn what_does_not_load_is_not_valid() {
         "auth.strategy = 'basic'",
         "auth = {strategy = 'bearer', token = 't', user = 'u'}",
         "retry_strategy.type = 'sometimes'",
+        "failure_policy.404 = 'drop'",
+        "failure_policy.200 = 'retry'",
+        "failure_policy.413 = 'hold'",
+        "request.circuit_breaker.failures = 0",
+        "request.hold_secs = 0",
         "tls.ca_files = 'x'",
     ] {
         check(&validator, &sink(&format!("{http}{options}")), false);
@@ -197,6 +208,10 @@ fn what_does_not_load_is_not_valid() {
         "sink = 1",
         "healthchecks.enabled = 5",
         "wildcard_matching = 'loose'",
+        "[sinks.x]\ntype = 'blackhole'\ninputs = ['in']\n[sources.in]\ntype = 'stdin'\n[dead_letters]\npath = '/d'",
+        "[sinks.x]\ntype = 'blackhole'\ninputs = ['in']\n[sources.in]\ntype = 'stdin'\n[dead_letters]\ntype = 'file'",
+        "[sinks.x]\ntype = 'blackhole'\ninputs = ['in']\n[sources.in]\ntype = 'stdin'\n[dead_letters]\ntype = 'file'\npath = '/d'\ninputs = ['in']",
+        "[sinks.x]\ntype = 'blackhole'\ninputs = ['in']\n[sources.in]\ntype = 'stdin'\n[dead_letters]\ntype = 'http'\nuri = 'http://h/'",
         "secret.a = {type = 'file'}",
         "secret.a = {type = 'vault', path = 'x'}",
         "tests = 5",

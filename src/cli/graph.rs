@@ -2,7 +2,7 @@
 
 use super::config_args::ConfigArgs;
 use super::{Failure, print, print_warnings};
-use crate::config::{ComponentKind, Config, Registry};
+use crate::config::{ComponentKind, Config, Registry, SinkEntry};
 use crate::env::{Env, PLACEHOLDER};
 use clap::ValueEnum;
 
@@ -44,11 +44,6 @@ struct Graph {
 
 impl Graph {
     fn new(config: &Config) -> Graph {
-        let sources = config.sources.iter().map(|entry| (ComponentKind::Source, &entry.id, &entry.r#type));
-        let transforms =
-            config.transforms.iter().map(|entry| (ComponentKind::Transform, &entry.id, &entry.r#type));
-        let sinks = config.sinks.iter().map(|entry| (ComponentKind::Sink, &entry.id, &entry.r#type));
-        let nodes = sources.chain(transforms).chain(sinks);
         let of_transforms = config.transforms.iter().map(|entry| (&entry.id, &entry.inputs));
         let of_sinks = config.sinks.iter().map(|entry| (&entry.id, &entry.options.inputs));
         let edges = of_transforms.chain(of_sinks).flat_map(|(id, inputs)| {
@@ -57,10 +52,11 @@ impl Graph {
                 None => (input.clone(), None, id.clone()),
             })
         });
-        Graph {
-            edges: edges.collect(),
-            nodes: nodes.map(|(kind, id, name)| (kind, id.clone(), name.clone())).collect(),
-        }
+        let refused = config.dead_letters.iter().flat_map(|letters| {
+            let to = |sink: &SinkEntry| (sink.id.clone(), Some("refused".to_owned()), letters.id.clone());
+            config.sinks.iter().map(to)
+        });
+        Graph { edges: edges.chain(refused).collect(), nodes: config.types() }
     }
 
     /// A name for the node of this id that both languages take, whatever is in the id.
@@ -123,6 +119,7 @@ mod tests {
         sources.in = {type = 'stdin'}
         transforms.'a \"b\"' = {type = 'route', inputs = ['in'], route.errors = '.level == \"error\"'}
         sinks.out = {type = 'blackhole', inputs = ['a \"b\".errors', 'in']}
+        dead_letters = {type = 'file', path = 'dead.jsonl'}
     ";
 
     #[test]
@@ -132,13 +129,15 @@ mod tests {
         assert_eq!(
             draw(&graph, Format::Mermaid),
             "flowchart LR\n    n0([\"in<br><small>stdin</small>\"])\n    n1[\"a &quot;b&quot;<br><small>route</small>\"]\n    \
-             n2[/\"out<br><small>blackhole</small>\"/]\n    n0 --> n1\n    n1 -->|\"errors\"| n2\n    n0 --> n2\n"
+             n2[/\"out<br><small>blackhole</small>\"/]\n    n3[/\"dead_letters<br><small>file</small>\"/]\n    \
+             n0 --> n1\n    n1 -->|\"errors\"| n2\n    n0 --> n2\n    n2 -->|\"refused\"| n3\n"
         );
         assert_eq!(
             draw(&graph, Format::Dot),
             "digraph {\n    rankdir = LR\n    n0 [shape = cds, label = \"in\\nstdin\"]\n    \
              n1 [shape = box, label = \"a \\\"b\\\"\\nroute\"]\n    n2 [shape = folder, label = \"out\\nblackhole\"]\n    \
-             n0 -> n1\n    n1 -> n2 [label = \"errors\"]\n    n0 -> n2\n}\n"
+             n3 [shape = folder, label = \"dead_letters\\nfile\"]\n    \
+             n0 -> n1\n    n1 -> n2 [label = \"errors\"]\n    n0 -> n2\n    n2 -> n3 [label = \"refused\"]\n}\n"
         );
     }
 }

@@ -16,6 +16,7 @@ mod list;
 mod machines;
 mod providers;
 mod reload;
+mod replay;
 mod run;
 mod schema;
 mod test;
@@ -76,6 +77,8 @@ enum Command {
     Providers(providers::Args),
     /// List the components of configurations, with their options.
     List(list::Args),
+    /// Send dead letters again: events that a sink has refused.
+    Replay(replay::Args),
     /// Print the JSON Schema of configurations, for editors and checks.
     Schema(schema::Args),
     /// Try a program of VRL on events.
@@ -120,6 +123,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Buffer(args) => buffer::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
+            Command::Replay(args) => replay::run(&args, &registry, &env),
             Command::Schema(args) => schema::run(&args, &registry),
             Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),

@@ -26,6 +26,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     let config = args.config.and(&args.files).load(registry, &env, print_warnings)?;
     print_config_warnings(&config, &env);
     let (sources, transforms, sinks) = (config.sources.len(), config.transforms.len(), config.sinks.len());
+    let dead_letters = config.dead_letters.as_ref().map(|sink| format!(", dead letters: {}", sink.r#type));
     if args.no_environment {
         let problems = config.check_transforms();
         if !problems.is_empty() {
@@ -38,6 +39,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         let built = runtime.block_on(Topology::build(config, &options));
         built.map_err(|error| start_failure(&error, &env))?;
     }
-    println!("valid: {sources} sources, {transforms} transforms, {sinks} sinks");
+    let dead_letters = dead_letters.unwrap_or_default();
+    println!("valid: {sources} sources, {transforms} transforms, {sinks} sinks{dead_letters}");
     Ok(())
 }

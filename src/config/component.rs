@@ -5,11 +5,12 @@ use crate::env::Env;
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
-use crate::topology::{BufferReceiver, OutputNames, Outputs, SinkMemory, SourceSender};
+use crate::topology::{Books, BufferReceiver, OutputNames, Outputs, SinkMemory, SourceSender};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use std::any::Any;
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -137,6 +138,10 @@ pub trait SinkConfig: Debug + Send + Sync {
     fn warnings(&self) -> Vec<Problem> {
         Vec::new()
     }
+
+    /// Writes to no file that is taken, but to one beside it, with `.again` at the end of its name. Default:
+    /// nothing, for a sink that writes no files.
+    fn avoid_files(&mut self, _is_taken: &dyn Fn(&Path) -> bool) {}
 }
 
 /// What a sink is given.
@@ -152,6 +157,8 @@ pub struct SinkContext {
     pub env: Env,
     /// What it may hold.
     pub memory: SinkMemory,
+    /// The books of the whole topology, for a sink that shows them.
+    pub books: Books,
 }
 
 /// A running sink.

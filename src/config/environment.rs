@@ -3,10 +3,14 @@
 //! What comes out is TOML that a stock Vector runs as well, with secrets as `${NAME}`: it is built as
 //! values and serialised, so that nothing in a variable can break it.
 
+use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
 use crate::env::{Env, EnvError};
+use crate::nats::SubjectFilter;
 use crate::providers::{Need, PROVIDERS, Provider, Remap, Setting, State};
+use crate::template::Template;
 use snafu::{ResultExt, Snafu, ensure};
+use std::path::Path;
 use toml::{Table, Value};
 
 /// What the environment says.
@@ -16,6 +20,8 @@ pub struct Environment {
     pub table: Table,
     /// The same for a stock Vector, which has no transform like ours for log bodies.
     pub(crate) for_vector: Table,
+    /// Whether refused events are kept, which a stock Vector cannot do.
+    has_dead_letters: bool,
     /// The providers that are on.
     pub enabled: Vec<&'static Provider>,
     /// What looks like a mistake but does not keep us from starting.
@@ -75,6 +81,10 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     let sources =
         |source: &Table| -> Table { [("nats".to_owned(), source.clone().into())].into_iter().collect() };
     environment.table.insert("sources".to_owned(), sources(&source).into());
+    if let Some(dead_letters) = dead_letters(env, &source)? {
+        environment.table.insert(DEAD_LETTERS.to_owned(), dead_letters.into());
+        environment.has_dead_letters = true;
+    }
     Bodies::unset_source(&mut source);
     environment.for_vector.insert("sources".to_owned(), sources(&source).into());
     ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
@@ -169,7 +179,7 @@ pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, Envir
         Ok::<_, EnvError>(table)
     };
     let (table, for_vector) = (table(Form::Own)?, table(Form::Vector)?);
-    Ok(Environment { table, for_vector, enabled, warnings })
+    Ok(Environment { table, for_vector, has_dead_letters: false, enabled, warnings })
 }
 
 /// Warnings for values that cannot be right.
@@ -258,13 +268,9 @@ fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<Option<String>,
 fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
     let mut source = subscription(env)?;
-    // Fly's own NATS has no TLS and no JetStream, so that one of these alone means another server.
     let tls_first = is_on(env, "NATS_TLS_FIRST")?;
     let stream = env.get("JETSTREAM_STREAM")?;
-    let mut is_own_server = tls_first || stream.is_some();
-    for name in OWN_SERVER {
-        is_own_server |= is_set(name)?;
-    }
+    let is_own_server = is_own_server(env)?;
     let has_access_token = is_set("ACCESS_TOKEN")?;
     ensure!(is_own_server || has_access_token, NoAccessTokenSnafu);
     let url = if is_own_server {
@@ -324,6 +330,86 @@ fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
         set(&mut source, "jetstream.create", true);
     }
     Ok(source)
+}
+
+/// Where refused events go: to a file, or to a subject of the server that the logs come from.
+fn dead_letters(env: &Env, source: &Table) -> Result<Option<Table>, EnvironmentError> {
+    let unexpected = |name: &str, reason: &str| UnexpectedSnafu { name, reason }.fail();
+    let mut sink = Table::new();
+    match (env.get("DEAD_LETTERS")?, env.get("DEAD_LETTERS_SUBJECT")?, env.get("DATA_DIR")?) {
+        (Some(_), Some(_), _) => {
+            return unexpected(
+                "DEAD_LETTERS_SUBJECT",
+                "DEAD_LETTERS names a file for the same letters; take one of them",
+            );
+        }
+        (Some(path), None, _) if path.contains("://") => {
+            return unexpected(
+                "DEAD_LETTERS",
+                "it is a URL; expected the path of a file. A subject of your NATS server is DEAD_LETTERS_SUBJECT",
+            );
+        }
+        (Some(path), None, _) => {
+            set(&mut sink, "type", "file");
+            set(&mut sink, "path", escape(&Template::escape(&path)));
+        }
+        (None, Some(subject), _) => {
+            if !is_own_server(env)? {
+                return unexpected(
+                    "DEAD_LETTERS_SUBJECT",
+                    "nobody may publish to Fly.io's own NATS; set DEAD_LETTERS to the path of a file, or NATS_URL to \
+                     a server of your own",
+                );
+            }
+            let subjects = list(env.get("SUBJECT")?);
+            let subjects = if subjects.is_empty() { vec!["logs.>".to_owned()] } else { subjects };
+            if let Some(read) = subjects.iter().find(|read| may_be_read(&subject, read)) {
+                let reason = format!(
+                    "letters would come back as logs, because SUBJECT has `{read}`; expected a subject beside it, \
+                     such as dead.{{{{ sink }}}}"
+                );
+                return unexpected("DEAD_LETTERS_SUBJECT", &reason);
+            }
+            set(&mut sink, "type", "nats");
+            set(&mut sink, "subject", escape(&subject));
+            set(&mut sink, "connection_name", "log-shipper dead letters");
+            let shared = ["url", "auth", "tls", "tls_first"];
+            let shared = shared.iter().filter_map(|key| Some((*key, source.get(*key)?.clone())));
+            sink.extend(shared.map(|(key, value)| (key.to_owned(), value)));
+        }
+        (None, None, Some(directory)) => {
+            let path = Path::new(&directory).join("dead-letters.jsonl");
+            set(&mut sink, "type", "file");
+            set(&mut sink, "path", escape(&Template::escape(&path.to_string_lossy())));
+        }
+        (None, None, None) => return Ok(None),
+    }
+    Ok(Some(sink))
+}
+
+/// Whether what this template makes of an event may be a subject that is read.
+fn may_be_read(template: &str, read: &str) -> bool {
+    let fixed = template.split(['{', '%']).next().unwrap_or_default();
+    // From the token on that an event has a part in, it may be anything.
+    let pattern = match fixed.len() == template.len() {
+        true => fixed.to_owned(),
+        false => format!("{}>", fixed.rfind('.').map_or("", |dot| &fixed[..=dot])),
+    };
+    match (SubjectFilter::parse(&pattern), SubjectFilter::parse(read)) {
+        (Ok(pattern), Ok(read)) => pattern.overlaps(&read),
+        // What is wrong with it is said where it is used.
+        _ => false,
+    }
+}
+
+/// Whether the variables mean a NATS server of one's own, and not Fly's.
+fn is_own_server(env: &Env) -> Result<bool, EnvironmentError> {
+    // Fly's own NATS has no TLS and no JetStream, so that one of these alone means another server.
+    let mut is_own_server = is_on(env, "NATS_TLS_FIRST")? || env.get("JETSTREAM_STREAM")?.is_some();
+    for name in OWN_SERVER {
+        is_own_server |= env.get(name)?.is_some();
+    }
+    Ok(is_own_server)
 }
 
 /// Whether this variable is true; it is false if it is not set.
@@ -395,6 +481,8 @@ const CORE: &[&str] = &[
     "BUFFER_MAX_SIZE",
     "JETSTREAM_STREAM",
     "JETSTREAM_CONSUMER",
+    "DEAD_LETTERS",
+    "DEAD_LETTERS_SUBJECT",
     crate::topology::MEMORY_LIMIT,
 ];
 
@@ -488,6 +576,13 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     }
     if environment.enabled.iter().any(|provider| provider.sink == "slack") {
         text.push_str("# `slack` is log-shipper's own: Vector has no such sink.\n\n");
+    }
+    if environment.has_dead_letters {
+        text.push_str(
+            "# DEAD_LETTERS, DEAD_LETTERS_SUBJECT and DATA_DIR are left out: Vector has no dead letters. log-shipper's\n\
+             # own table for them is, for example:\n\
+             # [dead_letters]\n# type = \"file\"\n# path = \"/data/dead-letters.jsonl\"\n\n",
+        );
     }
     text.push_str(&toml::to_string_pretty(&environment.for_vector).context(SerializeSnafu)?);
     Ok(text)
@@ -603,6 +698,43 @@ mod tests {
         }
         let error = tls_first("maybe").unwrap_err().to_string();
         assert!(error.contains("NATS_TLS_FIRST is neither true nor false"), "{error}");
+    }
+
+    #[test]
+    fn refused_events_are_kept_where_the_environment_says() {
+        let made = |more: &[(&str, &str)]| {
+            let env = Env::from_pairs([&HTTP[..], &[("ACCESS_TOKEN", "t")], more].concat());
+            let environment = from_environment(&env).map_err(|error| error.to_string())?;
+            let text = environment.table.to_string();
+            let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env);
+            let made = config.unwrap_or_else(|problems| panic!("{problems}")).dead_letters.is_some();
+            let table = environment.table.get("dead_letters");
+            assert_eq!(made, table.is_some());
+            let generated = generate(&environment).unwrap();
+            assert_eq!(generated.contains("# [dead_letters]"), made, "{generated}");
+            assert!(!generated.contains("\n[dead_letters]"), "{generated}");
+            let get =
+                |key| table.and_then(|table| table.get(key)).and_then(Value::as_str).unwrap_or_default();
+            Ok::<_, String>(format!("{} {}{}", get("type"), get("path"), get("subject")))
+        };
+        let own = ("NATS_URL", "nats://h");
+        for (variables, expected) in [
+            (&[][..], Ok(" ")),
+            (&[("DEAD_LETTERS", "/data/100%.jsonl")][..], Ok("file /data/100\\%.jsonl")),
+            (&[("DATA_DIR", "/data")], Ok("file /data/dead-letters.jsonl")),
+            (&[("DATA_DIR", "/data"), ("DEAD_LETTERS", "/d")], Ok("file /d")),
+            (&[own, ("DEAD_LETTERS_SUBJECT", "dead.{{ sink }}")], Ok("nats dead.{{ sink }}")),
+            (&[("DEAD_LETTERS_SUBJECT", "dead")], Err("nobody may publish to Fly.io's own NATS")),
+            (&[own, ("DEAD_LETTERS_SUBJECT", "logs.{{ sink }}")], Err("letters would come back as logs")),
+            (&[own, ("DEAD_LETTERS_SUBJECT", "d"), ("DEAD_LETTERS", "/d")], Err("take one of them")),
+            (&[("DEAD_LETTERS", "nats://h")], Err("it is a URL")),
+        ] {
+            match (made(variables), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{variables:?}"),
+                (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+                (found, expected) => panic!("{variables:?}: {found:?} instead of {expected:?}"),
+            }
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::problem::{Place, is_secret};
 use super::registry::SINK_OPTIONS;
 use super::secrets::{Secrets, collect};
 use super::{
-    Config, Format, GlobalOptions, Problem, Problems, Registry, SinkEntry, SinkOptions, SourceEntry,
-    TransformEntry, UnitTest,
+    Config, DEAD_LETTERS, DEAD_LETTERS_DEFAULTS, Format, GlobalOptions, Problem, Problems, Registry,
+    SinkEntry, SinkOptions, SourceEntry, TransformEntry, UnitTest,
 };
 use crate::env::Env;
 use std::collections::BTreeSet;
@@ -65,8 +65,9 @@ impl Config {
         };
         let are_whole = files.iter().filter(|file| !loader.parse(file)).count() == 0;
         loader.fetch_secrets();
+        let dead_letters = loader.take_dead_letters();
         loader.make_global();
-        let components = std::mem::take(&mut loader.components);
+        let components = std::mem::take(&mut loader.components).into_iter().chain(dead_letters);
         for component in components {
             loader.make_component(component);
         }
@@ -236,6 +237,21 @@ impl Loader<'_> {
         }
     }
 
+    /// The sink of the dead letters, which all files' tables for it make together.
+    fn take_dead_letters(&mut self) -> Option<Component> {
+        let options = self.global.remove(DEAD_LETTERS)?;
+        if let Some((kind, place)) = self.ids.get(DEAD_LETTERS) {
+            let message = format!(
+                "the id `{DEAD_LETTERS}` is that of one of the {kind} ({}); the table of this name makes a sink of \
+                 this id, so rename the other",
+                place.to_words()
+            );
+            self.problems.push(Problem::at(DEAD_LETTERS, message));
+        }
+        let (id, path) = (DEAD_LETTERS.to_owned(), DEAD_LETTERS.to_owned());
+        Some(Component { kind: DEAD_LETTERS, id, options, path })
+    }
+
     fn make_global(&mut self) {
         let mut tests = Value::Array(std::mem::take(&mut self.tests));
         let resolved = match self.resolve(&mut tests, "tests") {
@@ -275,7 +291,8 @@ impl Loader<'_> {
             Ok(options) => self.config.global = options,
             Err(problems) => {
                 let name = |mut problem: Problem| {
-                    problem.message = super::suggest::suggest(&problem.message, &KINDS);
+                    let tables = [&KINDS[..], &[DEAD_LETTERS]].concat();
+                    problem.message = super::suggest::suggest(&problem.message, &tables);
                     problem
                 };
                 let problems = redact(hide(problems, &global), &resolved.used);
@@ -317,11 +334,15 @@ impl Loader<'_> {
         };
         let written = table.clone();
         let Some(Value::String(name)) = table.remove("type") else {
+            let kind = if kind == DEAD_LETTERS { "sinks, such as `file`" } else { kind };
             return Err(vec![Problem::at(
                 "type",
                 format!("missing: expected the name of one of the {kind}"),
             )]);
         };
+        if kind == DEAD_LETTERS {
+            dead_letters_defaults(&name, &mut table)?;
+        }
         // How Vector's own graph of the topology draws the component.
         table.remove("graph");
         let fingerprint = Some(fingerprint(&name, &table, &self.global, self.env));
@@ -387,13 +408,11 @@ impl Loader<'_> {
                 let options = deserialize::<SinkOptions>(options, references);
                 let parsed = both(options, self.registry.parse_sink(name, table, references));
                 let (options, (config, warnings)) = parsed?;
-                self.config.sinks.push(SinkEntry {
-                    id,
-                    r#type: name.to_owned(),
-                    options,
-                    config,
-                    fingerprint,
-                });
+                let entry = SinkEntry { id, r#type: name.to_owned(), options, config, fingerprint };
+                match kind {
+                    DEAD_LETTERS => self.config.dead_letters = Some(entry),
+                    _ => self.config.sinks.push(entry),
+                }
                 Ok(warnings)
             }
         }
@@ -463,6 +482,30 @@ fn both<A, B>(a: Result<A, Vec<Problem>>, b: Result<B, Vec<Problem>>) -> Result<
         (Ok(a), Ok(b)) => Ok((a, b)),
         (a, b) => Err([a.err(), b.err()].into_iter().flatten().flatten().collect()),
     }
+}
+
+/// What the table of the dead letters need not say.
+fn dead_letters_defaults(name: &str, table: &mut Table) -> Result<(), Vec<Problem>> {
+    if table.contains_key("inputs") {
+        let message = "it gets what the other sinks have refused, and has no inputs; remove this";
+        return Err(vec![Problem::at("inputs", message)]);
+    }
+    table.insert("inputs".to_owned(), Value::Array(Vec::new()));
+    let mut default = |key: &str, value: Value| {
+        if !table.contains_key(key) {
+            table.insert(key.to_owned(), value);
+        }
+    };
+    if DEAD_LETTERS_DEFAULTS.contains(&name) {
+        let encoding: Table = [("codec".to_owned(), Value::from("json"))].into_iter().collect();
+        default("encoding", encoding.into());
+    }
+    if name == "file" {
+        default("rotate", Table::new().into());
+        // Letters are rare, and whoever moves the file away wants no more of them in it.
+        default("idle_timeout_secs", Value::from(1));
+    }
+    Ok(())
 }
 
 #[derive(serde::Deserialize)]

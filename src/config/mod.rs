@@ -102,7 +102,7 @@ pub struct SourceEntry {
 }
 
 /// The type of a component that no registry has made.
-const CUSTOM: &str = "custom";
+pub(crate) const CUSTOM: &str = "custom";
 
 impl SourceEntry {
     /// A source that is built in code.
@@ -149,6 +149,9 @@ pub struct SinkEntry {
 /// The id of the sink that gets dead letters.
 pub(crate) const DEAD_LETTERS: &str = "dead_letters";
 
+/// The sinks that write dead letters as JSON, where the configuration says nothing else.
+const DEAD_LETTERS_DEFAULTS: &[&str] = &["file", "nats"];
+
 impl SinkEntry {
     /// A sink that is built in code.
     pub fn new(id: &str, options: SinkOptions, config: impl SinkConfig + 'static) -> SinkEntry {
@@ -178,6 +181,17 @@ impl Config {
         });
         // What stands in a program instead of a variable is no expression.
         problems.filter(|problem| !problem.message.contains(PLACEHOLDER)).collect()
+    }
+
+    /// The kind, the id and the type of every component.
+    pub(crate) fn types(&self) -> Vec<(ComponentKind, String, String)> {
+        let sources = self.sources.iter().map(|entry| (ComponentKind::Source, &entry.id, &entry.r#type));
+        let transforms =
+            self.transforms.iter().map(|entry| (ComponentKind::Transform, &entry.id, &entry.r#type));
+        let sinks = self.sinks.iter().chain(&self.dead_letters);
+        let sinks = sinks.map(|entry| (ComponentKind::Sink, &entry.id, &entry.r#type));
+        let all = sources.chain(transforms).chain(sinks);
+        all.map(|(kind, id, name)| (kind, id.clone(), name.clone())).collect()
     }
 
     /// Adds a source.

@@ -51,7 +51,7 @@ pub struct ComponentInfo {
 }
 
 /// The three kinds of component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ComponentKind {
     /// Where events come from.
     Source,
@@ -72,6 +72,15 @@ impl ComponentKind {
             ComponentKind::Source => "sources",
             ComponentKind::Transform => "transforms",
             ComponentKind::Sink => "sinks",
+        }
+    }
+
+    /// The kind as a word.
+    pub const fn singular(self) -> &'static str {
+        match self {
+            ComponentKind::Source => "source",
+            ComponentKind::Transform => "transform",
+            ComponentKind::Sink => "sink",
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::renamed::EVERYWHERE;
 use super::secrets::Backend;
-use super::{ComponentKind, GlobalOptions, SinkOptions};
+use super::{ComponentKind, DEAD_LETTERS, DEAD_LETTERS_DEFAULTS, GlobalOptions, SinkOptions};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -49,6 +49,10 @@ pub(super) fn whole<'a>(components: impl Fn(ComponentKind) -> Vec<Component> + '
     for kind in ComponentKind::ALL {
         let components = components(kind);
         let plural = kind.plural();
+        if kind == ComponentKind::Sink {
+            properties
+                .insert(DEAD_LETTERS.to_owned(), dead_letters(&components, &mut generator, &mut definitions));
+        }
         let mut branches = Vec::new();
         for component in &components {
             let schema = table(kind, component, &mut generator);
@@ -101,6 +105,38 @@ pub(super) fn whole<'a>(components: impl Fn(ComponentKind) -> Vec<Component> + '
     merge(&mut schema, GlobalOptions::json_schema(&mut generator));
     merge(&mut schema, FurtherOptions::json_schema(&mut generator));
     finish(schema, definitions, generator)
+}
+
+/// The table of the sink that gets dead letters: a sink's, without inputs, and with less that must be said.
+fn dead_letters(
+    components: &[Component],
+    generator: &mut SchemaGenerator,
+    definitions: &mut Map<String, Value>,
+) -> Value {
+    let mut branches = Vec::new();
+    for component in components {
+        let mut schema = table(ComponentKind::Sink, component, generator);
+        take_property(&mut schema, "inputs");
+        let has_default = DEAD_LETTERS_DEFAULTS.contains(&component.name);
+        let is_needed = |name: &str| name != "inputs" && !(has_default && name == "encoding");
+        let required = schema.get_mut("required").and_then(Value::as_array_mut);
+        required.into_iter().for_each(|names| names.retain(|name| name.as_str().is_some_and(is_needed)));
+        let name = format!("{DEAD_LETTERS}.{}", component.name);
+        branches.push(json!({
+            "if": {"properties": {"type": {"enum": types(component)}}, "required": ["type"]},
+            "then": {"$ref": format!("#/$defs/{name}")},
+        }));
+        definitions.insert(name, schema.into());
+    }
+    let types: Vec<_> = components.iter().flat_map(types).collect();
+    json!({
+        "description": "Where events go that a sink has refused for good, as letters with the reason: a sink without \
+                        inputs, such as `file` or `nats`. Ours.",
+        "type": "object",
+        "properties": {"type": {"enum": types}},
+        "required": ["type"],
+        "allOf": branches,
+    })
 }
 
 /// The schema of one component's table.

@@ -129,7 +129,10 @@ impl HttpSink for Axiom {
         let first = answer.failures.first().map_or("no reason given", |failure| failure.error.as_str());
         let first = shorten(first);
         let reason = format!("Axiom refused {} of {} events: {first}", answer.failed, batch.len());
-        Verdict::Partial(vec![EntryVerdict::Rejected { reason }; answer.failed.min(batch.len())])
+        Verdict::Partial(vec![
+            EntryVerdict::Rejected { status: None, reason };
+            answer.failed.min(batch.len())
+        ])
     }
 
     /// Without a URI of the user's: an empty ingest, which stores nothing and checks the token.

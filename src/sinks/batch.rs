@@ -155,6 +155,11 @@ impl Batch {
         self.body.clone()
     }
 
+    /// Whether its events become dead letters if they are refused.
+    pub(super) fn keeps_events(&self) -> bool {
+        self.receipts.counts().keeps_events()
+    }
+
     /// Waits until there is room for its events among the dead letters, if there are any.
     pub(super) async fn room_for_dead_letters(&self) {
         self.receipts.counts().room_for_dead_letters().await;

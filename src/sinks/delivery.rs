@@ -3,9 +3,12 @@
 use super::batch::Batch;
 use super::client::SendError;
 use super::compression::Algorithm;
+use super::failure_policy::FailureAction;
+use super::gate::{Entry, Heard, Passage, Refused, Visitor};
 use super::http_sink::RetryStrategy;
 use super::intake::Shared;
-use super::request::Backoff;
+use super::patience::{self, Limits, Patience};
+use super::request::{Backoff, Concurrency};
 use super::verdict::{
     EntryVerdict, SideRequest, Verdict, describe, hide_secrets, redact, retry_after, shorten,
 };
@@ -14,13 +17,10 @@ use crate::topology::{Outcome, Rejection};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Request, Response};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-
-/// The longest pause that a destination can ask for, so that a wrong date does not silence us.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// Bytes of a body that are worth a thread for its compression: with gzip, a fifth of a millisecond.
 const LARGE_BODY: usize = 64 << 10;
@@ -55,41 +55,46 @@ impl Shared {
     /// Sends a batch until every event in it has been answered for.
     pub(super) async fn deliver(self: Arc<Self>, batch: Batch) {
         let mut sender = self;
-        let mut waiting = vec![batch];
-        while let Some(batch) = waiting.pop() {
-            match sender.deliver_one(batch).await {
+        let mut waiting = vec![(batch, Tries::default())];
+        while let Some((batch, tries)) = waiting.pop() {
+            match sender.deliver_one(batch, tries).await {
                 Left::Nothing => {}
                 // The first half goes first, to keep the order.
-                Left::Halves(first, second) => waiting.extend([second, first]),
-                Left::ForSuccessor(batch, successor) => {
+                Left::Halves(first, second, tries) => {
+                    waiting.extend([(second, tries.clone()), (first, tries)]);
+                }
+                Left::ForSuccessor(batch, mut tries, successor) => {
+                    tries.patience.forget_hold();
                     sender = successor;
-                    waiting.push(batch);
+                    waiting.push((batch, tries));
                 }
             }
         }
     }
 
     /// Sends a batch; gives back what others have to send.
-    async fn deliver_one(self: &Arc<Self>, batch: Batch) -> Left {
+    async fn deliver_one(self: &Arc<Self>, batch: Batch, mut tries: Tries) -> Left {
         let mut backoff = Backoff::new(&self.options.request);
         let (mut attempts, mut unconfirmed) = (0usize, 0usize);
-        let mut sent = Sent::default();
-        let Some((mut batch, mut body)) = self.make_body(batch).await else { return Left::Nothing };
+        let Some((mut batch, mut body)) = self.make_body(batch, &tries).await else { return Left::Nothing };
         loop {
-            if let Some(successor) = self.succession.successor() {
-                return Left::ForSuccessor(batch, Arc::clone(successor));
-            }
-            let Some((verdict, status)) = self.attempt(&batch, &body).await else { continue };
-            sent.note(status);
+            let passage = match self.enter(&batch, &tries).await {
+                Entry::Passed(passage) => passage,
+                Entry::Replaced(successor) => return Left::ForSuccessor(batch, tries, successor),
+                Entry::Over => {
+                    let reason = tries.over(&self.limits_of(&batch));
+                    self.reject(batch, reason, &tries).await;
+                    return Left::Nothing;
+                }
+                Entry::Refused(last, age) => {
+                    tries.status = last.status;
+                    let reason = format!("{}: {}", patience::held_for(age), last.reason);
+                    self.reject(batch, reason, &tries).await;
+                    return Left::Nothing;
+                }
+            };
+            let verdict = self.attempt(&batch, &body, passage, &mut tries).await;
             let verdict = match verdict {
-                Verdict::Missing { first } => match self.make_missing(first).await {
-                    Verdict::Delivered => {
-                        // It may take a moment until it is there; and no attempt has failed.
-                        tokio::time::sleep(backoff.pause()).await;
-                        continue;
-                    }
-                    other => other,
-                },
                 Verdict::Confirm { ask, every, times } => match self.confirm(&ask, every, times).await {
                     Verdict::Retry { .. } if unconfirmed >= MAX_UNCONFIRMED => Verdict::Rejected {
                         reason:
@@ -109,21 +114,21 @@ impl Shared {
                     return Left::Nothing;
                 }
                 Verdict::Rejected { reason } => {
-                    self.reject(batch, reason, sent).await;
+                    self.reject(batch, reason, &tries).await;
                     return Left::Nothing;
                 }
                 Verdict::TooLarge if batch.len() > 1 => {
                     let (first, second) = batch.split();
-                    return Left::Halves(first, second);
+                    return Left::Halves(first, second, tries);
                 }
                 Verdict::TooLarge => {
                     let reason = "the destination answers that this one event is too large";
-                    self.reject(batch, reason.to_owned(), sent).await;
+                    self.reject(batch, reason.to_owned(), &tries).await;
                     return Left::Nothing;
                 }
                 Verdict::Partial(verdicts) => {
                     let before = batch.len();
-                    batch = self.settle_partial(batch, &verdicts, sent).await;
+                    batch = self.settle_partial(batch, &verdicts, &tries).await;
                     if batch.is_empty() {
                         return Left::Nothing;
                     }
@@ -134,50 +139,85 @@ impl Shared {
                     } else {
                         attempts += 1;
                     }
-                    let Some(rest) = self.make_body(batch).await else { return Left::Nothing };
+                    let Some(rest) = self.make_body(batch, &tries).await else { return Left::Nothing };
                     (batch, body) = rest;
                     backoff.pause()
                 }
-                // Held: a person has to mend it, and how often we ask meanwhile has no limit.
+                // How often we ask meanwhile has no limit: the time has one.
                 Verdict::Unauthorized => backoff.pause(),
                 Verdict::Retry { after } => {
                     attempts += 1;
                     if let Some(after) = after {
-                        self.pause_all(after);
+                        self.gate.close_for(after);
                     }
                     // In addition, so that `Retry-After: 0` is no busy loop, and a pause that ends for
                     // all requests at once does not send them all at once.
                     backoff.pause()
                 }
-                // Of a side request's answer, which must not ask for further ones.
-                Verdict::Missing { .. } | Verdict::Confirm { .. } => {
-                    attempts += 1;
-                    backoff.pause()
-                }
+                // It has been made, and it may take a moment until it is there; but no attempt has failed.
+                Verdict::Missing { .. } | Verdict::Confirm { .. } => backoff.pause(),
             };
             if self.options.request.retry_attempts.is_some_and(|most| attempts > most) {
-                self.reject(batch, "request.retry_attempts is used up".to_owned(), sent).await;
+                let reason = tries.and_last("request.retry_attempts is used up");
+                self.reject(batch, reason, &tries).await;
                 return Left::Nothing;
             }
-            self.succession.pause(pause).await;
+            // Where all wait for one probe, pauses of their own would only keep them from being it.
+            if !self.gate.is_shut(batch.partition()) {
+                let deadline = tries.patience.deadline(&self.limits_of(&batch));
+                let left = deadline.map_or(pause, |deadline| deadline - Instant::now());
+                self.succession.pause(pause.min(left)).await;
+            }
         }
     }
 
-    /// One request, its answer's verdict and its status; nothing if somebody else is there to send it.
-    async fn attempt(&self, batch: &Batch, body: &Bytes) -> Option<(Verdict, Option<u16>)> {
-        self.wait_for_pause().await;
-        self.rate_limit.ready().await;
-        if self.succession.successor().is_some() {
-            return None;
+    /// How long a batch is tried and held.
+    fn limits_of(&self, batch: &Batch) -> Limits {
+        let request = &self.options.request;
+        Limits::new(request.hold_secs, request.give_up_after_secs, batch.keeps_events())
+    }
+
+    fn visitor<'a>(&'a self, batch: &'a Batch, tries: &Tries) -> Visitor<'a> {
+        // One after the other is also an order; and of one partition nobody is held up.
+        let is_ordered = self.options.request.concurrency == Concurrency::Fixed(1);
+        let may_be_overtaken = !is_ordered && !batch.partition().is_empty();
+        Visitor {
+            partition: batch.partition(),
+            events: batch.len(),
+            attempts: tries.attempts,
+            patience: tries.patience,
+            limits: self.limits_of(batch),
+            aside: may_be_overtaken.then_some(&self.aside),
         }
+    }
+
+    /// Waits until a request with this batch may begin.
+    async fn enter(&self, batch: &Batch, tries: &Tries) -> Entry<'_> {
+        loop {
+            let entry = self.gate.pass(&self.visitor(batch, tries), &self.controller, &self.succession).await;
+            let Entry::Passed(passage) = entry else { return entry };
+            self.rate_limit.ready().await;
+            if let Some(successor) = self.succession.successor() {
+                return Entry::Replaced(Arc::clone(successor));
+            }
+            // That may have taken a while.
+            if passage.is_good() {
+                return Entry::Passed(passage);
+            }
+        }
+    }
+
+    /// One request, and its answer's verdict.
+    async fn attempt(&self, batch: &Batch, body: &Bytes, passage: Passage<'_>, tries: &mut Tries) -> Verdict {
         let mut request = match self.request(batch, body) {
             Ok(request) => request,
             Err(error) => {
-                let reason = format!("the request cannot be made: {error}");
-                return Some((Verdict::Rejected { reason }, None));
+                return Verdict::Rejected { reason: format!("the request cannot be made: {error}") };
             }
         };
         let start = Instant::now();
+        tries.patience.begin(start);
+        tries.attempts += 1;
         let answer = self.client.send(&mut request).await;
         let verdict = match &answer {
             Ok(response) => self.judge(response, batch),
@@ -185,9 +225,51 @@ impl Shared {
         };
         let pushed_back = matches!(verdict, Verdict::Retry { .. });
         self.controller.observe(start.elapsed(), pushed_back, Instant::now());
-        self.log(&verdict, &answer, &request, batch.len());
-        let status = answer.ok().map(|response| response.status().as_u16());
-        Some((verdict.map_reasons(|reason| self.hide(reason, &request)), status))
+        tries.status = answer.as_ref().ok().map(|response| response.status().as_u16());
+        let mut heard = self.heard(&verdict, &answer, &request);
+        let verdict = match verdict {
+            // All of it is one attempt: who may write, but not make what is missing, is refused.
+            Verdict::Missing { first } => {
+                let (made, heard_last) = self.make_missing(first).await;
+                heard = heard_last.or(heard);
+                if made == Verdict::Delivered { Verdict::Missing { first: Vec::new() } } else { made }
+            }
+            verdict => verdict.map_reasons(|reason| self.hide(reason, &request)),
+        };
+        tries.patience.answered(matches!(heard, Some(Heard::Refused(_))), Instant::now());
+        match (&heard, &verdict, &answer) {
+            (Some(Heard::Failed(reason) | Heard::Refused(Refused { reason, .. })), ..) => {
+                tries.last.clone_from(reason);
+            }
+            (_, Verdict::Partial(_), Ok(response)) => tries.last = self.hide(describe(response), &request),
+            _ => {}
+        }
+        if let Some(heard) = heard {
+            self.log_retry(&heard, batch.len());
+            passage.report(heard, batch.partition(), batch.len(), &self.limits_of(batch));
+        }
+        verdict
+    }
+
+    /// What an answer says about the destination, if there was a request.
+    fn heard(
+        &self,
+        verdict: &Verdict,
+        answer: &Result<Response<Bytes>, SendError>,
+        request: &Request<Bytes>,
+    ) -> Option<Heard> {
+        let reason = || match answer {
+            Ok(response) => self.hide(describe(response), request),
+            Err(error) => self.hide(error.to_string(), request),
+        };
+        match verdict {
+            Verdict::Retry { .. } => Some(Heard::Failed(reason())),
+            Verdict::Unauthorized => {
+                let status = answer.as_ref().ok().map(|response| response.status().as_u16());
+                Some(Heard::Refused(Refused { to: address(request), status, reason: reason() }))
+            }
+            _ => answer.is_ok().then_some(Heard::Answered),
+        }
     }
 
     fn unanswered(&self, error: &SendError) -> Verdict {
@@ -208,57 +290,34 @@ impl Shared {
         self.sink.secrets().into_iter().fold(text, |text, secret| redact(&text, secret.expose()))
     }
 
-    /// Says why a batch is still here.
-    fn log(
-        &self,
-        verdict: &Verdict,
-        answer: &Result<Response<Bytes>, SendError>,
-        request: &Request<Bytes>,
-        events: usize,
-    ) {
-        let described = || match answer {
-            Ok(response) => self.hide(describe(response), request),
-            Err(error) => error.to_string(),
-        };
-        match verdict {
-            Verdict::Retry { .. } => {
-                if let Some(unsaid) = self.retry_log.allow() {
-                    tracing::warn!(sink = self.id, events, unsaid, "will be sent again: {}", described());
-                }
-            }
-            Verdict::Unauthorized => {
-                if let Some(unsaid) = self.hold_log.allow() {
-                    tracing::error!(
-                        sink = self.id,
-                        events,
-                        unsaid,
-                        "held until the destination accepts us; check its key and address: {}",
-                        described()
-                    );
-                }
-            }
-            _ => {}
+    /// Says why a batch is still here; that it is held says the gate.
+    fn log_retry(&self, heard: &Heard, events: usize) {
+        if let Heard::Failed(reason) = heard
+            && let Some(unsaid) = self.retry_log.allow()
+        {
+            tracing::warn!(sink = self.id, events, unsaid, "will be sent again: {reason}");
         }
     }
 
-    /// Makes what the destination lacks; what the answers say.
-    async fn make_missing(&self, first: Vec<SideRequest>) -> Verdict {
+    /// Makes what the destination lacks; what the last answer says of the batch, and of the destination.
+    async fn make_missing(&self, first: Vec<SideRequest>) -> (Verdict, Option<Heard>) {
+        let mut last = (Verdict::Delivered, None);
         for side in first {
             let mut backoff = Backoff::new(&self.options.request);
             // What was made before it is there now, and would not be asked for again.
             for attempt in 1.. {
-                let (answer, verdict) = self.ask(&side).await;
-                self.log(&verdict, &answer, &side.request, 0);
-                match verdict {
-                    Verdict::Delivered => break,
-                    Verdict::Retry { .. } if attempt < MAX_ATTEMPTS_AT_MISSING => {
-                        tokio::time::sleep(backoff.pause()).await;
+                last = self.ask(&side).await;
+                match &last {
+                    (Verdict::Delivered, _) => break,
+                    (Verdict::Retry { .. }, heard) if attempt < MAX_ATTEMPTS_AT_MISSING => {
+                        heard.iter().for_each(|heard| self.log_retry(heard, 0));
+                        self.succession.pause(backoff.pause()).await;
                     }
-                    verdict => return verdict,
+                    _ => return last,
                 }
             }
         }
-        Verdict::Delivered
+        last
     }
 
     /// Asks until the destination says whether it keeps the batch. This takes none of the requests that may
@@ -270,7 +329,7 @@ impl Shared {
         for _ in 0..times {
             tokio::time::sleep(pause).await;
             pause = every;
-            match self.ask(ask).await.1 {
+            match self.ask(ask).await.0 {
                 Verdict::Retry { .. } => {}
                 verdict => return verdict,
             }
@@ -278,17 +337,22 @@ impl Shared {
         Verdict::Retry { after: None }
     }
 
-    /// One side request and its answer's verdict.
-    async fn ask(&self, side: &SideRequest) -> (Result<Response<Bytes>, SendError>, Verdict) {
-        self.wait_for_pause().await;
+    /// One side request, its answer's verdict, and what that says of the destination.
+    async fn ask(&self, side: &SideRequest) -> (Verdict, Option<Heard>) {
+        self.gate.pause(&self.succession).await;
         let mut request = side.request.clone();
         let answer = self.client.send(&mut request).await;
         let verdict = match &answer {
             Ok(response) => (side.judge)(response),
             Err(error) => self.unanswered(error),
         };
-        let verdict = verdict.map_reasons(|reason| self.hide(reason, &request));
-        (answer, verdict)
+        let heard = self.heard(&verdict, &answer, &request);
+        let verdict = match verdict {
+            // It must not ask for further ones.
+            Verdict::Missing { .. } | Verdict::Confirm { .. } => Verdict::Retry { after: None },
+            verdict => verdict.map_reasons(|reason| self.hide(reason, &request)),
+        };
+        (verdict, heard)
     }
 
     fn judge(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
@@ -297,16 +361,22 @@ impl Shared {
         if matches!(verdict, Verdict::TooLarge | Verdict::Missing { .. } | Verdict::Confirm { .. }) {
             return verdict;
         }
-        let is_success = response.status().is_success();
+        let status = response.status();
+        let is_success = status.is_success();
         let retry = || Verdict::Retry { after: retry_after(response, SystemTime::now()) };
+        let reject = || Verdict::Rejected { reason: describe(response) };
+        let speaks_of_events = matches!(verdict, Verdict::Partial(_));
+        match self.options.failure_policy.action(status.as_u16()) {
+            Some(FailureAction::Retry) if !speaks_of_events => return retry(),
+            Some(FailureAction::Hold) if !speaks_of_events => return Verdict::Unauthorized,
+            Some(FailureAction::Reject) if !speaks_of_events => return reject(),
+            _ => {}
+        }
         match &self.options.retry_strategy {
             RetryStrategy::All if !is_success => retry(),
-            RetryStrategy::None if !is_success => Verdict::Rejected { reason: describe(response) },
+            RetryStrategy::None if !is_success => reject(),
             RetryStrategy::Custom { status_codes } if !is_success => {
-                match status_codes.contains(&response.status().as_u16()) {
-                    true => retry(),
-                    false => Verdict::Rejected { reason: describe(response) },
-                }
+                if status_codes.contains(&status.as_u16()) { retry() } else { reject() }
             }
             _ => verdict,
         }
@@ -314,7 +384,7 @@ impl Shared {
 
     /// Makes the body of a batch, as it is sent; a batch of which none can be made is rejected. To compress a
     /// large body takes milliseconds, so that is done in a thread of its own: events come in meanwhile.
-    async fn make_body(self: &Arc<Self>, batch: Batch) -> Option<(Batch, Bytes)> {
+    async fn make_body(self: &Arc<Self>, batch: Batch, tries: &Tries) -> Option<(Batch, Bytes)> {
         let is_long = self.compression.algorithm != Algorithm::None && batch.body().len() >= LARGE_BODY;
         let shared = Arc::clone(self);
         let make = move || {
@@ -326,7 +396,7 @@ impl Shared {
         match body {
             Ok(body) => Some((batch, body)),
             Err(error) => {
-                self.reject(batch, error.to_string(), Sent::default()).await;
+                self.reject(batch, error.to_string(), tries).await;
                 None
             }
         }
@@ -356,11 +426,11 @@ impl Shared {
         Ok(builder.body(body.clone())?)
     }
 
-    async fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict], sent: Sent) -> Batch {
+    async fn settle_partial(&self, batch: Batch, verdicts: &[EntryVerdict], tries: &Tries) -> Batch {
         let rejected: Vec<_> = verdicts
             .iter()
             .filter_map(|verdict| match verdict {
-                EntryVerdict::Rejected { reason } => Some(reason),
+                EntryVerdict::Rejected { reason, .. } => Some(reason),
                 _ => None,
             })
             .collect();
@@ -371,16 +441,17 @@ impl Shared {
         batch.settle_each(|index| match verdicts.get(index) {
             None | Some(EntryVerdict::Delivered) => Some(Outcome::Delivered),
             Some(EntryVerdict::Retry) => None,
-            Some(EntryVerdict::Rejected { reason }) => {
-                Some(Outcome::Rejected(sent.rejection(reason.clone())))
+            Some(EntryVerdict::Rejected { status, reason }) => {
+                let rejection = tries.rejection(reason.clone());
+                Some(Outcome::Rejected(Rejection { status: status.or(rejection.status), ..rejection }))
             }
         })
     }
 
-    async fn reject(&self, batch: Batch, reason: String, sent: Sent) {
+    async fn reject(&self, batch: Batch, reason: String, tries: &Tries) {
         self.log_rejected(batch.len(), &reason);
         batch.room_for_dead_letters().await;
-        batch.settle(&Outcome::Rejected(sent.rejection(reason)));
+        batch.settle(&Outcome::Rejected(tries.rejection(reason)));
     }
 
     pub(super) fn log_rejected(&self, events: usize, reason: &str) {
@@ -388,39 +459,31 @@ impl Shared {
             tracing::error!(sink = self.id, events, unsaid, "rejected: {reason}");
         }
     }
-
-    fn pause_all(&self, after: Duration) {
-        let until = Instant::now() + after.min(MAX_RETRY_AFTER);
-        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        *not_before = Some(not_before.map_or(until, |earlier| earlier.max(until)));
-    }
-
-    async fn wait_for_pause(&self) {
-        loop {
-            let until = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-            match until.filter(|until| *until > Instant::now()) {
-                Some(_) if self.succession.successor().is_some() => return,
-                Some(until) => self.succession.pause(until - Instant::now()).await,
-                None => return,
-            }
-        }
-    }
 }
 
-/// How often a batch was sent, and the last answer's status.
-#[derive(Clone, Copy, Default)]
-struct Sent {
+/// What has been tried with a batch; its halves, and what a partial answer leaves of it, have it from there.
+#[derive(Clone, Debug, Default)]
+struct Tries {
     attempts: usize,
+    /// The last answer's.
     status: Option<u16>,
+    /// Why it has to be sent again.
+    last: String,
+    patience: Patience,
 }
 
-impl Sent {
-    fn note(&mut self, status: Option<u16>) {
-        self.attempts += 1;
-        self.status = status;
+impl Tries {
+    /// Why there is no patience left.
+    fn over(&self, limits: &Limits) -> String {
+        self.and_last(&self.patience.over(limits, Instant::now()).unwrap_or_default())
     }
 
-    fn rejection(self, reason: String) -> Rejection {
+    /// The text, and the last answer.
+    fn and_last(&self, text: &str) -> String {
+        if self.last.is_empty() { text.to_owned() } else { format!("{text}: {}", self.last) }
+    }
+
+    fn rejection(&self, reason: String) -> Rejection {
         Rejection { reason, status: self.status, attempts: self.attempts }
     }
 }
@@ -429,7 +492,14 @@ impl Sent {
 enum Left {
     Nothing,
     /// It was too large.
-    Halves(Batch, Batch),
+    Halves(Batch, Batch, Tries),
     /// Another sink has taken the place of the one that had it.
-    ForSuccessor(Batch, Arc<Shared>),
+    ForSuccessor(Batch, Tries, Arc<Shared>),
+}
+
+/// Where a request goes, as far as anybody may know: a path or a query may be a key.
+fn address(request: &Request<Bytes>) -> String {
+    let uri = request.uri();
+    let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}", uri.scheme_str().unwrap_or("http"), uri.host().unwrap_or_default())
 }

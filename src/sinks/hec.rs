@@ -393,7 +393,7 @@ impl Hec {
             (_, Some(number)) if !batch.is_empty() => {
                 let number = number.min(batch.len() - 1);
                 let mut verdicts = vec![EntryVerdict::Delivered; number];
-                verdicts.push(EntryVerdict::Rejected { reason: describe(response) });
+                verdicts.push(EntryVerdict::Rejected { status: None, reason: describe(response) });
                 verdicts.resize(batch.len(), EntryVerdict::Retry);
                 Verdict::Partial(verdicts)
             }

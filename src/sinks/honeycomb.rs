@@ -122,6 +122,7 @@ impl HttpSink for Honeycomb {
                     200..=299 => EntryVerdict::Delivered,
                     429 | 500..=599 => EntryVerdict::Retry,
                     status => EntryVerdict::Rejected {
+                        status: Some(status),
                         reason: format!("Honeycomb answers {status}: {}", shorten(&entry.error)),
                     },
                 };

@@ -7,6 +7,8 @@ use super::batch::{Batch, BatchConfig, BatchLimits, Partition};
 use super::client::SigningClient;
 use super::codec::{EncodeError, Framing};
 use super::compression::{Algorithm, Compression};
+use super::failure_policy::FailurePolicy;
+use super::gate::Gate;
 use super::healthcheck::healthcheck;
 use super::intake::{Aside, RunningHttpSink, Shared, Succession};
 use super::request::{Controller, RateLimit, RequestConfig};
@@ -28,7 +30,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use toml::{Table, Value};
 
 pub use super::client::Signer;
@@ -230,13 +232,14 @@ pub(crate) const HTTP_OPTIONS: &[&str] = &[
     "batch",
     "compression",
     "dangerously_allow_unconfined_template_resolution",
+    "failure_policy",
     "request",
     "retry_strategy",
     "tls",
 ];
 
 /// Those of them that have no part in how events are encoded.
-const HTTP_ACCESS: &[&str] = &["batch", "request", "retry_strategy", "tls"];
+const HTTP_ACCESS: &[&str] = &["batch", "failure_policy", "request", "retry_strategy", "tls"];
 
 /// A number that stands for all that decides how a sink encodes events and what of them belongs into one request:
 /// its table without what only says how the destination is reached. A URI and headers are a part of it where an
@@ -272,6 +275,11 @@ pub struct HttpOptions {
     pub compression: Option<Compression>,
     /// How requests are sent.
     pub request: RequestConfig,
+    /// What becomes of a batch that is answered with a status that is no success: a table of statuses (`404`) and
+    /// classes (`5xx`) to `retry`, `hold` or `reject`. What is not in it goes by `retry_strategy`, and by the
+    /// destination's own rules: 408, 429, 5xx are tried again; 401, 402, 403, 404, 407 and redirects are held;
+    /// others are refused. An answer that speaks of single events stays the destination's own. Ours.
+    pub failure_policy: FailurePolicy,
     /// Which answers are tried again.
     pub retry_strategy: RetryStrategy,
     /// TLS.
@@ -403,9 +411,8 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             rate_limit: RateLimit::new(&self.options.request),
             memory: cx.memory.clone(),
             options: self.options.clone(),
-            not_before: Mutex::new(None),
+            gate: Gate::new(&cx.id, &self.options.request),
             retry_log: LogLimit::every_10_s(),
-            hold_log: LogLimit::every_10_s(),
             reject_log: LogLimit::every_10_s(),
             truncate_log: LogLimit::every_10_s(),
             limits: self.limits,

@@ -4,6 +4,7 @@ use super::batch::{Batch, BatchLimits, Batcher, Partition};
 use super::client::SigningClient;
 use super::codec::EncodeError;
 use super::compression::Compression;
+use super::gate::Gate;
 use super::http_sink::{Destination, HttpOptions};
 use super::request::{Controller, RateLimit};
 use super::truncate::{Oversized, encode_within, with_shorter_message};
@@ -18,7 +19,7 @@ use http::header::HeaderName;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -41,10 +42,8 @@ pub(super) struct Shared {
     pub(super) rate_limit: RateLimit,
     pub(super) memory: SinkMemory,
     pub(super) options: HttpOptions,
-    /// No request begins before: the destination has asked for a pause with `Retry-After`.
-    pub(super) not_before: Mutex<Option<Instant>>,
+    pub(super) gate: Gate,
     pub(super) retry_log: LogLimit,
-    pub(super) hold_log: LogLimit,
     pub(super) reject_log: LogLimit,
     pub(super) truncate_log: LogLimit,
     pub(super) aside: Aside,
@@ -71,6 +70,11 @@ impl Succession {
     /// Who sends what this sink has encoded.
     pub(super) fn successor(&self) -> Option<&Arc<Shared>> {
         self.successor.get()
+    }
+
+    /// Waits until somebody else is there to send.
+    pub(super) async fn begun(&self) {
+        self.has_begun.cancelled().await;
     }
 
     /// Waits for so long, or until somebody else is there to send.
@@ -177,7 +181,7 @@ pub(super) struct Aside {
 pub(super) struct SteppedAside<'a>(&'a Aside);
 
 impl Aside {
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 

@@ -9,6 +9,8 @@
 //! - `codec`: encodings and framings
 //! - `compression`
 //! - `request`: retries, rate limit, concurrency
+//! - `gate`: where requests wait until they may begin; `breaker`: whether they may
+//! - `patience`: how long events are tried and held; `failure_policy`: what the user says of a status
 //! - `client`: requests that may have to be signed; `healthcheck`: what a destination is asked
 //! - `verdict`: what an answer means
 //! - `truncate`: events that are too large
@@ -18,7 +20,7 @@
 //! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`,
 //! `elasticsearch`, `honeycomb`, `http`, `humio_logs`, `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`,
 //! `splunk_hec_logs`. By themselves: `blackhole`, `console`, `file`, `nats`, `papertrail`,
-//! `prometheus_exporter` (which does nothing yet).
+//! `prometheus_exporter`.
 
 mod appsignal;
 mod auth;
@@ -27,6 +29,7 @@ mod aws_s3;
 mod axiom;
 mod batch;
 mod blackhole;
+mod breaker;
 mod client;
 pub mod codec;
 pub mod compression;
@@ -34,7 +37,9 @@ mod console;
 mod datadog_logs;
 mod delivery;
 mod elasticsearch;
+mod failure_policy;
 mod file;
+mod gate;
 mod healthcheck;
 mod hec;
 mod honeycomb;
@@ -47,6 +52,7 @@ mod mezmo;
 mod nats;
 mod new_relic;
 mod papertrail;
+mod patience;
 mod prometheus_exporter;
 mod request;
 mod sematext_logs;
@@ -65,6 +71,7 @@ pub use blackhole::BlackholeConfig;
 pub use console::ConsoleConfig;
 pub use datadog_logs::DatadogLogs;
 pub use elasticsearch::Elasticsearch;
+pub use failure_policy::{FailureAction, FailurePolicy};
 pub use file::FileConfig;
 pub use honeycomb::Honeycomb;
 pub use http::Http;

@@ -1,35 +1,48 @@
-//! `prometheus_exporter`: Vector's page of metrics. Log-shipper's own come in a later version; until then the
-//! sink is there so that Vector's configurations load, and it discards what it is given.
+//! `prometheus_exporter`: the books of the topology as a page that Prometheus reads.
+//!
+//! Under Vector this sink shows the metrics that the source `internal_metrics` feeds it with. Ours shows the
+//! books themselves: `internal_metrics` feeds nothing, and whatever else comes in is discarded.
 
-use super::BlackholeConfig;
+use super::auth::Auth;
+use super::request::{Backoff, RequestConfig};
 use crate::config::{ComponentInfo, Result, SinkConfig, SinkContext, StreamSink};
 use crate::healthcheck::Healthcheck;
+use crate::log_limit::LogLimit;
+use crate::metrics_server::{Page, serve};
+use crate::topology::{Books, BufferReceiver, Outcome, PROMETHEUS_CONTENT_TYPE};
+use async_trait::async_trait;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::any::Any;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpListener;
 
-/// A sink that discards, for now. Its options are Vector's, and without effect.
+/// A sink that serves `GET /metrics`.
 #[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrometheusExporterConfig {
-    /// Where the page would be.
+    /// Where the page is. Default: `127.0.0.1:9598`, which nobody else can reach (Vector's: `0.0.0.0:9598`);
+    /// `[::]:9598` is open to every network of the machine.
     pub address: Option<SocketAddr>,
-    /// The name space of metrics without one.
+    /// Who may see the page: `basic`, `bearer` or `custom`. Default: anybody.
+    pub auth: Option<Auth>,
+    /// The name space of metrics without one. Without effect: they have Vector's, `vector`, or `log_shipper`.
     #[serde(alias = "namespace")]
     pub default_namespace: Option<String>,
-    /// The bounds of histograms.
+    /// The bounds of histograms. Without effect: there are none.
     pub buckets: Option<Vec<f64>>,
-    /// The quantiles of summaries.
+    /// The quantiles of summaries. Without effect: there are none.
     pub quantiles: Option<Vec<f64>>,
-    /// Whether distributions are summaries.
+    /// Whether distributions are summaries. Without effect: there are none.
     pub distributions_as_summaries: Option<bool>,
-    /// Seconds after which a metric that nothing has changed is forgotten.
+    /// Seconds after which a metric that nothing has changed is forgotten. Without effect: none is.
     pub flush_period_secs: Option<u64>,
-    /// Whether samples have no times.
+    /// Whether samples have no times. Without effect: they have none.
     pub suppress_timestamp: Option<bool>,
-    /// Who may see the page.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    pub auth: Option<toml::Table>,
-    /// The page's certificates.
+    /// The page's certificates. Not supported: a mistake, unless it says `enabled = false`.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub tls: Option<toml::Table>,
 }
@@ -37,17 +50,144 @@ pub struct PrometheusExporterConfig {
 impl PrometheusExporterConfig {
     pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
         "prometheus_exporter",
-        "Nothing yet: log-shipper's own metrics come in a later version.",
+        "Serve the counts of all components to Prometheus.",
         "address = \"127.0.0.1:9598\"",
     );
+
+    /// The header that a request must have.
+    fn authorization(&self) -> Result<Option<HeaderValue>> {
+        let Some(auth) = &self.auth else { return Ok(None) };
+        let request = auth.authorize(Request::builder()).map_err(|error| format!("auth: {error}"))?;
+        let header = request.headers_ref().and_then(|headers| headers.get(AUTHORIZATION)).cloned();
+        match header {
+            Some(header) => Ok(Some(header)),
+            None => Err("auth: a page cannot ask for a signature; take basic, bearer or custom".into()),
+        }
+    }
 }
+
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9598);
 
 impl SinkConfig for PrometheusExporterConfig {
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
-        tracing::warn!(
-            sink = cx.id,
-            "prometheus_exporter: our own metrics come in a later version; there is no page"
-        );
-        BlackholeConfig::default().build(cx)
+        let is_off = |tls: &toml::Table| tls.get("enabled").and_then(toml::Value::as_bool) == Some(false);
+        if self.tls.as_ref().is_some_and(|tls| !is_off(tls)) {
+            return Err(
+                "tls: the page has no TLS, and would be readable on its way; remove this, and put a proxy \
+                        with a certificate before it"
+                    .into(),
+            );
+        }
+        let address = self.address.unwrap_or(DEFAULT_ADDRESS);
+        let books: Books = cx.books.clone();
+        let page = Page {
+            render: Box::new(move || books.snapshot().to_prometheus()),
+            content_type: PROMETHEUS_CONTENT_TYPE,
+            authorization: self.authorization()?,
+        };
+        let listening = Arc::new(Listening { address, listener: Mutex::new(None) });
+        Ok((Box::new(Exporter { id: cx.id.clone(), page: Arc::new(page), listening }), None))
+    }
+}
+
+struct Exporter {
+    id: String,
+    page: Arc<Page>,
+    listening: Arc<Listening>,
+}
+
+/// The open port, which a reload gives to the next exporter of the same address.
+struct Listening {
+    address: SocketAddr,
+    listener: Mutex<Option<Arc<TcpListener>>>,
+}
+
+impl Listening {
+    fn get(&self) -> Option<Arc<TcpListener>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, listener: Option<Arc<TcpListener>>) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;
+    }
+}
+
+#[async_trait]
+impl StreamSink for Exporter {
+    async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
+        let discard = async {
+            while let Some(events) = input.recv().await {
+                input.counts().settle_events(events, &Outcome::Delivered);
+            }
+        };
+        tokio::select! {
+            () = discard => {}
+            () = self.serve() => {}
+        }
+        Ok(())
+    }
+
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::clone(&self.listening) as _)
+    }
+
+    fn succeed(&self, predecessor: Arc<dyn Any + Send + Sync>) {
+        if let Ok(predecessor) = predecessor.downcast::<Listening>()
+            && predecessor.address == self.listening.address
+        {
+            self.listening.set(predecessor.get());
+            // What asks for it from now on is not for the old one any more.
+            predecessor.set(None);
+        }
+    }
+}
+
+impl Exporter {
+    async fn serve(&self) {
+        let listener = match self.listening.get() {
+            Some(listener) => listener,
+            None => {
+                let listener = Arc::new(self.listen().await);
+                self.listening.set(Some(Arc::clone(&listener)));
+                listener
+            }
+        };
+        serve(&listener, Arc::clone(&self.page)).await;
+    }
+
+    /// Opens the port, however long it takes: whoever has it may go, and logs are shipped without it.
+    async fn listen(&self) -> TcpListener {
+        let address = self.listening.address;
+        let mut backoff = Backoff::new(&RequestConfig::default());
+        let failed_log = LogLimit::every_10_s();
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    let address = listener.local_addr().unwrap_or(address);
+                    tracing::info!(sink = self.id, "metrics are at http://{address}/metrics");
+                    return listener;
+                }
+                Err(error) => {
+                    if let Some(unsaid) = failed_log.allow() {
+                        tracing::error!(
+                            sink = self.id,
+                            unsaid,
+                            "no page of metrics, will try again: {}",
+                            describe(address, &error)
+                        );
+                    }
+                }
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+}
+
+fn describe(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("somebody listens on {address} already; set another `address`")
+        }
+        _ => format!("cannot listen on {address}: {error}"),
     }
 }

@@ -5,7 +5,7 @@ use crate::template::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,8 +22,16 @@ pub struct RequestConfig {
     pub rate_limit_num: Option<NonZeroU64>,
     /// The window of the rate limit, in seconds. Default: 1.
     pub rate_limit_duration_secs: Seconds,
-    /// How often a failed request is tried again. Default: without end.
+    /// How often a failed request is tried again. Default: until `give_up_after_secs`.
     pub retry_attempts: Option<usize>,
+    /// Seconds for which a batch is tried, from its first attempt; then its events are refused. Default: 86400, a
+    /// day. Ours.
+    pub give_up_after_secs: Seconds,
+    /// Seconds for which a batch is held that the destination does not refuse, but us: a wrong key, a wrong address.
+    /// Then its events are refused, and what comes behind it, until the destination accepts us. Default: 900 if
+    /// there are dead letters; else as long as `give_up_after_secs` says, so that nobody loses events to a
+    /// default. Ours.
+    pub hold_secs: Option<Seconds>,
     /// Seconds before the first retry. Default: 1.
     pub retry_initial_backoff_secs: Seconds,
     /// The most seconds between two attempts. Default: 30.
@@ -34,6 +42,24 @@ pub struct RequestConfig {
     pub headers: BTreeMap<String, Template>,
     /// How the adaptive concurrency adapts.
     pub adaptive_concurrency: AdaptiveConcurrency,
+    /// When a destination that fails gets only one request now and then. Ours.
+    pub circuit_breaker: CircuitBreaker,
+}
+
+/// The `request.circuit_breaker` table.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CircuitBreaker {
+    /// After how many failures in a row, of whatever batches, one request at a time is tried, with the pauses of
+    /// retries between them, until one succeeds. Default: 5.
+    #[schemars(with = "usize", range(min = 1))]
+    pub failures: NonZeroUsize,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> CircuitBreaker {
+        CircuitBreaker { failures: const { NonZeroUsize::new(5).unwrap() } }
+    }
 }
 
 impl Default for RequestConfig {
@@ -45,11 +71,14 @@ impl Default for RequestConfig {
             rate_limit_num: None,
             rate_limit_duration_secs: seconds(1),
             retry_attempts: None,
+            give_up_after_secs: seconds(86400),
+            hold_secs: None,
             retry_initial_backoff_secs: seconds(1),
             retry_max_duration_secs: seconds(30),
             retry_jitter_mode: JitterMode::Full,
             headers: BTreeMap::new(),
             adaptive_concurrency: AdaptiveConcurrency::default(),
+            circuit_breaker: CircuitBreaker::default(),
         }
     }
 }
@@ -375,6 +404,9 @@ mod tests {
             ("retry_jitter_mode = 'full'", "`Full`"),
             ("adaptive_concurrency.decrease_ratio = 2.0", "between 0 and 1"),
             ("retries = 3", "unknown field"),
+            ("hold_secs = 0", "more than zero"),
+            ("give_up_after_secs = -1", "more than zero"),
+            ("circuit_breaker.failures = 0", "nonzero"),
         ] {
             let error = config(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

@@ -82,6 +82,8 @@ pub enum EntryVerdict {
     Retry,
     /// Never.
     Rejected {
+        /// Its own status, where the destination gives one for each.
+        status: Option<u16>,
         /// Why, for the log.
         reason: String,
     },
@@ -94,7 +96,7 @@ impl Verdict {
             Verdict::Rejected { reason } => Verdict::Rejected { reason: change(reason) },
             Verdict::Partial(mut entries) => {
                 for entry in &mut entries {
-                    if let EntryVerdict::Rejected { reason } = entry {
+                    if let EntryVerdict::Rejected { reason, .. } = entry {
                         *reason = change(std::mem::take(reason));
                     }
                 }

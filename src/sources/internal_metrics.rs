@@ -1,11 +1,11 @@
-//! `internal_metrics`: Vector's metrics of itself. Log-shipper's own come in a later version; until then the
-//! source is there so that Vector's configurations load, and it produces nothing.
+//! `internal_metrics`: Vector's metrics of itself. Log-shipper's are no events: the sink `prometheus_exporter`
+//! takes them from the books. The source is there so that Vector's configurations load, and produces nothing.
 
 use crate::config::{ComponentInfo, Result, Seconds, Source, SourceConfig, SourceContext};
 use async_trait::async_trait;
 use serde::Deserialize;
 
-/// A source of nothing, for now.
+/// A source of nothing.
 #[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InternalMetricsConfig {
@@ -31,7 +31,7 @@ pub struct InternalMetricsTags {
 impl InternalMetricsConfig {
     pub(crate) const INFO: ComponentInfo = ComponentInfo::new(
         "internal_metrics",
-        "Nothing yet: log-shipper's own metrics come in a later version.",
+        "Nothing: the sink prometheus_exporter has the metrics by itself.",
         "",
     );
 }
@@ -39,9 +39,9 @@ impl InternalMetricsConfig {
 #[async_trait]
 impl SourceConfig for InternalMetricsConfig {
     async fn build(&self, cx: SourceContext) -> Result<Source> {
-        tracing::warn!(
+        tracing::info!(
             source = cx.id,
-            "internal_metrics: our own metrics come in a later version; it produces none"
+            "internal_metrics: it produces no events; the sink prometheus_exporter has the metrics by itself"
         );
         // It holds on to its output, so that what it feeds does not end before the others do.
         Ok(Box::pin(async move {

@@ -1,7 +1,7 @@
 //! Sources: where events come from.
 //!
 //! - `demo_logs`: made-up events
-//! - `internal_metrics`: nothing yet
+//! - `internal_metrics`: nothing
 //! - `nats`: messages of NATS subjects
 //! - `stdin`: lines of standard input
 

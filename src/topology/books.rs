@@ -3,6 +3,8 @@
 use super::counts::{
     SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
 };
+use crate::config::{CUSTOM, ComponentKind};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +18,12 @@ struct All {
     sources: Vec<(String, Arc<SourceCounts>)>,
     transforms: Vec<(String, Arc<TransformCounts>)>,
     sinks: Vec<(String, Arc<SinkCounts>)>,
+    types: Types,
+    dead_letters: Option<String>,
 }
+
+/// The `type` of each component, by its kind and id.
+type Types = HashMap<(ComponentKind, String), String>;
 
 /// The books of a topology at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,8 +32,24 @@ pub struct Report {
     pub sources: Vec<(String, SourceSnapshot)>,
     /// Every transform by id.
     pub transforms: Vec<(String, TransformSnapshot)>,
-    /// Every sink by id.
+    /// Every sink by id, and the one of the dead letters among them.
     pub sinks: Vec<(String, SinkSnapshot)>,
+    types: Types,
+    dead_letters: Option<String>,
+}
+
+/// The books of all sinks together. Those of the dead letters have no part in them: what is in a letter has been
+/// counted as rejected already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The sums over all sinks; an event that goes to two of them counts twice.
+    pub events: SinkSnapshot,
+    /// How many of the rejected became dead letters.
+    pub dead_letters: u64,
+    /// What is on its way, and in a buffer on disk.
+    pub buffered_on_disk: u64,
+    /// See [`Report::has_losses`]; dead letters that were lost have a part in this.
+    pub lost: u64,
 }
 
 impl Books {
@@ -40,6 +63,17 @@ impl Books {
 
     pub(super) fn transform(&self, id: &str) -> Arc<TransformCounts> {
         book(&mut self.all().transforms, id)
+    }
+
+    /// Notes the type of each component, as metrics have it, and which sink is that of the dead letters.
+    pub(super) fn describe(
+        &self,
+        types: Vec<(ComponentKind, String, String)>,
+        dead_letters: Option<&String>,
+    ) {
+        let mut all = self.all();
+        all.types.extend(types.into_iter().map(|(kind, id, name)| ((kind, id), name)));
+        all.dead_letters = dead_letters.cloned().or_else(|| all.dead_letters.take());
     }
 
     pub(super) fn sink(&self, id: &str) -> Arc<SinkCounts> {
@@ -77,6 +111,8 @@ impl Books {
             sources: all.sources.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect(),
             transforms: all.transforms.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect(),
             sinks: all.sinks.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect(),
+            types: all.types.clone(),
+            dead_letters: all.dead_letters.clone(),
         }
     }
 }
@@ -98,6 +134,56 @@ impl Report {
         self.sinks.iter().any(|(_, sink)| sink.lost() > 0)
             || self.transforms.iter().any(|(_, transform)| transform.lost > 0)
     }
+
+    /// The `type` of a component; `custom` for one that no registry has made.
+    pub(super) fn component_type(&self, kind: ComponentKind, id: &str) -> &str {
+        self.types.get(&(kind, id.to_owned())).map_or(CUSTOM, String::as_str)
+    }
+
+    /// The books of the dead letters, if there are any.
+    pub fn dead_letters(&self) -> Option<&SinkSnapshot> {
+        let id = self.dead_letters.as_ref()?;
+        self.sinks.iter().find(|(other, _)| other == id).map(|(_, sink)| sink)
+    }
+
+    /// The books of all sinks together.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        let mut all_durable = true;
+        for (id, sink) in &self.sinks {
+            totals.lost += sink.lost();
+            if self.dead_letters.as_ref() == Some(id) {
+                totals.dead_letters = sink.received;
+                continue;
+            }
+            let all = &mut totals.events;
+            all.received += sink.received;
+            all.delivered += sink.delivered;
+            all.rejected += sink.rejected;
+            all.dropped.iter_mut().zip(sink.dropped).for_each(|(all, dropped)| *all += dropped);
+            all.truncated += sink.truncated;
+            all.buffered += sink.buffered;
+            all.recovered += sink.recovered;
+            all_durable &= sink.is_durable || sink.buffered == 0;
+            totals.buffered_on_disk += if sink.is_durable { sink.buffered } else { 0 };
+        }
+        totals.events.is_durable = all_durable && totals.buffered_on_disk > 0;
+        totals.lost += self.transforms.iter().map(|(_, transform)| transform.lost).sum::<u64>();
+        totals
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.events)?;
+        if !self.events.is_durable && self.buffered_on_disk > 0 {
+            write!(f, " ({} of them on disk)", self.buffered_on_disk)?;
+        }
+        if self.dead_letters > 0 {
+            write!(f, ", dead letters {}", self.dead_letters)?;
+        }
+        write!(f, ", lost {}", self.lost)
+    }
 }
 
 impl fmt::Display for Report {
@@ -105,6 +191,7 @@ impl fmt::Display for Report {
         let sources = self.sources.iter().map(|(id, source)| format!("source {id}: {source}"));
         let transforms = self.transforms.iter().map(|(id, transform)| format!("transform {id}: {transform}"));
         let sinks = self.sinks.iter().map(|(id, sink)| format!("sink {id}: {sink}"));
-        f.write_str(&sources.chain(transforms).chain(sinks).collect::<Vec<_>>().join("\n"))
+        let all = std::iter::once(format!("all sinks: {}", self.totals()));
+        f.write_str(&sources.chain(transforms).chain(sinks).chain(all).collect::<Vec<_>>().join("\n"))
     }
 }

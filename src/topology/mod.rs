@@ -8,6 +8,7 @@
 //! - `counts`, `books`: the books; `outcome`, `receipts`: what sinks answer, by which they are kept
 //! - `dead_letters`: where refused events go
 //! - `memory`: what each sink may hold
+//! - `metrics`: the books as Prometheus reads them
 
 mod books;
 mod buffer;
@@ -15,12 +16,13 @@ mod counts;
 mod dead_letters;
 mod graph;
 mod memory;
+mod metrics;
 mod outcome;
 mod outputs;
 mod receipts;
 mod running;
 
-pub use books::{Books, Report};
+pub use books::{Books, Report, Totals};
 pub use buffer::disk;
 pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer, disk_buffer};
 pub use counts::{
@@ -28,14 +30,15 @@ pub use counts::{
 };
 pub use graph::SourceSender;
 pub use memory::SinkMemory;
+pub use metrics::PROMETHEUS_CONTENT_TYPE;
 pub use outcome::{DropReason, Outcome, Rejection};
 pub use outputs::{OutputNames, Outputs};
 pub use receipts::Receipts;
 pub use running::{Changes, RunningTopology};
 
 use crate::config::{
-    Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry, Source,
-    SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
+    ComponentKind, Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry,
+    Source, SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
 };
 use crate::env::Env;
 use crate::healthcheck::Healthcheck;
@@ -98,6 +101,8 @@ pub struct Topology {
     transforms: Vec<Planned<Arc<TransformNode>>>,
     sinks: Vec<Planned<BuiltSink>>,
     dead_letters: Option<Planned<BuiltSink>>,
+    /// The type of each component, for its books.
+    types: Vec<(ComponentKind, String, String)>,
     books: Books,
     open_sources: OpenSources,
     shutdown: CancellationToken,
@@ -171,7 +176,8 @@ impl Topology {
     /// What there is to ask of the sources and the sinks, instead of starting them.
     pub fn into_checks(self) -> Vec<Check> {
         let sources = self.sources.into_iter().filter_map(|source| Some(source.built?.check));
-        sources.chain(self.sinks.into_iter().filter_map(|sink| Some(sink.built?.check))).collect()
+        let sinks = self.sinks.into_iter().chain(self.dead_letters);
+        sources.chain(sinks.filter_map(|sink| Some(sink.built?.check))).collect()
     }
 
     /// Builds every component and starts them: sinks first, sources last. Waits for the network only
@@ -245,6 +251,7 @@ impl Builder<'_> {
             transforms: Vec::new(),
             sinks: Vec::new(),
             dead_letters: None,
+            types: Vec::new(),
             books,
             open_sources,
             shutdown,
@@ -269,10 +276,16 @@ impl Builder<'_> {
 
     async fn build(mut self, config: Config, running: &Graph) -> Result<Topology, StartError> {
         self.check_inputs(&config);
+        self.topology.types = config.types();
         let Config { sources, transforms, sinks, dead_letters, .. } = config;
         if let Some(entry) = dead_letters {
             let is_kept = running.keeps_dead_letters(entry.fingerprint);
-            let built = if is_kept { Ok(None) } else { self.sink(&entry).map(Some) };
+            let built = if is_kept { Ok(None) } else { self.sink(entry.id.clone(), &entry).map(Some) };
+            if sinks.iter().any(|sink| sink.id == entry.id) {
+                let path = format!("sinks.{}", entry.id);
+                self.problems
+                    .push(Problem::at(path, "this id is that of the dead letters; take another one"));
+            }
             match built {
                 Ok(built) => {
                     let SinkEntry { id, fingerprint, .. } = entry;
@@ -287,7 +300,8 @@ impl Builder<'_> {
         }
         for entry in sinks {
             let is_kept = running.keeps_sink(&entry.id, entry.fingerprint);
-            let built = if is_kept { Ok(None) } else { self.sink(&entry).map(Some) };
+            let component = format!("sinks.{}", entry.id);
+            let built = if is_kept { Ok(None) } else { self.sink(component, &entry).map(Some) };
             self.plan(
                 |topology| &mut topology.sinks,
                 "sinks",
@@ -367,7 +381,8 @@ impl Builder<'_> {
         }
     }
 
-    fn sink(&self, entry: &SinkEntry) -> crate::config::Result<BuiltSink> {
+    /// `component` is its place in the configuration.
+    fn sink(&self, component: String, entry: &SinkEntry) -> crate::config::Result<BuiltSink> {
         let options = &entry.options;
         let settings = options.buffer.settings(self.options.when_full);
         let share = self.topology.plan.share(&entry.id, settings.capacity);
@@ -378,6 +393,7 @@ impl Builder<'_> {
             healthcheck: options.healthcheck.clone(),
             env: self.options.env.clone(),
             memory: memory.clone(),
+            books: self.topology.books.clone(),
         };
         let (sink, healthcheck) = entry.config.build(&cx)?;
         let is_checked = self.healthchecks && options.healthcheck.enabled;
@@ -391,7 +407,7 @@ impl Builder<'_> {
             disk: options.buffer.disk(&self.data_dir, &entry.id),
             memory,
             check: Check {
-                component: format!("sinks.{}", entry.id),
+                component,
                 healthcheck: healthcheck.filter(|_| is_checked),
                 timeout: options.healthcheck.timeout,
             },

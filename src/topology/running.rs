@@ -6,7 +6,7 @@ use super::buffer::{BufferSender, DiskBuffer, buffer_on};
 use super::dead_letters::DeadLetters;
 use super::graph::{Consumer, Fanout, OpenSources, TransformNode};
 use super::memory::{Memory, Plan, SinkMemory};
-use super::{Builder, BuiltSink, Check, Planned, StartError, Topology, TopologyOptions};
+use super::{Builder, BuiltSink, Planned, StartError, Topology, TopologyOptions};
 use crate::config::{Config, DEAD_LETTERS, Problem, Problems};
 use crate::healthcheck::Healthcheck;
 use crate::nats::OVERLAP;
@@ -159,6 +159,13 @@ impl Graph {
         changes.note("sources", &self.sources, &topology.sources);
         changes.note("transforms", &self.transforms, &topology.transforms);
         changes.note("sinks", &self.sinks, &topology.sinks);
+        let list = match (&self.dead_letters, &topology.dead_letters) {
+            (None, Some(_)) => Some(&mut changes.added),
+            (Some(_), Some(planned)) if planned.built.is_some() => Some(&mut changes.changed),
+            (Some(_), None) => Some(&mut changes.removed),
+            _ => None,
+        };
+        list.into_iter().for_each(|list| list.push(DEAD_LETTERS.to_owned()));
         changes
     }
 
@@ -262,17 +269,24 @@ impl RunningTopology {
 
     /// Asks the new sinks how they are, if that decides, and puts the topology in place of what runs.
     async fn take(&mut self, mut topology: Topology) -> Result<Changes, StartError> {
-        self.check(&mut topology.sinks, topology.require_healthy).await?;
+        let require_healthy = topology.require_healthy;
+        let sinks = topology.sinks.iter_mut().chain(&mut topology.dead_letters);
+        self.check(sinks, require_healthy).await?;
         let mut disks = self.open_disks(&topology).await?;
         let changes = self.graph.changes(&topology);
-        let Topology { sources, transforms, sinks, dead_letters, plan, .. } = topology;
+        let Topology { sources, transforms, sinks, dead_letters, plan, types, .. } = topology;
         plan.announce();
+        self.books.describe(types, dead_letters.as_ref().map(|planned| &planned.id));
         let mut old = std::mem::take(&mut self.graph);
         self.graph.dead_letters = dead_letters.and_then(|planned| {
             let disk = disks.remove(&planned.id);
             let (node, _) = self.place_sink(&planned.id, old.dead_letters.take(), planned.built, disk)?;
             Some(SinkNode { fingerprint: planned.fingerprint, ..node })
         });
+        if self.graph.dead_letters.is_none() {
+            // Of sinks that are no longer there as well: what they still refuse goes nowhere.
+            self.books.forget_dead_letters();
+        }
         for planned in sinks {
             let disk = disks.remove(&planned.id);
             let node = self.place_sink(&planned.id, old.sinks.remove(&planned.id), planned.built, disk);
@@ -475,16 +489,20 @@ impl RunningTopology {
         self.flush_tasks.insert(task.id());
     }
 
-    async fn check(&mut self, sinks: &mut [Planned<BuiltSink>], require: bool) -> Result<(), StartError> {
+    async fn check(
+        &mut self,
+        sinks: impl Iterator<Item = &mut Planned<BuiltSink>>,
+        require: bool,
+    ) -> Result<(), StartError> {
         while self.healthchecks.try_join_next().is_some() {}
         let mut required = JoinSet::new();
         let checks = if require { &mut required } else { &mut self.healthchecks };
         for sink in sinks {
-            let Some(BuiltSink { check: Check { healthcheck, timeout, .. }, .. }) = &mut sink.built else {
+            let Some(BuiltSink { check, .. }) = &mut sink.built else { continue };
+            let Some(healthcheck) = check.healthcheck.take().filter(Healthcheck::is_for_start) else {
                 continue;
             };
-            let Some(healthcheck) = healthcheck.take().filter(Healthcheck::is_for_start) else { continue };
-            let (id, timeout) = (sink.id.clone(), *timeout);
+            let (id, component, timeout) = (sink.id.clone(), check.component.clone(), check.timeout);
             checks.spawn(async move {
                 let (result, _) = healthcheck.run(timeout).await;
                 match &result {
@@ -493,9 +511,7 @@ impl RunningTopology {
                         tracing::error!(sink = id, "healthcheck failed: {error}; {}", error.advice());
                     }
                 }
-                result.map_err(|error| {
-                    Problem::at(format!("sinks.{id}"), format!("healthcheck failed: {error}"))
-                })
+                result.map_err(|error| Problem::at(component, format!("healthcheck failed: {error}")))
             });
         }
         let mut problems = Vec::new();

@@ -5,8 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounting;
 mod dead_letters;
 mod disk;
+mod failures;
 mod jetstream;
 mod memory;
 mod subscription;

@@ -2,7 +2,7 @@
 
 use crate::support::collector::Collector;
 use crate::support::http_server::HttpServer;
-use crate::support::log_lines::LogLines;
+use crate::support::log::Log;
 use crate::support::nats_cluster::NatsCluster;
 use crate::support::nats_server::{NatsServer, Options};
 use crate::support::proxy::{Direction, Proxy};
@@ -346,7 +346,7 @@ async fn a_full_buffer_is_no_dead_connection() {
 #[tokio::test(flavor = "current_thread")]
 async fn an_idle_hour_is_no_alarm() {
     const STEP: Duration = Duration::from_millis(50);
-    let (lines, _guard) = LogLines::keep();
+    let lines = Log::from_level(tracing::Level::DEBUG);
     let nats = NatsServer::start().await;
     let shipper = Shipper::start(&nats.url(), "").await;
     nats.wait_for_subscription("logs.>").await;
@@ -445,7 +445,7 @@ async fn an_end_in_the_middle_of_a_change_loses_nothing() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_dead_connection_is_told_when_a_fresh_one_takes_its_place() {
     in_time(async {
-        let (lines, _guard) = LogLines::keep();
+        let lines = Log::from_level(tracing::Level::DEBUG);
         let nats = NatsServer::start().await;
         let proxy = Proxy::start(nats.port()).await;
         let options = "ping_interval_secs = 3600\nidle_resubscribe_secs = 1.5";
@@ -472,7 +472,7 @@ async fn a_dead_connection_is_told_when_a_fresh_one_takes_its_place() {
 #[tokio::test(flavor = "current_thread")]
 async fn without_a_second_connection_the_first_one_goes_on() {
     in_time(async {
-        let (lines, _guard) = LogLines::keep();
+        let lines = Log::from_level(tracing::Level::DEBUG);
         // Room for us, the publisher and none more.
         let nats =
             NatsServer::with(Options { extra: "max_connections: 2".into(), ..Options::default() }).await;

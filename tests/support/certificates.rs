@@ -23,6 +23,7 @@ pub struct Certificates {
     pub client_key: PathBuf,
     /// The text of the file `ca`.
     pub ca_pem: String,
+    issuer: Issuer<'static, KeyPair>,
     // Holds the files for as long as this value lives.
     directory: TempDir,
 }
@@ -48,7 +49,7 @@ impl Certificates {
         let client_cert = write("client.pem", &cert);
         let client_key = write("client-key.pem", &key);
 
-        Self { ca, server_cert, server_key, client_cert, client_key, ca_pem, directory }
+        Self { ca, server_cert, server_key, client_cert, client_key, ca_pem, issuer, directory }
     }
 
     /// What a nats-server needs to speak TLS and let any client in.
@@ -71,6 +72,17 @@ impl Certificates {
         self.acceptor_that(|config| config.with_no_client_auth())
     }
 
+    /// The same with a certificate for this host alone, which runs out in this year.
+    pub fn acceptor_for(&self, host: &str, year: i32) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = server_params(&[host]);
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        self.acceptor_with(|config| config.with_no_client_auth(), certificate.der().clone(), key)
+    }
+
     /// The same for one that asks for a client certificate.
     pub fn mutual_acceptor(&self) -> TlsAcceptor {
         let mut roots = RootCertStore::empty();
@@ -81,14 +93,18 @@ impl Certificates {
         self.acceptor_that(|config| config.with_client_cert_verifier(verifier))
     }
 
-    fn acceptor_that(
-        &self,
-        verify: impl FnOnce(
-            ConfigBuilder<ServerConfig, WantsVerifier>,
-        ) -> ConfigBuilder<ServerConfig, WantsServerCert>,
-    ) -> TlsAcceptor {
+    fn acceptor_that(&self, verify: impl FnOnce(Verify) -> Serve) -> TlsAcceptor {
         let certificate = CertificateDer::from_pem_file(&self.server_cert).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(&self.server_key).expect("a key");
+        self.acceptor_with(verify, certificate, key)
+    }
+
+    fn acceptor_with(
+        &self,
+        verify: impl FnOnce(Verify) -> Serve,
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    ) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -98,6 +114,9 @@ impl Certificates {
         TlsAcceptor::from(Arc::new(config))
     }
 }
+
+type Verify = ConfigBuilder<ServerConfig, WantsVerifier>;
+type Serve = ConfigBuilder<ServerConfig, WantsServerCert>;
 
 fn authority() -> (String, Issuer<'static, KeyPair>) {
     let mut params = CertificateParams::default();
@@ -115,16 +134,22 @@ fn signed(
     usage: ExtendedKeyUsagePurpose,
     issuer: &Issuer<'_, KeyPair>,
 ) -> (String, String) {
-    // rcgen turns a host that reads as an address into an address entry.
-    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-    let mut params = CertificateParams::new(hosts).expect("valid host names");
+    let mut params = server_params(hosts);
     params.distinguished_name.push(DnType::CommonName, name);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
-    params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate().expect("a key");
     let certificate = params.signed_by(&key, issuer).expect("a certificate");
     (certificate.pem(), key.serialize_pem())
+}
+
+fn server_params(hosts: &[&str]) -> CertificateParams {
+    // rcgen turns a host that reads as an address into an address entry.
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).expect("valid host names");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    params
 }
 
 fn write(directory: &Path, name: &str, text: &str) -> PathBuf {

@@ -36,9 +36,16 @@ pub enum Reply {
     Never,
     /// Takes the request and resets the connection.
     Reset,
+    /// Takes the request, and replies after so long.
+    Late(Duration, Box<Reply>),
 }
 
 impl Reply {
+    /// The same after so long.
+    pub fn late(self, pause: Duration) -> Self {
+        Self::Late(pause, Box::new(self))
+    }
+
     /// An answer with this status and no body.
     pub fn status(status: u16) -> Self {
         Self::Answer {
@@ -484,14 +491,19 @@ where
         let reply = handle(request);
         let reset = &reset;
         async move {
-            match reply.await {
+            let mut reply = reply.await;
+            while let Reply::Late(pause, later) = reply {
+                tokio::time::sleep(pause).await;
+                reply = *later;
+            }
+            match reply {
                 Reply::Answer { status, headers, body } => {
                     let mut response = hyper::Response::new(Full::new(body));
                     *response.status_mut() = status;
                     *response.headers_mut() = headers;
                     Ok::<_, Infallible>(response)
                 }
-                Reply::Never => pending().await,
+                Reply::Never | Reply::Late(..) => pending().await,
                 Reply::Reset => {
                     reset.notify_one();
                     pending().await

@@ -227,7 +227,8 @@ impl HttpSink for AwsCloudwatchLogs {
                     let mut verdicts = vec![EntryVerdict::Delivered; batch.len()];
                     for (position, index) in order(batch).into_iter().enumerate() {
                         if let Some(reason) = rejected.reason(position) {
-                            verdicts[index] = EntryVerdict::Rejected { reason: reason.to_owned() };
+                            verdicts[index] =
+                                EntryVerdict::Rejected { status: None, reason: reason.to_owned() };
                         }
                     }
                     Verdict::Partial(verdicts)
@@ -368,7 +369,7 @@ mod tests {
         let words = ["hours ahead", "", "14 days", "", "retention"];
         for (verdict, words) in verdicts.iter().zip(words) {
             match verdict {
-                EntryVerdict::Rejected { reason } => {
+                EntryVerdict::Rejected { reason, .. } => {
                     assert!(!words.is_empty() && reason.contains(words), "{reason}")
                 }
                 other => assert_eq!((other, words), (&EntryVerdict::Delivered, "")),

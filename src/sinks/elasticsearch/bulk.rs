@@ -107,7 +107,10 @@ pub(in crate::sinks) fn verdict(response: &Response<Bytes>, documents: usize) ->
             // It has come before, and the answer was lost.
             409 if action == "create" => EntryVerdict::Delivered,
             429 | 500..=599 => EntryVerdict::Retry,
-            status => EntryVerdict::Rejected { reason: format!("status {status}: {}", reason(&item.error)) },
+            status => EntryVerdict::Rejected {
+                status: Some(status),
+                reason: format!("status {status}: {}", reason(&item.error)),
+            },
         },
     };
     Verdict::Partial(answer.items.into_iter().map(entry).collect())

@@ -18,7 +18,7 @@ pub(super) fn verdict(response: &Response<Bytes>, events: usize) -> Verdict {
     match refused {
         Some((count, reason)) if count > 0 => {
             let reason = format!("{count} of {events} were refused: {}", shorten(&reason));
-            Verdict::Partial(vec![EntryVerdict::Rejected { reason }; count.min(events)])
+            Verdict::Partial(vec![EntryVerdict::Rejected { status: None, reason }; count.min(events)])
         }
         Some(_) => Verdict::Delivered,
         None => Verdict::of_status(response),

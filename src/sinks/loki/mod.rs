@@ -298,7 +298,10 @@ impl HttpSink for Loki {
                 refused => {
                     let reason =
                         format!("Loki refused {refused} of {} lines: {}", batch.len(), describe(response));
-                    Verdict::Partial(vec![EntryVerdict::Rejected { reason }; refused.min(batch.len())])
+                    Verdict::Partial(vec![
+                        EntryVerdict::Rejected { status: None, reason };
+                        refused.min(batch.len())
+                    ])
                 }
             },
             _ => Verdict::of_status(response),

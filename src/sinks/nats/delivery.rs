@@ -5,6 +5,7 @@ use crate::config::{Result, StreamSink};
 use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::nats::{Answer, Messages, Publisher};
+use crate::sinks::patience::{self, Limits, Patience};
 use crate::sinks::request::Backoff;
 use crate::topology::{BufferReceiver, Outcome, Receipts, Rejection, SinkCounts, SinkMemory};
 use async_trait::async_trait;
@@ -28,6 +29,8 @@ pub(super) struct NatsSink {
     /// Where an event is encoded; kept for its memory.
     payload: Vec<u8>,
     memory: SinkMemory,
+    /// Since when the user may not publish.
+    held_since: Option<Instant>,
     retry_log: LogLimit,
     hold_log: LogLimit,
     reject_log: LogLimit,
@@ -37,8 +40,31 @@ pub(super) struct NatsSink {
 struct Batch {
     messages: Messages,
     receipts: Receipts,
-    /// How often each has been refused for now.
-    refusals: Vec<usize>,
+    /// What has been tried with each.
+    tries: Vec<Tries>,
+}
+
+/// What has been tried with an event.
+#[derive(Clone, Copy, Default)]
+struct Tries {
+    attempts: usize,
+    /// How often it was refused for now.
+    refusals: usize,
+    patience: Patience,
+}
+
+impl Tries {
+    /// An answer that calls for another attempt.
+    fn note(&mut self, is_hold: bool, now: Instant) {
+        self.attempts += 1;
+        self.refusals += usize::from(!is_hold);
+        self.patience.begin(now);
+        self.patience.answered(is_hold, now);
+    }
+
+    fn rejection(&self, reason: String) -> Option<Outcome> {
+        Some(Outcome::Rejected(Rejection { reason, status: None, attempts: self.attempts.max(1) }))
+    }
 }
 
 impl Batch {
@@ -46,7 +72,7 @@ impl Batch {
         Batch {
             messages: Messages::default(),
             receipts: Receipts::new(Arc::clone(counts)),
-            refusals: Vec::new(),
+            tries: Vec::new(),
         }
     }
 
@@ -61,7 +87,7 @@ impl Batch {
     /// Answers for each event that has an outcome, and keeps the others.
     fn settle(&mut self, outcomes: &[Option<Outcome>]) {
         let mut index = 0;
-        self.refusals.retain(|_| {
+        self.tries.retain(|_| {
             index += 1;
             outcomes[index - 1].is_none()
         });
@@ -72,7 +98,7 @@ impl Batch {
     fn append(&mut self, other: Batch) {
         self.messages.append(&other.messages);
         self.receipts.append(other.receipts);
-        self.refusals.extend(other.refusals);
+        self.tries.extend(other.tries);
     }
 }
 
@@ -121,8 +147,9 @@ impl NatsSink {
             again: Instant::now(),
             payload: Vec::new(),
             memory,
+            held_since: None,
             retry_log: LogLimit::every_10_s(),
-            hold_log: LogLimit::every_10_s(),
+            hold_log: LogLimit::every_minute(),
             reject_log: LogLimit::every_10_s(),
         }
     }
@@ -151,7 +178,7 @@ impl NatsSink {
                 self.config.encoding.encode(&event, &mut self.payload);
                 self.publisher.add(&mut batch.messages, &subject, id.as_deref(), &self.payload);
                 batch.receipts.push(event);
-                batch.refusals.push(0);
+                batch.tries.push(Tries::default());
             }
             Err(reason) => {
                 self.log_rejected(1, &reason);
@@ -168,6 +195,9 @@ impl NatsSink {
         let answers = self.publisher.publish(&batch.messages).await;
         let is_lost = answers.contains(&Answer::Lost);
         let outcomes = self.judge(&answers, &mut batch);
+        if outcomes.iter().flatten().any(|outcome| matches!(outcome, Outcome::Rejected(_))) {
+            batch.receipts.counts().room_for_dead_letters().await;
+        }
         batch.settle(&outcomes);
         if batch.is_empty() {
             if waiting.is_empty() {
@@ -185,38 +215,57 @@ impl NatsSink {
     }
 
     /// What becomes of each event; of those without an outcome, another attempt.
-    fn judge(&self, answers: &[Answer], batch: &mut Batch) -> Vec<Option<Outcome>> {
+    fn judge(&mut self, answers: &[Answer], batch: &mut Batch) -> Vec<Option<Outcome>> {
+        let now = Instant::now();
         let is_one_subject = self.config.subject.as_static().is_some();
+        let request = &self.config.request;
+        let keeps_events = batch.receipts.counts().keeps_events();
+        let limits = Limits::new(request.hold_secs, request.give_up_after_secs, keeps_events);
         let mut rejected = Said::default();
         let mut held = Said::default();
         let mut refused = Said::default();
-        let mut judge = |index: usize, answer: &Answer| match answer {
-            Answer::Published => Some(Outcome::Delivered),
-            // Neither counts as an attempt.
-            Answer::Lost | Answer::Unsent => None,
-            Answer::Retry { reason } => {
-                batch.refusals[index] += 1;
-                if self.config.request.retry_attempts.is_some_and(|most| batch.refusals[index] > most) {
-                    let reason = format!("request.retry_attempts is used up: {reason}");
+        let mut judge = |index: usize, answer: &Answer| {
+            let tries = &mut batch.tries[index];
+            match answer {
+                Answer::Published => Some(Outcome::Delivered),
+                // Neither counts as an attempt.
+                Answer::Lost | Answer::Unsent => None,
+                Answer::Retry { reason } => {
+                    tries.note(false, now);
+                    let over = if request.retry_attempts.is_some_and(|most| tries.refusals > most) {
+                        Some("request.retry_attempts is used up".to_owned())
+                    } else {
+                        tries.patience.over(&limits, now)
+                    };
+                    let Some(over) = over else {
+                        refused.add(|| reason.clone());
+                        return None;
+                    };
+                    let reason = format!("{over}: {reason}");
                     rejected.add(|| reason.clone());
-                    let attempts = batch.refusals[index];
-                    return Some(Outcome::Rejected(Rejection { reason, status: None, attempts }));
+                    tries.rejection(reason)
                 }
-                refused.add(|| reason.clone());
-                None
-            }
-            Answer::Forbidden => {
-                let reason = || format!("the user may not publish to {}", batch.messages.subject(index));
-                if is_one_subject {
-                    held.add(reason);
-                    return None;
+                Answer::Forbidden => {
+                    tries.note(true, now);
+                    let reason = || format!("the user may not publish to {}", batch.messages.subject(index));
+                    match tries.patience.over(&limits, now) {
+                        None if is_one_subject => {
+                            held.add(reason);
+                            None
+                        }
+                        over => {
+                            let over = over.map(|over| format!("{over}: ")).unwrap_or_default();
+                            let reason = format!("{over}{}", reason());
+                            rejected.add(|| reason.clone());
+                            tries.rejection(reason)
+                        }
+                    }
                 }
-                rejected.add(reason);
-                Some(Outcome::Rejected(Rejection { reason: reason(), status: None, attempts: 1 }))
-            }
-            Answer::Rejected { reason } => {
-                rejected.add(|| reason.clone());
-                Some(Outcome::Rejected(Rejection { reason: reason.clone(), status: None, attempts: 1 }))
+                Answer::Rejected { reason } => {
+                    tries.attempts += 1;
+                    rejected.add(|| reason.clone());
+                    tries.rejection(reason.clone())
+                }
             }
         };
         let outcomes = answers.iter().enumerate().map(|(index, answer)| judge(index, answer)).collect();
@@ -233,15 +282,22 @@ impl NatsSink {
                 "will be published again: {reason}"
             );
         }
-        if let Some(reason) = held.reason
-            && let Some(unsaid) = self.hold_log.allow()
+        if let Some(reason) = held.reason {
+            self.held_since.get_or_insert(now);
+            if let Some(unsaid) = self.hold_log.allow() {
+                tracing::error!(
+                    sink = self.id,
+                    events = held.events,
+                    unsaid,
+                    "held until NATS lets us publish, for at most {}: {reason}",
+                    limits.shown()
+                );
+            }
+        } else if answers.contains(&Answer::Published)
+            && let Some(since) = self.held_since.take()
         {
-            tracing::error!(
-                sink = self.id,
-                events = held.events,
-                unsaid,
-                "held until NATS lets us publish: {reason}"
-            );
+            let age = patience::shown(now - since);
+            tracing::info!(sink = self.id, "NATS lets us publish again after {age}");
         }
         outcomes
     }

@@ -14,9 +14,9 @@
 //! |---|---|
 //! | `PONG` (core), a PubAck (JetStream) | delivered |
 //! | no connection, no answer | publishes again, without end |
-//! | no stream takes the subject; JetStream's 408, 429 and 5xx, its errors 10002 and 10158: no leader, no room, the first copy is still being stored | publishes again after a pause, without end unless `retry_attempts` says so. Others go on until 1,024 wait |
+//! | no stream takes the subject; JetStream's 408, 429 and 5xx, its errors 10002 and 10158: no leader, no room, the first copy is still being stored | publishes again after a pause, for a day (`give_up_after_secs`), or as often as `retry_attempts` says. Others go on until 1,024 wait |
 //! | larger than `max_payload`; JetStream's other 4xx, such as larger than the stream takes | rejected |
-//! | the user may not publish to the subject | the same for all events: held, because a person can mend it, and the events are good. A template: rejected, lest one subject stop all others |
+//! | the user may not publish to the subject | the same for all events: held, because a person can mend it, and the events are good, for `hold_secs`. A template: rejected, lest one subject stop all others |
 
 mod delivery;
 
@@ -134,8 +134,15 @@ pub struct NatsRequestConfig {
     /// and nothing else is published meanwhile.
     pub timeout_secs: Seconds,
     /// How often a message is published again that JetStream has refused for now, or not confirmed. A lost
-    /// connection does not count. Default: without end.
+    /// connection does not count. Default: until `give_up_after_secs`.
     pub retry_attempts: Option<usize>,
+    /// Seconds for which a message is published again that JetStream has refused for now, or not confirmed. Then it
+    /// is refused. Default: 86400, a day. Ours.
+    pub give_up_after_secs: Seconds,
+    /// Seconds for which a message is held whose only subject the user may not publish to. Then it is refused.
+    /// Default: 900 if there are dead letters; else as long as `give_up_after_secs` says, so that nobody loses
+    /// events to a default. Ours.
+    pub hold_secs: Option<Seconds>,
     /// Seconds before the first retry. Default: 1.
     pub retry_initial_backoff_secs: Seconds,
     /// The most seconds between two attempts. Default: 30.
@@ -154,6 +161,8 @@ impl Default for NatsRequestConfig {
         NatsRequestConfig {
             timeout_secs: Seconds(Duration::from_secs(10)),
             retry_attempts: request.retry_attempts,
+            give_up_after_secs: request.give_up_after_secs,
+            hold_secs: request.hold_secs,
             retry_initial_backoff_secs: request.retry_initial_backoff_secs,
             retry_max_duration_secs: request.retry_max_duration_secs,
             retry_jitter_mode: request.retry_jitter_mode,

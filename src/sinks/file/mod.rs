@@ -1,4 +1,11 @@
 //! `file`: events appended to files whose path is a template.
+//!
+//! - this file: the options, and the way of an event to its file
+//! - `open`: an open file, and how it is written to
+//! - `rotate`: old files beside it
+
+mod open;
+mod rotate;
 
 use super::codec::{EncodingConfig, FramingConfig};
 use super::compression::{Algorithm, Compression};
@@ -8,18 +15,17 @@ use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::log_limit::LogLimit;
 use crate::template::Template;
-use crate::topology::{BufferReceiver, Outcome, Receipts};
+use crate::topology::{BufferReceiver, Outcome, Receipts, SinkCounts};
 use async_trait::async_trait;
+use open::OpenFile;
+pub(crate) use rotate::RotateConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::fs::{File, OpenOptions};
-use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
 
 /// A sink that appends events to files.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -42,9 +48,12 @@ pub struct FileConfig {
     /// decompressor reads as one file. Default: `none`.
     #[serde(default = "no_compression")]
     compression: Compression,
-    /// Seconds after its last event at which a file is closed. Default: 30.
+    /// Seconds after its last event at which a file is closed. Default: 30; for dead letters, 1.
     #[serde(default = "default_idle_timeout")]
     idle_timeout_secs: Seconds,
+    /// When a file is put aside and another one begun. Default: never; for dead letters, at 64 MiB, with 8 files.
+    /// Ours.
+    rotate: Option<RotateConfig>,
 }
 
 fn no_compression() -> Compression {
@@ -97,6 +106,22 @@ impl SinkConfig for FileConfig {
         let said = self.path.clone().confine();
         said.map(|message| Problem::at("path", format!("{message}; or set base_dir"))).into_iter().collect()
     }
+
+    fn avoid_files(&mut self, is_taken: &dyn Fn(&Path) -> bool) {
+        let base = PathBuf::from(self.base_dir.as_deref().unwrap_or_default());
+        loop {
+            let is_known = self.path.as_static().map(|path| is_taken(&base.join(path)));
+            if is_known == Some(false) {
+                return;
+            }
+            let Ok(path) = Template::parse(&format!("{}.again", self.path.as_str())) else { return };
+            self.path = path;
+            // Nobody knows which files a template will be.
+            if is_known.is_none() {
+                return;
+            }
+        }
+    }
 }
 
 struct FileSink {
@@ -110,19 +135,10 @@ struct FileSink {
 /// How many files are open at once: fewer than any system allows.
 const MAX_OPEN: usize = 256;
 
-/// What is written goes through a copy that each open file keeps: bytes of that. Tokio's default is 2 MiB.
-const MAX_COPY: usize = 64 << 10;
-
 /// Whether no attempt can succeed, because of what the path is.
 fn is_hopeless(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
     matches!(kind, InvalidFilename | InvalidInput | IsADirectory | NotADirectory)
-}
-
-struct OpenFile {
-    file: File,
-    length: u64,
-    used: Instant,
 }
 
 #[async_trait]
@@ -134,7 +150,7 @@ impl StreamSink for FileSink {
             let events = tokio::select! {
                 events = input.recv() => events,
                 now = sweep.tick() => {
-                    self.open.retain(|_, file| now.duration_since(file.used) < idle);
+                    self.open.retain(|_, file| now.duration_since(file.used()) < idle);
                     continue;
                 }
             };
@@ -153,11 +169,12 @@ impl StreamSink for FileSink {
                 }
             }
             // All of them before the first is written: an event that waits is counted if its sink is ended.
-            let encoded = by_path.into_iter().map(|(path, events)| {
-                let mut receipts = Receipts::new(Arc::clone(input.counts()));
-                (path, self.encode(events, &mut receipts), receipts)
-            });
-            for (path, out, mut receipts) in encoded.collect::<Vec<_>>() {
+            let mut encoded = Vec::new();
+            for (path, events) in by_path {
+                let writes = self.encode(events, input.counts());
+                encoded.extend(writes.into_iter().map(|(out, receipts)| (path.clone(), out, receipts)));
+            }
+            for (path, out, mut receipts) in encoded {
                 let outcome = match self.append(&path, out).await {
                     Ok(()) => Outcome::Delivered,
                     Err(error) => {
@@ -192,15 +209,29 @@ impl FileSink {
         }
     }
 
-    fn encode(&self, events: Vec<LogEvent>, receipts: &mut Receipts) -> Vec<u8> {
-        let framing = self.config.framing.as_ref().unwrap_or(&FramingConfig::NewlineDelimited);
-        let mut out = Vec::new();
+    /// What is written at once, with its receipts: all of the events, or as many as a file may have.
+    fn encode(&self, events: Vec<LogEvent>, counts: &Arc<SinkCounts>) -> Vec<(Vec<u8>, Receipts)> {
+        let framing = self.framing();
+        let most = self.config.rotate.map_or(usize::MAX, RotateConfig::max_bytes);
+        let mut writes = Vec::new();
+        let (mut out, mut receipts) = (Vec::new(), Receipts::new(Arc::clone(counts)));
         for event in events {
+            let start = out.len();
             self.config.encoding.encode(&event, &mut out);
             out.extend_from_slice(framing.terminator());
+            if out.len() > most && start > 0 {
+                let next = out.split_off(start);
+                writes.push((std::mem::replace(&mut out, next), receipts));
+                receipts = Receipts::new(Arc::clone(counts));
+            }
             receipts.push(event);
         }
-        out
+        writes.push((out, receipts));
+        writes
+    }
+
+    fn framing(&self) -> &FramingConfig {
+        self.config.framing.as_ref().unwrap_or(&FramingConfig::NewlineDelimited)
     }
 
     /// Appends the text, however long it takes: a full disk may be emptied, a directory mended. Until
@@ -232,32 +263,29 @@ impl FileSink {
         if self.open.len() >= MAX_OPEN {
             self.open.clear();
         }
-        let open = match self.open.remove(path) {
-            Some(open) => open,
-            None => {
-                if let Some(parent) = Path::new(path).parent() {
-                    tokio::fs::create_dir_all(parent).await?;
-                }
-                let mut file = OpenOptions::new().create(true).append(true).open(path).await?;
-                file.set_max_buf_size(MAX_COPY);
-                let length = file.metadata().await?.len();
-                OpenFile { file, length, used: Instant::now() }
-            }
+        let mut file = match self.open.remove(path) {
+            Some(file) => file,
+            None => self.open(path).await?,
         };
-        let OpenFile { mut file, length, .. } = open;
-        let written = async {
-            file.write_all(packed).await?;
-            file.flush().await
-        };
-        if let Err(error) = written.await {
-            // What came through before the failure would stand there twice after the next attempt.
-            // It may be that this fails too, and then a cut-off line is the lesser evil.
-            let _ = file.set_len(length).await;
-            return Err(error);
+        if let Some(rotate) = self.config.rotate
+            && file.is_full(packed.len(), rotate.max_bytes())
+        {
+            drop(file);
+            rotate.put_aside(Path::new(path)).await?;
+            // Another path may be what an old file is called now.
+            self.open.clear();
+            file = self.open(path).await?;
         }
-        let length = length + packed.len() as u64;
-        self.open.insert(path.to_owned(), OpenFile { file, length, used: Instant::now() });
+        file.append(Path::new(path), packed).await?;
+        self.open.insert(path.to_owned(), file);
         Ok(())
+    }
+
+    async fn open(&self, path: &str) -> io::Result<OpenFile> {
+        // In a compressed file nobody sees where a line ends.
+        let is_plain = self.config.compression.algorithm == Algorithm::None;
+        let terminator = if is_plain { self.framing().terminator() } else { &[] };
+        OpenFile::open(Path::new(path), terminator).await
     }
 }
 
@@ -285,5 +313,119 @@ mod tests {
             let found = config.sink("out").path(&event);
             assert_eq!(found.as_deref().ok(), expected, "{options} with {app}: {found:?}");
         }
+    }
+
+    fn sink(options: &str) -> FileSink {
+        let config: FileConfig = toml::from_str(&format!("{options}\nencoding.codec = 'text'")).unwrap();
+        config.sink("out")
+    }
+
+    fn events(numbers: std::ops::Range<usize>) -> Vec<LogEvent> {
+        let event = |n| LogEvent::from_json(format!("{{\"message\":\"line {n:03}\"}}").into()).unwrap();
+        numbers.map(event).collect()
+    }
+
+    /// Writes the events as one chunk of them is written.
+    async fn write(sink: &mut FileSink, path: &Path, numbers: std::ops::Range<usize>) {
+        let counts = Arc::default();
+        for (out, mut receipts) in sink.encode(events(numbers), &counts) {
+            sink.append(path.to_str().unwrap(), out).await.unwrap();
+            receipts.settle(&Outcome::Delivered);
+        }
+    }
+
+    /// What is in the files, decompressed, the oldest first, and how long each is.
+    fn read(path: &Path, decompress: impl Fn(Vec<u8>) -> String) -> (String, Vec<usize>) {
+        let numbered = |n: usize| PathBuf::from(format!("{}.{n}", path.display()));
+        let mut paths: Vec<_> = (1..).map(numbered).take_while(|path| path.exists()).collect();
+        paths.insert(0, path.to_owned());
+        let files: Vec<_> = paths.iter().rev().map(|path| std::fs::read(path).unwrap()).collect();
+        let lengths = files.iter().map(Vec::len).collect();
+        (files.into_iter().map(decompress).collect(), lengths)
+    }
+
+    fn lines(numbers: std::ops::Range<usize>) -> String {
+        numbers.map(|n| format!("line {n:03}\n")).collect()
+    }
+
+    #[tokio::test]
+    async fn full_files_are_put_aside_also_after_a_restart_and_for_each_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = |bytes| String::from_utf8(bytes).unwrap();
+        // Nine bytes a line: three of them to a file.
+        let options =
+            format!("path = '{}/x'\nrotate = {{max_bytes = 30, max_files = 100}}", dir.path().display());
+        let paths = ["a", "b", "sub/c"].map(|name| dir.path().join(name));
+        let mut next = 0;
+        for chunk in [1, 2, 3, 4, 10, 1] {
+            // Another sink each time: it learns from the file how long that is.
+            let mut sink = sink(&options);
+            for path in &paths {
+                write(&mut sink, path, next..next + chunk).await;
+            }
+            next += chunk;
+        }
+        for path in &paths {
+            let (text, lengths) = read(path, plain);
+            assert_eq!(text, lines(0..next));
+            assert!(
+                lengths.len() >= 7 && lengths.iter().all(|length| (9..=30).contains(length)),
+                "{lengths:?}"
+            );
+        }
+        // A line that is longer than a file has one of its own.
+        let mut sink = sink(&options.replace("30", "5"));
+        write(&mut sink, &dir.path().join("d"), 0..3).await;
+        assert_eq!(read(&dir.path().join("d"), plain), (lines(0..3), vec![9, 9, 9]));
+    }
+
+    #[tokio::test]
+    async fn compressed_files_are_put_aside_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.gz");
+        let options = format!("path = '{}'\ncompression = 'gzip'\nrotate.max_bytes = 200", path.display());
+        for n in 0..20 {
+            write(&mut sink(&options), &path, n * 5..n * 5 + 5).await;
+        }
+        let gunzip = |bytes: Vec<u8>| {
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(&*bytes), &mut text)
+                .unwrap();
+            text
+        };
+        let (text, lengths) = read(&path, gunzip);
+        let (first, count) = (100 - text.lines().count(), lengths.len());
+        // Eight files at most; of the newest nothing is missing.
+        assert_eq!(text, lines(first..100));
+        assert!(count == 8 && lengths.iter().all(|length| *length <= 200), "{lengths:?}");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_a_crash_has_cut_off_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "line 000\nline 0").unwrap();
+        write(&mut sink(&format!("path = '{}'", path.display())), &path, 2..3).await;
+        write(&mut sink(&format!("path = '{}'", path.display())), &path, 3..4).await;
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "line 000\nline 0\nline 002\nline 003\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_written_to_and_never_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let mut full = sink(&format!("path = '{}'\nrotate.max_bytes = 10", path.display()));
+        let writing = tokio::spawn({
+            let path = path.clone();
+            async move { write(&mut full, &path, 0..3).await }
+        });
+        // There is no room until somebody makes some; then it is written once.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(path.is_symlink() && !dir.path().join("x.1").exists());
+        std::fs::remove_file(&path).unwrap();
+        tokio::time::timeout(Duration::from_secs(20), writing).await.unwrap().unwrap();
+        let (text, lengths) = read(&path, |bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!((text, lengths), (lines(0..3), vec![9, 9, 9]));
     }
 }
