@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 use support::certificates::Certificates;
-use support::log::Log;
+use support::log_lines::LogLines;
 use support::ports::free_port;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
@@ -720,7 +720,7 @@ async fn a_connection_that_the_server_closed_meanwhile_is_not_written_to() {
 #[tokio::test]
 async fn a_server_that_is_down_gets_everything_when_it_comes_up() {
     let certificates = Certificates::generate();
-    let log = Log::start();
+    let (log, _guard) = LogLines::keep();
     let mut server = Server::down(Some(&certificates));
     let shipper = Shipper::start(&server.options(Some(&certificates), TEXT)).await;
     for start in [0, 10, 20] {
@@ -747,7 +747,7 @@ async fn what_waits_at_the_deadline_is_counted() {
 #[tokio::test]
 async fn a_bad_certificate_is_told_and_loses_nothing() {
     let (good, bad) = (Certificates::generate(), Certificates::generate());
-    let log = Log::start();
+    let (log, _guard) = LogLines::keep();
     let mut server = Server::start(Some(&bad)).await;
     let shipper = Shipper::start(&server.options(Some(&good), TEXT)).await;
     shipper.send(&numbered(0..10, 10));
@@ -764,7 +764,7 @@ async fn a_bad_certificate_is_told_and_loses_nothing() {
 #[tokio::test]
 async fn a_server_that_refuses_us_after_the_handshake_takes_nothing() {
     let certificates = Certificates::generate();
-    let log = Log::start();
+    let (log, _guard) = LogLines::keep();
     let mut server = Server::down(Some(&certificates));
     server.tls = Some(certificates.mutual_acceptor());
     server.start_again().await;
@@ -796,7 +796,7 @@ async fn our_own_certificate() {
 #[tokio::test]
 async fn plain_text_to_a_port_of_tls_is_told_and_is_not_delivered() {
     let certificates = Certificates::generate();
-    let log = Log::start();
+    let (log, _guard) = LogLines::keep();
     let server = Server::start(Some(&certificates)).await;
     let shipper = Shipper::start(&server.options(None, TEXT)).await;
     shipper.send(&numbered(0..10, 10));
@@ -807,7 +807,7 @@ async fn plain_text_to_a_port_of_tls_is_told_and_is_not_delivered() {
 
 #[tokio::test]
 async fn a_connection_that_ends_early_is_told() {
-    let log = Log::start();
+    let (log, _guard) = LogLines::keep();
     let mut server = Server::start(None).await;
     let shipper = Shipper::start(&server.options(None, TEXT)).await;
     shipper.send(&numbered(0..10, 10));

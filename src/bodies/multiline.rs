@@ -386,7 +386,11 @@ pub(super) mod tests {
         let mut large = joiner(MultilineConfig::default());
         let text = "x".repeat(1 << 20);
         (0..20).for_each(|n| large.push(line(&n.to_string(), &text), now, &mut passed));
-        assert_eq!((passed.events.len(), large.bytes), (4, MOST_BYTES));
+        // Each is there as its event and as text to be added to.
+        assert_eq!((passed.events.len(), large.groups.len()), (13, 7));
+        assert!(large.bytes <= MOST_BYTES);
+        large.flush_all(&mut passed);
+        assert_eq!(large.bytes, 0);
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod tests {
             (&[("FLY_APP_NAME", "a"), ("QUEUE", "")], Some("a")),
             (&[("FLY_APP_NAME", "a"), ("QUEUE", "auto")], None),
             (&[("FLY_APP_NAME", "a"), ("QUEUE", "q")], None),
+            (&[("FLY_APP_NAME", "a"), ("JETSTREAM_STREAM", "s")], None),
             (&[], None),
         ] {
             let env = Env::from_pairs(variables.iter().copied());

@@ -155,10 +155,10 @@ pub struct SinkContext {
     pub healthcheck: HealthcheckConfig,
     /// The environment, for secrets that are read anew and credentials that a vendor's own rules find there.
     pub env: Env,
-    /// What it may hold.
-    pub memory: SinkMemory,
     /// The books of the whole topology, for a sink that shows them.
     pub books: Books,
+    /// What it may hold.
+    pub memory: SinkMemory,
 }
 
 /// A running sink.

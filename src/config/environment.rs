@@ -579,8 +579,7 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     }
     if environment.has_dead_letters {
         text.push_str(
-            "# DEAD_LETTERS, DEAD_LETTERS_SUBJECT and DATA_DIR are left out: Vector has no dead letters. log-shipper's\n\
-             # own table for them is, for example:\n\
+            "# Dead letters are left out, which Vector has not. log-shipper's own table for them is, for example:\n\
              # [dead_letters]\n# type = \"file\"\n# path = \"/data/dead-letters.jsonl\"\n\n",
         );
     }

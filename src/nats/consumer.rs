@@ -330,12 +330,12 @@ impl PullConsumer {
     }
 
     /// When there is something to do though nothing has come.
-    fn deadline(&mut self) -> Instant {
+    fn deadline(&self) -> Instant {
         let of_phase = match self.phase {
             Phase::Pause { until } | Phase::Asked { until, .. } => Some(until),
             Phase::Pulling => (!self.pulls.is_empty()).then(|| self.heard + 2 * HEARTBEAT),
         };
-        let next_ping = self.link.as_mut().map(Link::ping_due);
+        let next_ping = self.link.as_ref().map(|link| link.next_ping);
         of_phase.into_iter().chain(next_ping).min().unwrap_or_else(Instant::now)
     }
 

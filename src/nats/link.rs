@@ -29,8 +29,8 @@ pub(super) struct Link {
     pub(super) last_read: Instant,
     /// `PING`s of ours without an answer.
     pub(super) unanswered: u32,
-    /// Nothing at all has come since the last of them.
-    pub(super) is_silent: bool,
+    doubt: Doubt,
+    /// When it is time for [`Link::ping`].
     pub(super) next_ping: Instant,
     /// How long it may be silent before we ask whether it is there, and how long that may take.
     pub(super) ping_interval: Duration,
@@ -38,6 +38,16 @@ pub(super) struct Link {
     pub(super) room: usize,
     /// Bytes of headers and payload that the server takes in a message.
     pub(super) max_payload: usize,
+}
+
+/// Whether the server is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    No,
+    /// It has been asked, and nothing has come since.
+    Asked,
+    /// The time for its answer is over but for a last look.
+    LastLook,
 }
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -49,8 +59,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long its `INFO` may take. A server that wants TLS first lets us wait for it, and a limit below that
 /// for everything lets the log say so.
 const INFO_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a silent connection is looked at for at least before it counts as dead: while a sink's buffer is full
-/// nobody looks, and what has come then must be seen first.
+/// How long a silent connection is read for at the end before it counts as dead: while a sink's buffer is full nobody
+/// reads, and what has come then must be seen first.
 const LAST_LOOK: Duration = Duration::from_millis(100);
 /// Room for a read: as much as a slow stream needs, and as a fast one can use.
 const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
@@ -142,7 +152,7 @@ impl Link {
             opened: Instant::now(),
             last_read: Instant::now(),
             unanswered: 0,
-            is_silent: false,
+            doubt: Doubt::No,
             next_ping: Instant::now() + PING_INTERVAL,
             ping_interval: PING_INTERVAL,
             room: *ROOM.start(),
@@ -257,29 +267,30 @@ impl Link {
         self.room = self.room.clamp(*ROOM.start(), *ROOM.end());
         self.last_read = Instant::now();
         self.next_ping = self.last_read + self.ping_interval;
-        self.is_silent = false;
+        self.doubt = Doubt::No;
         Ok(())
     }
 
-    /// When it is time to ask whether the server is there, or to say that it is not: at [`Link::next_ping`], but
-    /// if nobody has looked until then, a moment later.
-    pub(super) fn ping_due(&mut self) -> Instant {
-        let now = Instant::now();
-        if self.is_silent && self.next_ping <= now {
-            self.next_ping = now + LAST_LOOK;
-        }
-        self.next_ping
-    }
-
-    /// Asks whether the server is there, unless it owes an answer: then it is not.
+    /// Nothing has come for a while: asks whether the server is there. To be called again at [`Link::next_ping`],
+    /// while somebody reads in between.
+    ///
+    /// # Errors
+    /// If nothing has come since it was asked, within the same time: it is not there.
     pub(super) fn ping(&mut self) -> Result<(), LinkError> {
-        if self.is_silent {
-            return SilentSnafu { silence: self.last_read.elapsed() }.fail();
-        }
-        self.is_silent = true;
-        self.unanswered += 1;
-        self.next_ping = Instant::now() + self.ping_interval;
-        self.write(&[b"PING\r\n"]);
+        let wait = match self.doubt {
+            Doubt::No => {
+                self.unanswered += 1;
+                self.write(&[b"PING\r\n"]);
+                self.doubt = Doubt::Asked;
+                self.ping_interval.saturating_sub(LAST_LOOK)
+            }
+            Doubt::Asked => {
+                self.doubt = Doubt::LastLook;
+                LAST_LOOK
+            }
+            Doubt::LastLook => return SilentSnafu { silence: self.last_read.elapsed() }.fail(),
+        };
+        self.next_ping = Instant::now() + wait;
         Ok(())
     }
 
@@ -361,6 +372,50 @@ mod tests {
     fn link() -> (Link, DuplexStream) {
         let (ours, theirs) = duplex(1024);
         (Link::new(Box::new(ours)), theirs)
+    }
+
+    /// A peer that takes nothing more: what it sends is read all the same, and when that ends too, it is dead after
+    /// two intervals, though a write still waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_hangs_holds_up_no_read_and_no_verdict() {
+        let (mut link, mut other) = link();
+        link.write(&[&[b'x'; 5_000]]);
+        let flushed = timeout(Duration::from_secs(1), link.flush()).await;
+        assert!(flushed.is_err(), "nobody has read so much");
+        other.write_all(b"PING\r\n").await.unwrap();
+        while link.input.is_empty() {
+            link.exchange().await.unwrap();
+        }
+        let begin = Instant::now();
+        let error = loop {
+            let due = link.next_ping;
+            let step = tokio::select! {
+                moved = link.exchange() => moved,
+                () = tokio::time::sleep_until(due) => link.ping(),
+            };
+            if let Err(error) = step {
+                break error.to_string();
+            }
+        };
+        assert_eq!(begin.elapsed().as_secs(), 2 * PING_INTERVAL.as_secs());
+        assert_eq!(error, "nothing has come for 40 s, nor an answer to a ping");
+    }
+
+    /// Nobody has looked for a while: what has come meanwhile counts, though the time for an answer has passed.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_has_read_is_an_answer() {
+        let (mut link, mut other) = link();
+        tokio::time::advance(PING_INTERVAL).await;
+        link.ping().unwrap();
+        other.write_all(b"PONG\r\n").await.unwrap();
+        tokio::time::advance(5 * PING_INTERVAL).await;
+        // As for a connection of whose answer the runtime has not heard yet.
+        link.ping().unwrap();
+        assert!(link.next_ping > Instant::now(), "there is time to read");
+        while link.input.is_empty() {
+            link.exchange().await.unwrap();
+        }
+        assert_eq!(link.doubt, Doubt::No);
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,13 +45,13 @@ impl Reader {
     ) -> Result<(), LinkError> {
         // What came together with the answer to our first PING is there already.
         if !self.take(connector, chunk)? {
-            let ping_due = self.link.ping_due();
+            let next_ping = self.link.next_ping;
             tokio::select! {
                 // First, because after a long wait for a full buffer the time for a ping has passed, though
                 // there is much to read.
                 biased;
                 read = self.link.exchange() => read?,
-                () = tokio::time::sleep_until(ping_due) => self.link.ping()?,
+                () = tokio::time::sleep_until(next_ping) => self.link.ping()?,
             }
             self.take(connector, chunk)?;
         }

@@ -392,8 +392,8 @@ impl Builder<'_> {
             proxy: options.proxy.or(&self.proxy),
             healthcheck: options.healthcheck.clone(),
             env: self.options.env.clone(),
-            memory: memory.clone(),
             books: self.topology.books.clone(),
+            memory: memory.clone(),
         };
         let (sink, healthcheck) = entry.config.build(&cx)?;
         let is_checked = self.healthchecks && options.healthcheck.enabled;

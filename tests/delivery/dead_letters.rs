@@ -227,13 +227,24 @@ async fn refused_events_fill_files_and_are_replayed_as_they_came() {
 
         // To one that refuses them once more: they are in another file, and the read ones stay.
         let file = config("three.toml", &http.url("/"));
-        let again = program::run(&["replay", "-c", &file, names[0]], &env).await;
-        assert_eq!(again.code, Some(1), "{again:?}");
-        assert!(again.err.contains("refused again"), "{again:?}");
-        let count = texts[0].lines().count();
-        let beside = std::fs::read_to_string(path("letters/dead.jsonl.again")).unwrap();
-        assert_eq!(beside.lines().count(), count);
-        assert_eq!(std::fs::read_to_string(&files[0]).unwrap(), texts[0]);
+        let newest = names.last().unwrap();
+        let count = |text: &str| text.lines().count();
+        let beside = || {
+            let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+            set_of(&path("letters/dead.jsonl.again")).iter().map(read).collect::<String>()
+        };
+        let mut expected = 0;
+        for (name, number) in [(names[0], 0), (newest, texts.len() - 1), ("-", texts.len() - 1)] {
+            let input = std::fs::File::open(newest).unwrap();
+            let again = program::run_with(input, &["replay", "-c", &file, name], &env).await;
+            assert_eq!(again.code, Some(1), "{again:?}");
+            assert!(again.err.contains("refused again"), "{again:?}");
+            expected += count(&texts[number]);
+            assert_eq!(count(&beside()), expected, "{name}");
+        }
+        for (path, text) in files.iter().zip(&texts) {
+            assert_eq!(std::fs::read_to_string(path).unwrap(), *text);
+        }
     })
     .await;
 }

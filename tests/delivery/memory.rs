@@ -5,10 +5,18 @@ use crate::support::nats_server::NatsServer;
 use crate::support::ports::free_port;
 use crate::support::process::{Book, Shipper};
 use crate::support::publisher::{Publisher, fly_event};
-use crate::{in_time, soak};
+use crate::{check_books, in_time, soak};
+use async_trait::async_trait;
+use log_shipper::config::{Config, Registry, Result, Source, SourceConfig, SourceContext};
+use log_shipper::env::Env;
+use log_shipper::event::LogEvent;
+use log_shipper::memory::resident;
+use log_shipper::topology::{Topology, TopologyOptions};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const M: usize = 1 << 20;
 
@@ -237,6 +245,8 @@ async fn instances_that_come_and_go_leave_nothing_behind() {
             group_by = ['fly.app.instance']
             expire_after_ms = 200
             flush_period_ms = 100
+            # What it holds depends on how fast they come otherwise.
+            max_groups = 200
             [sinks.loki]
             type = 'loki'
             inputs = ['reduced']
@@ -260,7 +270,8 @@ async fn instances_that_come_and_go_leave_nothing_behind() {
         let mut instances = 0u64;
         let mut warm = 0;
         // At first, what remembers so many thousand of the latest fills up.
-        let (bursts, warm_up) = (40 * u64::from(soak()), 24);
+        let bursts = 33 * u64::from(soak());
+        let warm_up = bursts / 3 * 2;
         for burst in 0..bursts {
             let events = (0..1000).map(|n| {
                 let instance = format!("{:014x}", instances + n / 2);
@@ -277,7 +288,7 @@ async fn instances_that_come_and_go_leave_nothing_behind() {
         }
         let grown = shipper.memory().saturating_sub(warm);
         eprintln!("{instances} instances: {} KiB more than after {warm_up} bursts", grown >> 10);
-        assert!(grown < 3 * M, "{grown} bytes more\n{}", shipper.log());
+        assert!(grown < 12 * M, "{grown} bytes more\n{}", shipper.log());
         let books = shipper.stop().await;
         let well: Vec<_> = books.into_iter().filter(|(id, _)| id == "well").collect();
         run.check(&well, 1);
@@ -311,6 +322,59 @@ inputs = ['in']
             let words = words.replace("MEMORY_LIMIT: ", "memory_limit: ");
             assert!(shipper.log().contains(&words), "{}", shipper.log());
         }
+    })
+    .await;
+}
+
+/// A source of more events than anybody takes.
+#[derive(Debug)]
+struct Flood;
+
+#[async_trait]
+impl SourceConfig for Flood {
+    async fn build(&self, cx: SourceContext) -> Result<Source> {
+        Ok(Box::pin(async move {
+            cx.ready.set();
+            while !cx.shutdown.is_cancelled() {
+                let events = (0..1000).map(|n| LogEvent::from_json(fly_event(n).1.into()));
+                cx.output.send(events.map(|event| event.unwrap()).collect()).await;
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// A sink that a reload keeps has to make room for those that it brings.
+#[tokio::test]
+async fn shares_follow_a_reload() {
+    in_time(async {
+        let dead = Dead::new().await;
+        let limit = resident(Path::new("/")).unwrap() + 128 * M;
+        let config = |more: usize| {
+            let mut text = format!("memory_limit = {limit}\n[sources.in]\ntype = 'stdin'\n{}", dead.sinks(1));
+            for n in 0..more {
+                write!(text, "[sinks.more_{n}]\ntype = 'blackhole'\ninputs = ['in']\n").unwrap();
+            }
+            let mut config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
+            config.sources.clear();
+            config.source("in", Flood)
+        };
+        let mut running = Topology::start(config(0), &TopologyOptions::default()).await.unwrap();
+        let books = running.books();
+        let full = loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let sink = books.snapshot().sinks[0].1;
+            if sink.dropped_total() > 0 {
+                break sink.buffered;
+            }
+        };
+        let changes = running.reload(config(20)).await.unwrap();
+        assert!(!changes.changed.contains(&"sinks.dead_0".to_owned()), "{changes}");
+        // The bodies that have been made stay: they are a good half of it.
+        while books.snapshot().sinks[0].1.buffered > full / 4 * 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        check_books(&running.abort().await);
     })
     .await;
 }

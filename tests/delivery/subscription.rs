@@ -2,7 +2,7 @@
 
 use crate::support::collector::Collector;
 use crate::support::http_server::HttpServer;
-use crate::support::log::Log;
+use crate::support::log_lines::LogLines;
 use crate::support::nats_cluster::NatsCluster;
 use crate::support::nats_server::{NatsServer, Options};
 use crate::support::proxy::{Direction, Proxy};
@@ -12,6 +12,7 @@ use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
 use log_shipper::topology::{Report, RunningTopology, SourceSnapshot, Topology, TopologyOptions};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -64,6 +65,21 @@ impl Shipper {
         numbers.retain(|number| *number != PROBE);
         numbers.sort_unstable();
         numbers
+    }
+
+    /// Waits until all numbers below this one have come.
+    async fn wait_for_all(&self, end: u64) {
+        let begin = Instant::now();
+        loop {
+            let seen = self.numbers();
+            let missing: Vec<_> = (0..end).filter(|n| seen.binary_search(n).is_err()).collect();
+            if missing.is_empty() {
+                return;
+            }
+            let is_late = begin.elapsed() > Duration::from_secs(30);
+            assert!(!is_late, "{} are missing: {missing:?}; {}", missing.len(), self.source());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Stops, and looks at the books: all that has come was delivered, each of these numbers once.
@@ -168,60 +184,55 @@ async fn a_server_that_is_killed_under_load_costs_only_what_it_had_in_hand() {
 }
 
 /// A rolling upgrade: each server in turn lets go of its clients and ends. We have gone to another before.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_upgrade_of_a_cluster_loses_nothing() {
-    in_time(async {
-        let mut cluster = NatsCluster::start(3, &Options::default()).await;
-        let shipper = Shipper::start(&cluster.urls(), "").await;
-        let mut next = 0;
-        for round in 0..3 * if soak() > 1 { 7 } else { 1 } {
-            let (upgraded, other) = (round % 3, (round + 1) % 3);
-            let mut publisher = Publisher::connect(&cluster.servers[other].url(), None).await;
-            // Until the servers have told each other of the subscription.
-            let before = shipper.collector.len();
-            while shipper.collector.len() == before {
-                publish(&mut publisher, PROBE..PROBE + 1).await;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            cluster.servers[upgraded].lame_duck().await;
-            let ended = async {
-                let server = &mut cluster.servers[upgraded];
-                server.wait_for_end().await;
-            };
-            let load = async {
-                loop {
-                    publish(&mut publisher, next..next + 20).await;
-                    next += 20;
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            tokio::select! {
-                () = ended => {}
-                () = load => {}
-            }
-            // The load may have been cut off in the middle.
-            drop(publisher);
-            cluster.servers[upgraded].start_again().await;
-            cluster.wait_until_complete().await;
-            next = shipper.settled(next).await;
+///
+/// A cluster has one of our subscriptions: when a member of a queue group leaves under load, nats-server 2.15 now and
+/// then gives a message twice to those that are in no group.
+async fn rolling_upgrade(queue: &str) {
+    let mut cluster = NatsCluster::start(3, &Options::default()).await;
+    let shipper = Shipper::start(&cluster.urls(), &format!("queue = '{queue}'")).await;
+    let mut next = 0;
+    for round in 0..3 * if soak() > 1 { 7 } else { 1 } {
+        let (upgraded, other) = (round % 3, (round + 1) % 3);
+        let mut publisher = Publisher::connect(&cluster.servers[other].url(), None).await;
+        // Until the servers have told each other of the subscription.
+        let before = shipper.collector.len();
+        while shipper.collector.len() == before {
+            publish(&mut publisher, PROBE..PROBE + 1).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let books = shipper.stop(0..next).await;
-        assert_eq!(books.disconnects, 0, "{books}");
-        assert!(books.resubscribes > 0, "it was on one of the servers: {books}");
-    })
-    .await;
+        cluster.servers[upgraded].lame_duck().await;
+        // What is begun is brought to its end: of what a publisher that is cut off has sent, a server may give a part
+        // to some subscribers only.
+        let has_ended = AtomicBool::new(false);
+        let ended = async {
+            cluster.servers[upgraded].wait_for_end().await;
+            has_ended.store(true, Ordering::SeqCst);
+        };
+        let load = async {
+            while !has_ended.load(Ordering::SeqCst) {
+                publish(&mut publisher, next..next + 20).await;
+                next += 20;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::join!(ended, load);
+        cluster.servers[upgraded].start_again().await;
+        cluster.wait_until_complete().await;
+        shipper.wait_for_all(next).await;
+    }
+    let books = shipper.stop(0..next).await;
+    assert_eq!(books.disconnects, 0, "{books}");
+    assert!(books.resubscribes > 0, "it was on one of the servers: {books}");
 }
 
-impl Shipper {
-    /// What has come when nothing more comes: the number that follows the last one, which is at least this.
-    async fn settled(&self, at_least: u64) -> u64 {
-        let (mut before, mut now) = (0, self.numbers().len() as u64);
-        while now < at_least || now > before {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            (before, now) = (now, self.numbers().len() as u64);
-        }
-        now
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_upgrade_of_a_cluster_loses_nothing() {
+    in_time(rolling_upgrade("")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_upgrade_of_a_cluster_loses_nothing_in_a_queue_group() {
+    in_time(rolling_upgrade("shippers")).await;
 }
 
 /// There is no other server to go to: the connection stays until it is closed, and comes again.
@@ -329,12 +340,12 @@ async fn a_full_buffer_is_no_dead_connection() {
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         for round in 0..3u64 {
             shipper.collector.hold(true);
-            publish(&mut publisher, round * 50_000..(round + 1) * 50_000).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            publish(&mut publisher, round * 30_000..(round + 1) * 30_000).await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
             shipper.collector.hold(false);
-            shipper.collector.wait_for(usize::try_from((round + 1) * 50_000).unwrap()).await;
+            shipper.collector.wait_for(usize::try_from((round + 1) * 30_000).unwrap()).await;
         }
-        assert_eq!(shipper.stop(0..150_000).await.disconnects, 0);
+        assert_eq!(shipper.stop(0..90_000).await.disconnects, 0);
     })
     .await;
 }
@@ -346,7 +357,7 @@ async fn a_full_buffer_is_no_dead_connection() {
 #[tokio::test(flavor = "current_thread")]
 async fn an_idle_hour_is_no_alarm() {
     const STEP: Duration = Duration::from_millis(50);
-    let lines = Log::from_level(tracing::Level::DEBUG);
+    let (lines, _guard) = LogLines::keep();
     let nats = NatsServer::start().await;
     let shipper = Shipper::start(&nats.url(), "").await;
     nats.wait_for_subscription("logs.>").await;
@@ -420,18 +431,19 @@ async fn many_changes_under_load_lose_nothing_and_bring_nothing_twice() {
 async fn an_end_in_the_middle_of_a_change_loses_nothing() {
     in_time(async {
         let nats = NatsServer::start().await;
-        let rounds = 40 * u64::from(soak());
+        let rounds = 30 * u64::from(soak());
         for round in 0..rounds {
+            let batches = 2 + round % 40;
             let queue = if round % 2 == 0 { "queue = 'shippers'" } else { "" };
             let options = format!("idle_resubscribe_secs = 0.001\n{queue}");
             let shipper = Shipper::start(&nats.url(), &options).await;
             nats.wait_for_subscription("logs.>").await;
             let mut publisher = Publisher::connect(&nats.url(), None).await;
-            for start in 0..2 + round {
+            for start in 0..batches {
                 publish(&mut publisher, start * 10..(start + 1) * 10).await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let books = shipper.stop(0..(2 + round) * 10).await;
+            let books = shipper.stop(0..batches * 10).await;
             assert_eq!(books.disconnects, 0, "{books}");
             while !nats.subscriptions().await.is_empty() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -445,7 +457,7 @@ async fn an_end_in_the_middle_of_a_change_loses_nothing() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_dead_connection_is_told_when_a_fresh_one_takes_its_place() {
     in_time(async {
-        let lines = Log::from_level(tracing::Level::DEBUG);
+        let (lines, _guard) = LogLines::keep();
         let nats = NatsServer::start().await;
         let proxy = Proxy::start(nats.port()).await;
         let options = "ping_interval_secs = 3600\nidle_resubscribe_secs = 1.5";
@@ -472,7 +484,7 @@ async fn a_dead_connection_is_told_when_a_fresh_one_takes_its_place() {
 #[tokio::test(flavor = "current_thread")]
 async fn without_a_second_connection_the_first_one_goes_on() {
     in_time(async {
-        let lines = Log::from_level(tracing::Level::DEBUG);
+        let (lines, _guard) = LogLines::keep();
         // Room for us, the publisher and none more.
         let nats =
             NatsServer::with(Options { extra: "max_connections: 2".into(), ..Options::default() }).await;

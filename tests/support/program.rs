@@ -30,7 +30,13 @@ pub struct Ended {
 
 /// Runs a command to its end.
 pub async fn run(args: &[&str], env: &[(&str, &str)]) -> Ended {
-    let output = timeout(LIMIT, command(args, env).output()).await.expect("the command takes too long");
+    run_with(Stdio::null(), args, env).await
+}
+
+/// The same with this as its standard input.
+pub async fn run_with(input: impl Into<Stdio>, args: &[&str], env: &[(&str, &str)]) -> Ended {
+    let output =
+        timeout(LIMIT, command(args, env).stdin(input).output()).await.expect("the command takes too long");
     let Output { status, stdout, stderr } = output.expect("the command starts");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     Ended { code: status.code(), out: text(stdout), err: text(stderr) }

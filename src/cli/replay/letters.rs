@@ -7,6 +7,7 @@ use super::Failure;
 use crate::event::{LogEvent, Path as FieldPath, Timestamp};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -109,8 +110,13 @@ impl Letters {
             parent.join(path.file_name().unwrap_or_default()).to_string_lossy().into_owned()
         };
         let newest = absolute(path);
-        let content = Content::open_file(path).ok();
+        let content = File::open(path).and_then(Content::of).ok();
+        let is_again = path.extension().is_some_and(|extension| extension == "again");
         self.0.iter().any(|input| {
+            // Nobody knows which file comes through a pipe.
+            if matches!(input.content, Content::Memory(_)) {
+                return !is_again;
+            }
             let known = absolute(&input.path);
             let number = known.strip_prefix(&newest).map(|rest| rest.strip_prefix('.'));
             let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -123,16 +129,13 @@ impl Letters {
 
 impl Content {
     fn open(path: &Path) -> io::Result<Content> {
-        if path != Path::new("-") {
-            return Content::open_file(path);
-        }
-        let mut content = Vec::new();
-        io::stdin().lock().read_to_end(&mut content)?;
-        Ok(Content::Memory(content))
+        Content::of(match path == Path::new("-") {
+            true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
+            false => File::open(path)?,
+        })
     }
 
-    fn open_file(path: &Path) -> io::Result<Content> {
-        let mut file = File::open(path)?;
+    fn of(mut file: File) -> io::Result<Content> {
         let metadata = file.metadata()?;
         if metadata.is_file() {
             return Ok(Content::File(file, metadata.len()));
@@ -250,6 +253,10 @@ mod tests {
             }
             assert!(lines.next().is_none());
         }
+        // Which file it is that comes through a pipe, nobody knows.
+        let pipe = letters("");
+        let is_read = ["d.jsonl", "d.jsonl.again"].map(|path| pipe.is_read(Path::new(path)));
+        assert_eq!(is_read, [true, false]);
         assert!(letters(b"\xff\xfe\n".to_vec()).read().next().unwrap().letter.is_err());
     }
 

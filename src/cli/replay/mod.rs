@@ -25,8 +25,9 @@ use std::time::Duration;
     after_help = "Examples:\n  log-shipper replay dead-letters.jsonl --dry-run\n  log-shipper replay dead-letters.jsonl.1 dead-letters.jsonl -c vector.toml\n  zcat old.jsonl.gz | log-shipper replay - --sink loki"
 )]
 pub(super) struct Args {
-    /// Files of dead letters, JSON lines, in this order; `-` is standard input, which is read into memory first.
-    /// They stay as they are.
+    /// Files of dead letters, JSON lines, in this order; `-` is standard input; what comes through a pipe is read into
+    /// memory first. They stay as they are: what is refused again goes to the configuration's dead letters, and where
+    /// those would go to a file that is read here, or that a pipe may come from, to one beside it, FILE.again.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]

@@ -82,7 +82,7 @@ pub struct NatsConfig {
     ping_interval_secs: Seconds,
     /// After how many seconds without a message a fresh connection takes the place of the one there is, because a
     /// server may have forgotten a subscription though it answers. Nothing is lost by it, and nothing comes twice.
-    /// 0 is never. Default: 300. Ours.
+    /// 0 is never. A stream's consumer has heartbeats instead. Default: 300. Ours.
     #[serde(default)]
     idle_resubscribe_secs: IdleLimit,
     /// The app whose lines are left out, and counted as excluded. Ours, as all that follow: see

@@ -650,7 +650,8 @@ mod tests {
     async fn events_are_bounded_by_their_bytes_too() {
         let size = events(0..1)[0].size();
         // Of a third event, a byte is too much; or there are many bytes, and it is one too many.
-        for (most_events, bytes, expected) in [(100, 3 * size - 1, 2), (3, 1 << 20, 3), (3, 2 * size, 2)] {
+        for (most_events, bytes, expected) in [(100, 3 * size - 1, 2), (3, 1 << 20, 3), (3, 2 * size + 2, 2)]
+        {
             let counts = Arc::new(SinkCounts::default());
             let settings = BufferSettings {
                 capacity: Capacity::EventsWithin { events: most_events, bytes },

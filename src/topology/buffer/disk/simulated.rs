@@ -157,7 +157,7 @@ impl Files for Disk {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
         let mut world = self.world();
-        if world.step()? == 4 || world.steps % 2 == 0 {
+        if world.step()? == 4 || world.steps.is_multiple_of(2) {
             assert!(
                 world.files.insert(name.to_owned(), Content::default()).is_none(),
                 "{name} is used twice"

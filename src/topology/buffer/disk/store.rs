@@ -86,9 +86,15 @@ impl Store {
             sync_error: None,
         };
         let mut recovered = Recovered::default();
-        for first in numbers {
+        for first in &numbers {
+            let first = *first;
             let file = store.files.open(&segment::name(first))?;
             let length = file.len()?;
+            if numbers.last() == Some(&first) {
+                // The others were brought to the disk when it was begun. If it does not work, it is no worse than
+                // before.
+                let _ = file.sync();
+            }
             let Found { waiting, next_sequence, damaged, .. } = scan(&*file, length);
             store.next_sequence = store.next_sequence.max(next_sequence).max(first.saturating_add(1));
             recovered.events += waiting.events;
