@@ -6,6 +6,7 @@
 use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
 use crate::env::{Env, EnvError};
+use crate::memory::ByteSize;
 use crate::nats::SubjectFilter;
 use crate::providers::{Need, PROVIDERS, Provider, Remap, Setting, State};
 use crate::template::Template;
@@ -94,10 +95,11 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
 /// Puts the sinks' buffers on disk, if the environment names a place for them.
 fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {
     let max_size = env.get("BUFFER_MAX_SIZE")?.map(|text| {
-        parse_size(&text).ok_or_else(|| EnvironmentError::Unexpected {
-            name: "BUFFER_MAX_SIZE".to_owned(),
-            reason: format!("`{text}` is not a size; expected bytes, such as 512M or 2G"),
-        })
+        let wrong = |reason| EnvironmentError::Unexpected { name: "BUFFER_MAX_SIZE".to_owned(), reason };
+        match text.parse::<ByteSize>().map_err(wrong)? {
+            ByteSize(0) => Err(wrong("0 bytes hold nothing".to_owned())),
+            ByteSize(bytes) => Ok(i64::try_from(bytes).unwrap_or(i64::MAX)),
+        }
     });
     let max_size = max_size.transpose()?;
     if env.get("DATA_DIR")?.is_none() {
@@ -130,21 +132,6 @@ fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Result<(), Envi
 
 /// The least that Vector takes for a buffer on disk: two of its files, and their headers.
 const VECTOR_DISK_BYTES: i64 = 268_435_488;
-
-/// Bytes, or a number with k, M, G or T for so many times 1024.
-fn parse_size(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|char: char| !char.is_ascii_digit());
-    let factor = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        "t" | "tb" | "tib" => 1 << 40,
-        _ => return None,
-    };
-    digits.parse::<i64>().ok()?.checked_mul(factor).filter(|bytes| *bytes > 0)
-}
 
 /// The sinks of every provider that is on, and their transforms, fed by the source of this id.
 pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, EnvironmentError> {

@@ -46,8 +46,8 @@ pub struct DiskSettings {
     pub is_overflow: bool,
 }
 
-/// What waits for the disk in front of a memory that has a size of its own.
-const OVERFLOW_QUEUE: Capacity = Capacity::Bytes(16 << 20);
+/// What waits for the disk behind a memory that has a size of its own.
+const OVERFLOW_QUEUE: Capacity = Capacity::Bytes(4 << 20);
 
 /// How many blocks are read ahead.
 const READ_AHEAD: usize = 4;
