@@ -1,0 +1,121 @@
+//! Where events are kept that are not delivered yet, or never will be: buffers on disk, dead letters.
+
+use super::source::{is_own_server, list};
+use super::{Environment, EnvironmentError, UnexpectedSnafu, escape, set};
+use crate::env::Env;
+use crate::memory::ByteSize;
+use crate::nats::SubjectFilter;
+use crate::template::Template;
+use std::path::Path;
+use toml::Table;
+
+/// Puts the sinks' buffers on disk, if the environment names a place for them.
+pub(super) fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {
+    let max_size = env.get("BUFFER_MAX_SIZE")?.map(|text| {
+        let wrong = |reason| EnvironmentError::Unexpected { name: "BUFFER_MAX_SIZE".to_owned(), reason };
+        match text.parse::<ByteSize>().map_err(wrong)? {
+            ByteSize(0) => Err(wrong("0 bytes hold nothing".to_owned())),
+            ByteSize(bytes) => Ok(i64::try_from(bytes).unwrap_or(i64::MAX)),
+        }
+    });
+    let max_size = max_size.transpose()?;
+    if env.get("DATA_DIR")?.is_none() {
+        if max_size.is_some() {
+            let warning = "BUFFER_MAX_SIZE has no effect: set DATA_DIR to a directory for the buffers";
+            environment.warnings.push(warning.to_owned());
+        }
+        return Ok(());
+    }
+    let ids: Vec<_> = environment.enabled.iter().map(|provider| provider.name).collect();
+    let Environment { table, for_vector, .. } = environment;
+    for (table, is_own) in [(table, true), (for_vector, false)] {
+        set(table, "data_dir", "${DATA_DIR}");
+        for id in &ids {
+            set(table, &format!("sinks.{id}.buffer.type"), "disk");
+            if is_own {
+                if let Some(max_size) = max_size {
+                    set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+                }
+                continue;
+            }
+            // Vector has no `drop_oldest`, which is what log-shipper does here, and no smaller buffers.
+            let max_size = max_size.unwrap_or_default().max(VECTOR_DISK_BYTES);
+            set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+            set(table, &format!("sinks.{id}.buffer.when_full"), "drop_newest");
+        }
+    }
+    Ok(())
+}
+
+/// The least that Vector takes for a buffer on disk: two of its files, and their headers.
+const VECTOR_DISK_BYTES: i64 = 268_435_488;
+
+/// Where refused events go: to a file, or to a subject of the server that the logs come from.
+pub(super) fn dead_letters(env: &Env, source: &Table) -> Result<Option<Table>, EnvironmentError> {
+    let unexpected = |name: &str, reason: &str| UnexpectedSnafu { name, reason }.fail();
+    let mut sink = Table::new();
+    match (env.get("DEAD_LETTERS")?, env.get("DEAD_LETTERS_SUBJECT")?, env.get("DATA_DIR")?) {
+        (Some(_), Some(_), _) => {
+            return unexpected(
+                "DEAD_LETTERS_SUBJECT",
+                "DEAD_LETTERS names a file for the same letters; take one of them",
+            );
+        }
+        (Some(path), None, _) if path.contains("://") => {
+            return unexpected(
+                "DEAD_LETTERS",
+                "it is a URL; expected the path of a file. A subject of your NATS server is DEAD_LETTERS_SUBJECT",
+            );
+        }
+        (Some(path), None, _) => {
+            set(&mut sink, "type", "file");
+            set(&mut sink, "path", escape(&Template::escape(&path)));
+        }
+        (None, Some(subject), _) => {
+            if !is_own_server(env)? {
+                return unexpected(
+                    "DEAD_LETTERS_SUBJECT",
+                    "nobody may publish to Fly.io's own NATS; set DEAD_LETTERS to the path of a file, or NATS_URL to \
+                     a server of your own",
+                );
+            }
+            let subjects = list(env.get("SUBJECT")?);
+            let subjects = if subjects.is_empty() { vec!["logs.>".to_owned()] } else { subjects };
+            if let Some(read) = subjects.iter().find(|read| may_be_read(&subject, read)) {
+                let reason = format!(
+                    "letters would come back as logs, because SUBJECT has `{read}`; expected a subject beside it, \
+                     such as dead.{{{{ sink }}}}"
+                );
+                return unexpected("DEAD_LETTERS_SUBJECT", &reason);
+            }
+            set(&mut sink, "type", "nats");
+            set(&mut sink, "subject", escape(&subject));
+            set(&mut sink, "connection_name", "log-shipper dead letters");
+            let shared = ["url", "auth", "tls", "tls_first"];
+            let shared = shared.iter().filter_map(|key| Some((*key, source.get(*key)?.clone())));
+            sink.extend(shared.map(|(key, value)| (key.to_owned(), value)));
+        }
+        (None, None, Some(directory)) => {
+            let path = Path::new(&directory).join("dead-letters.jsonl");
+            set(&mut sink, "type", "file");
+            set(&mut sink, "path", escape(&Template::escape(&path.to_string_lossy())));
+        }
+        (None, None, None) => return Ok(None),
+    }
+    Ok(Some(sink))
+}
+
+/// Whether what this template makes of an event may be a subject that is read.
+fn may_be_read(template: &str, read: &str) -> bool {
+    let fixed = template.split(['{', '%']).next().unwrap_or_default();
+    // From the token on that an event has a part in, it may be anything.
+    let pattern = match fixed.len() == template.len() {
+        true => fixed.to_owned(),
+        false => format!("{}>", fixed.rfind('.').map_or("", |dot| &fixed[..=dot])),
+    };
+    match (SubjectFilter::parse(&pattern), SubjectFilter::parse(read)) {
+        (Ok(pattern), Ok(read)) => pattern.overlaps(&read),
+        // What is wrong with it is said where it is used.
+        _ => false,
+    }
+}

@@ -1,0 +1,263 @@
+//! The environment's variables to a configuration, by the table of providers.
+//!
+//! What comes out is TOML that a stock Vector runs as well, with secrets as `${NAME}`: it is built as
+//! values and serialised, so that nothing in a variable can break it.
+//!
+//! - this file: [`Environment`], the destinations
+//! - `source`: where events come from
+//! - `delivery`: where they wait, and where those go that are refused
+//! - `misspelt`: what looks like a mistake
+//! - `text`: what `generate` prints
+
+mod delivery;
+mod misspelt;
+mod source;
+mod text;
+
+use super::DEAD_LETTERS;
+use super::bodies::{self, Bodies, Form};
+use crate::env::{Env, EnvError};
+use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
+use delivery::{dead_letters, set_disk_buffers};
+use misspelt::misspelt;
+use snafu::{Snafu, ensure};
+use source::nats_source;
+pub(crate) use source::subscription;
+pub use text::{example, generate};
+use toml::{Table, Value};
+
+/// What the environment says.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The configuration that log-shipper runs.
+    pub table: Table,
+    /// The same for a stock Vector, which has no transform like ours for log bodies.
+    pub(crate) for_vector: Table,
+    /// Whether refused events are kept, which a stock Vector cannot do.
+    has_dead_letters: bool,
+    /// The providers that are on.
+    pub enabled: Vec<&'static Provider>,
+    /// What looks like a mistake but does not keep us from starting.
+    pub warnings: Vec<String>,
+}
+
+/// The environment does not say enough.
+#[derive(Debug, Snafu)]
+pub enum EnvironmentError {
+    /// A variable can't be read.
+    #[snafu(transparent)]
+    Variable {
+        /// Why.
+        source: EnvError,
+    },
+    /// There is no way to sign in to NATS.
+    #[snafu(display(
+        "ACCESS_TOKEN is not set: it is the Fly.io token that reads the logs (`fly tokens create readonly`). For a NATS server of your own, set NATS_URL"
+    ))]
+    NoAccessToken,
+    /// A switch is neither on nor off.
+    #[snafu(display("{name} is neither true nor false; set it to one of them"))]
+    NotASwitch {
+        /// The variable.
+        name: &'static str,
+    },
+    /// A variable holds something else than it can.
+    #[snafu(display("{name} is wrong: {reason}"))]
+    Unexpected {
+        /// The variable.
+        name: String,
+        /// Why, and what was expected.
+        reason: String,
+    },
+    /// No provider is on.
+    #[snafu(display("no destination: set the secrets of at least one (`log-shipper providers` lists them){}", hints.iter().map(|hint| format!("\n{hint}")).collect::<String>()))]
+    NoDestination {
+        /// What looks like a mistake.
+        hints: Vec<String>,
+    },
+    /// The generated configuration cannot be written.
+    #[snafu(display("the configuration cannot be written: {source}"))]
+    Serialize {
+        /// Why.
+        source: toml::ser::Error,
+    },
+}
+
+/// The configuration that the environment's variables stand for.
+///
+/// # Errors
+/// If there is no way to sign in to NATS, if there is no destination, or if a variable holds what it cannot.
+pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
+    let mut source = nats_source(env)?;
+    let mut environment = destinations(env, "nats")?;
+    set_disk_buffers(env, &mut environment)?;
+    let sources =
+        |source: &Table| -> Table { [("nats".to_owned(), source.clone().into())].into_iter().collect() };
+    environment.table.insert("sources".to_owned(), sources(&source).into());
+    if let Some(dead_letters) = dead_letters(env, &source)? {
+        environment.table.insert(DEAD_LETTERS.to_owned(), dead_letters.into());
+        environment.has_dead_letters = true;
+    }
+    Bodies::unset_source(&mut source);
+    environment.for_vector.insert("sources".to_owned(), sources(&source).into());
+    ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
+    Ok(environment)
+}
+
+/// The sinks of every provider that is on, and their transforms, fed by the source of this id.
+pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, EnvironmentError> {
+    let mut enabled = Vec::new();
+    let mut warnings = Vec::new();
+    if env.get("JETSTREAM_CONSUMER")?.is_some() && env.get("JETSTREAM_STREAM")?.is_none() {
+        warnings.push("JETSTREAM_CONSUMER has no effect, because JETSTREAM_STREAM is not set".to_owned());
+    }
+    for provider in PROVIDERS {
+        match provider.state(env)? {
+            State::Off => {}
+            State::Incomplete(missing) => warnings.push(format!(
+                "{} is off: {} {} not set, though other variables of it are",
+                provider.title,
+                missing.join(" and "),
+                if missing.len() == 1 { "is" } else { "are" }
+            )),
+            State::On => {
+                enabled.push(provider);
+                warnings.extend(unexpected(provider, env)?);
+            }
+        }
+    }
+    warnings.extend(misspelt(env)?);
+    let bodies = Bodies::from_env(env)?;
+    let table = |form| {
+        let mut table = Table::new();
+        let inputs = bodies.add(form, source, &enabled, &mut table);
+        for (provider, input) in enabled.iter().zip(inputs) {
+            add_provider(provider, env, input, &mut table)?;
+        }
+        Ok::<_, EnvError>(table)
+    };
+    let (table, for_vector) = (table(Form::Own)?, table(Form::Vector)?);
+    Ok(Environment { table, for_vector, has_dead_letters: false, enabled, warnings })
+}
+
+/// Warnings for values that cannot be right.
+fn unexpected(provider: &Provider, env: &Env) -> Result<Vec<String>, EnvError> {
+    let mut warnings = Vec::new();
+    for variable in provider.variables {
+        let (Some(expects), Some(name)) = (variable.expects, variable.set_as(env)?) else { continue };
+        if env.get(name)?.is_some_and(|value| !(expects.fits)(&value)) {
+            let title = provider.title;
+            warnings.push(format!(
+                "{name} is not {}: {title} would take what we send and throw it away",
+                expects.what
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+/// Adds the sink of a provider, and the transform in front of it, if it has one.
+fn add_provider(
+    provider: &Provider,
+    env: &Env,
+    mut input: String,
+    table: &mut Table,
+) -> Result<(), EnvError> {
+    let mut program = Vec::new();
+    for line in provider.remap {
+        if applies(line, env)? {
+            program.push(line.program);
+        }
+    }
+    if !program.is_empty() {
+        let program = program.join("\n");
+        let id = format!("{}_fields", provider.name);
+        set(table, &format!("transforms.{id}.type"), "remap");
+        set(table, &format!("transforms.{id}.inputs"), vec![input]);
+        set(table, &format!("transforms.{id}.source"), program);
+        input = id;
+    }
+    let sink = format!("sinks.{}", provider.name);
+    set(table, &format!("{sink}.type"), provider.sink);
+    set(table, &format!("{sink}.inputs"), vec![input]);
+    for (path, setting) in provider.set {
+        let value: Option<Value> = match setting {
+            Setting::Text(text) => resolve(provider, text, env)?.map(Value::from),
+            Setting::List(text) => resolve(provider, text, env)?.map(|text| vec![text].into()),
+            Setting::Unless(other, _) if env.get(other)?.is_some() => None,
+            Setting::Unless(_, text) => resolve(provider, text, env)?.map(Value::from),
+            Setting::Integer(number) => Some((*number).into()),
+            Setting::Bool(switch) => Some((*switch).into()),
+        };
+        if let Some(value) = value {
+            set(table, &format!("{sink}.{path}"), value);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a line of a provider's program is for the host that it is sent to.
+fn applies(line: &Remap, env: &Env) -> Result<bool, EnvError> {
+    let Some((variable, domain)) = line.unless_host else { return Ok(true) };
+    let url = env.get(variable)?.and_then(|url| url.parse::<http::Uri>().ok());
+    Ok(url.is_some_and(|url| {
+        let host = url.host().unwrap_or_default();
+        host != domain && !host.ends_with(&format!(".{domain}"))
+    }))
+}
+
+/// The text with each `${NAME}` under the name that is set, or with its default; nothing if one has neither.
+fn resolve(provider: &Provider, text: &str, env: &Env) -> Result<Option<String>, EnvError> {
+    let mut resolved = text.to_owned();
+    for variable in provider.variables {
+        let place = format!("${{{}}}", variable.name);
+        let reference = match (variable.set_as(env)?, variable.default()) {
+            (Some(name), _) => format!("${{{name}}}"),
+            (None, Some(default)) => format!("${{{}:-{default}}}", variable.name),
+            (None, None) if text.contains(&place) => return Ok(None),
+            (None, None) => continue,
+        };
+        resolved = resolved.replace(&place, &reference);
+    }
+    Ok(Some(resolved))
+}
+
+/// Whether this variable is true; it is false if it is not set.
+pub(super) fn is_on(env: &Env, name: &'static str) -> Result<bool, EnvironmentError> {
+    Ok(switch(env, name)? == Some(true))
+}
+
+/// Whether this variable is true; it is if it is not set.
+pub(super) fn is_on_by_default(env: &Env, name: &'static str) -> Result<bool, EnvironmentError> {
+    Ok(switch(env, name)? != Some(false))
+}
+
+fn switch(env: &Env, name: &'static str) -> Result<Option<bool>, EnvironmentError> {
+    match env.get(name)?.as_deref() {
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(_) => NotASwitchSnafu { name }.fail(),
+        None => Ok(None),
+    }
+}
+
+/// The text as interpolation leaves it: a `$` of its own doubled.
+pub(super) fn escape(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// Puts a value at a dotted path.
+pub(super) fn set(table: &mut Table, path: &str, value: impl Into<Value>) {
+    match path.split_once('.') {
+        None => drop(table.insert(path.to_owned(), value.into())),
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
