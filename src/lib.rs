@@ -33,7 +33,7 @@
 //! 1. [`nats`]`/connection.rs`: what one read of the socket brings, as a chunk of messages
 //! 2. [`sources`]`/nats/decode.rs`: messages become [`event::LogEvent`]s
 //! 3. [`topology`]`/mod.rs`: each chunk goes to every consumer
-//! 4. [`topology`]`/buffer.rs`: the bounded buffer in front of each sink
+//! 4. [`topology`]`/buffer/mod.rs`: the bounded buffer in front of each sink
 //! 5. [`sinks`]`/intake.rs`: into a batch (`batch.rs`)
 //! 6. [`sinks`]`/<vendor>.rs`: how an event, a request and an answer look there; an event is encoded
 //!    once, straight into the body it is sent in
