@@ -3,7 +3,7 @@
 use crate::support::http_server::{HttpServer, Reply};
 use crate::support::nats_server::NatsServer;
 use crate::support::ports::free_port;
-use crate::support::process::{Book, Shipper};
+use crate::support::program::{Book, Program};
 use crate::support::publisher::{Publisher, fly_event};
 use crate::{check_books, in_time, soak};
 use async_trait::async_trait;
@@ -56,8 +56,8 @@ impl Run {
         )
     }
 
-    async fn start(&self, sinks: &str, limit: &str) -> (Shipper, Publisher) {
-        let shipper = Shipper::start(&self.config(sinks), &[("MEMORY_LIMIT", limit)]);
+    async fn start(&self, sinks: &str, limit: &str) -> (Program, Publisher) {
+        let shipper = Program::run(&self.config(sinks), &[("MEMORY_LIMIT", limit)]);
         self.nats.wait_for_subscription("logs.>").await;
         (shipper, Publisher::connect(&self.nats.url(), None).await)
     }
@@ -310,17 +310,15 @@ type = 'stdin'
 type = 'blackhole'
 inputs = ['in']
 ";
-            let mut shipper = Shipper::start(config, &[("MEMORY_LIMIT", limit)]);
-            assert_eq!(shipper.ended().await, Some(78));
-            assert!(shipper.log().contains(words), "{}", shipper.log());
+            let (code, log) = Program::run(config, &[("MEMORY_LIMIT", limit)]).ended().await;
+            assert!(code == Some(78) && log.contains(words), "{log}");
             let config = format!(
                 "memory_limit = '{limit}'
 {config}"
             );
-            let mut shipper = Shipper::start(&config, &[("MEMORY_LIMIT", "8G")]);
-            assert_eq!(shipper.ended().await, Some(78));
             let words = words.replace("MEMORY_LIMIT: ", "memory_limit: ");
-            assert!(shipper.log().contains(&words), "{}", shipper.log());
+            let (code, log) = Program::run(&config, &[("MEMORY_LIMIT", "8G")]).ended().await;
+            assert!(code == Some(78) && log.contains(&words), "{log}");
         }
     })
     .await;

@@ -11,9 +11,8 @@
 //! - [`one_event`]: a source that sends one event and ends;
 //! - [`certificates`]: a private authority with certificates for TLS;
 //! - [`jetstream`]: streams and consumers, made and looked at;
-//! - [`process`]: log-shipper as a process of its own, with its memory and its books;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
-//! - [`program`]: log-shipper itself, as a process;
+//! - [`program`]: log-shipper itself, as a process, with its memory and its books;
 //! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
 
 // Every test binary compiles this whole module and uses only a part of it.
@@ -29,7 +28,6 @@ pub mod nats_cluster;
 pub mod nats_server;
 pub mod one_event;
 pub mod ports;
-pub mod process;
 pub mod program;
 pub mod proxy;
 pub mod publisher;
