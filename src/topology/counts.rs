@@ -3,6 +3,7 @@
 use super::dead_letters::DeadLetters;
 use super::outcome::{DropReason, Outcome};
 use crate::event::LogEvent;
+use crate::finalizer::EventStatus;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +24,8 @@ pub struct SinkCounts {
     is_durable: AtomicBool,
     /// There are dead letters, or somebody else who wants the events themselves.
     keeps_events: AtomicBool,
+    /// What comes in are dead letters: nobody takes what is refused here.
+    holds_letters: AtomicBool,
     dead_letters: Mutex<Option<DeadLetters>>,
 }
 
@@ -86,6 +89,8 @@ pub struct SinkSnapshot {
     pub recovered: u64,
     /// Whether the buffer is on disk: what is buffered at the end is then there for the next run.
     pub is_durable: bool,
+    /// Whether the events are dead letters: one that is refused or dropped is lost.
+    pub holds_letters: bool,
 }
 
 /// The books of a source at one moment.
@@ -151,6 +156,32 @@ impl SinkCounts {
         self.keeps_events.load(Ordering::Relaxed)
     }
 
+    /// What comes in are dead letters.
+    pub(super) fn set_holds_letters(&self) {
+        self.holds_letters.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what comes in are dead letters.
+    pub(crate) fn holds_letters(&self) -> bool {
+        self.holds_letters.load(Ordering::Relaxed)
+    }
+
+    /// Logs where dead letters go; nothing for a sink of other events.
+    pub(crate) fn announce_letters(&self, place: &str) {
+        if self.holds_letters() {
+            tracing::info!("dead letters go to {place}");
+        }
+    }
+
+    /// What a source hears of this outcome. A letter that is refused was the last trace of its event: whoever has
+    /// that still has to keep it.
+    pub(super) fn status(&self, outcome: &Outcome) -> EventStatus {
+        match outcome.status() {
+            EventStatus::Rejected if self.holds_letters() => EventStatus::Errored,
+            status => status,
+        }
+    }
+
     /// Waits until the dead letters have room for more. Asked before events are refused, where a sink can wait.
     pub async fn room_for_dead_letters(&self) {
         if let Some(dead_letters) = self.dead_letters() {
@@ -183,7 +214,7 @@ impl SinkCounts {
         self.add(outcome, events.len());
         let events = self.bury(events, outcome);
         for mut event in events {
-            event.take_finalizers().answer(outcome.status());
+            event.take_finalizers().answer(self.status(outcome));
         }
     }
 
@@ -222,6 +253,7 @@ impl SinkCounts {
             buffered,
             recovered: read(&self.recovered),
             is_durable: self.is_durable.load(Ordering::Relaxed),
+            holds_letters: self.holds_letters(),
         }
     }
 }
@@ -234,8 +266,16 @@ impl SinkSnapshot {
 
     /// Events that nobody chose to lose and that are lost, or will be if nothing more happens.
     pub fn lost(&self) -> u64 {
-        let on_its_way = if self.is_durable { 0 } else { self.buffered };
-        self.dropped_for(DropReason::Shutdown) + self.dropped_for(DropReason::Unanswered) + on_its_way
+        self.given_up() + if self.is_durable { 0 } else { self.buffered }
+    }
+
+    /// Events that nobody chose to lose and that are lost, whatever happens: of dead letters, those that were
+    /// refused too, and all that were dropped but for those that the options leave out.
+    pub(super) fn given_up(&self) -> u64 {
+        if self.holds_letters {
+            return self.rejected + self.dropped_total() - self.dropped_for(DropReason::Filtered);
+        }
+        self.dropped_for(DropReason::Shutdown) + self.dropped_for(DropReason::Unanswered)
     }
 
     /// How many events were dropped.

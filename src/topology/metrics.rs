@@ -155,17 +155,18 @@ impl Page<'_> {
         );
         self.each_sink(name, &[], |sink| sink.recovered);
         let name = "log_shipper_lost_events_total";
-        self.family(name, COUNTER, "Events given up by a shutdown or a faulty sink.");
-        let lost = |sink: &super::SinkSnapshot| {
-            sink.dropped_for(DropReason::Shutdown) + sink.dropped_for(DropReason::Unanswered)
-        };
-        self.each_sink(name, &[], lost);
+        self.family(
+            name,
+            COUNTER,
+            "Events given up by a shutdown or a faulty sink, and dead letters that were not written.",
+        );
+        self.each_sink(name, &[], super::SinkSnapshot::given_up);
     }
 
     fn of_everything(&mut self) {
         let totals = self.report.totals();
         let name = "log_shipper_dead_letters_total";
-        self.family(name, COUNTER, "Refused events that became dead letters.");
+        self.family(name, COUNTER, "Refused events that were written as dead letters.");
         self.sample(name, &[], totals.dead_letters);
         let name = "log_shipper_events_total";
         self.family(

@@ -75,15 +75,16 @@ impl Receipts {
     pub fn settle_range(&mut self, range: Range<usize>, outcome: &Outcome) {
         self.counts.add(outcome, range.len());
         let is_rejected = matches!(outcome, Outcome::Rejected(_));
+        let status = self.counts.status(outcome);
         let mut refused = Vec::new();
         for owed in self.owed.drain(range) {
             match owed.event {
                 Some(_) if is_rejected => refused.extend(owed.into_event()),
-                _ => owed.finalizers.answer(outcome.status()),
+                _ => owed.finalizers.answer(status),
             }
         }
         for mut event in self.counts.bury(refused, outcome) {
-            event.take_finalizers().answer(outcome.status());
+            event.take_finalizers().answer(status);
         }
     }
 

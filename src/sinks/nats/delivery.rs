@@ -108,6 +108,7 @@ impl StreamSink for NatsSink {
     /// while there is room for more to wait.
     async fn run(mut self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
         let counts = Arc::clone(input.counts());
+        counts.announce_letters(&format!("the subject {}", self.config.subject.as_str()));
         let mut waiting = Batch::new(&counts);
         let mut has_more = true;
         while has_more || !waiting.is_empty() {
