@@ -3,7 +3,7 @@
 use super::dead_letters::DeadLetters;
 use super::outcome::{DropReason, Outcome};
 use crate::event::LogEvent;
-use crate::finalizer::EventStatus;
+use crate::finalizer::{EventFinalizers, EventStatus};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -26,6 +26,8 @@ pub struct SinkCounts {
     keeps_events: AtomicBool,
     /// What comes in are dead letters: nobody takes what is refused here.
     holds_letters: AtomicBool,
+    /// A source of the topology waits for deliveries: what is held here waits there, where it is kept.
+    sources_wait: AtomicBool,
     dead_letters: Mutex<Option<DeadLetters>>,
 }
 
@@ -51,6 +53,7 @@ pub struct TransformCounts {
     failed: AtomicU64,
     errors: AtomicU64,
     lost: AtomicU64,
+    returned: AtomicU64,
 }
 
 /// The books of a transform at one moment.
@@ -68,6 +71,8 @@ pub struct TransformSnapshot {
     pub errors: u64,
     /// Events that it held back when the shutdown's deadline came.
     pub lost: u64,
+    /// The same, of sources that wait for deliveries: they get them back.
+    pub returned: u64,
 }
 
 /// The books of a sink at one moment.
@@ -182,6 +187,17 @@ impl SinkCounts {
         }
     }
 
+    pub(super) fn set_sources_wait(&self, wait: bool) {
+        self.sources_wait.store(wait, Ordering::Relaxed);
+    }
+
+    /// Whether events are not to be held for long, because they can become dead letters, and neither a disk nor
+    /// a source keeps them meanwhile.
+    pub(crate) fn is_hold_urgent(&self) -> bool {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        is(&self.keeps_events) && !is(&self.is_durable) && !is(&self.sources_wait)
+    }
+
     /// Waits until the dead letters have room for more. Asked before events are refused, where a sink can wait.
     pub async fn room_for_dead_letters(&self) {
         if let Some(dead_letters) = self.dead_letters() {
@@ -193,10 +209,21 @@ impl SinkCounts {
         self.gave_up.store(true, Ordering::Relaxed);
     }
 
-    /// What became of an event that is nowhere but in memory, and that a sink let go without an answer.
-    pub(crate) fn unanswered(&self) -> Outcome {
-        let gave_up = self.gave_up.load(Ordering::Relaxed);
-        Outcome::Dropped(if gave_up { DropReason::Shutdown } else { DropReason::Unanswered })
+    /// Answers for an event that a sink let go without an answer. It is lost only if it was nowhere but here: in
+    /// a buffer on disk it stays, and a source that waits for deliveries gets it back.
+    pub(super) fn let_go(&self, finalizers: EventFinalizers) {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let outcome = if finalizers.is_kept() && is(&self.is_durable) {
+            Outcome::Kept
+        } else {
+            Outcome::Dropped(match finalizers.is_empty() {
+                false => DropReason::Returned,
+                true if is(&self.gave_up) => DropReason::Shutdown,
+                true => DropReason::Unanswered,
+            })
+        };
+        self.add(&outcome, 1);
+        finalizers.answer(outcome.status());
     }
 
     pub(super) fn add(&self, outcome: &Outcome, events: usize) {
@@ -327,6 +354,10 @@ impl TransformCounts {
         self.lost.fetch_add(events as u64, Ordering::Relaxed);
     }
 
+    pub(crate) fn add_returned(&self, events: usize) {
+        self.returned.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
     /// Counts events that could not be processed, whatever becomes of them.
     pub fn add_errors(&self, events: usize) {
         self.errors.fetch_add(events as u64, Ordering::Relaxed);
@@ -342,6 +373,7 @@ impl TransformCounts {
             failed: read(&self.failed),
             errors: read(&self.errors),
             lost: read(&self.lost),
+            returned: read(&self.returned),
         }
     }
 }
@@ -352,6 +384,9 @@ impl fmt::Display for TransformSnapshot {
         write!(f, ", failed {}, errors {}", self.failed, self.errors)?;
         if self.lost > 0 {
             write!(f, ", lost {}", self.lost)?;
+        }
+        if self.returned > 0 {
+            write!(f, ", returned {}", self.returned)?;
         }
         Ok(())
     }

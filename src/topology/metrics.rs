@@ -103,6 +103,7 @@ impl Page<'_> {
         self.each_transform(name, &[label(true), ("reason", "discarded")], |transform| transform.discarded);
         self.each_transform(name, &[label(false), ("reason", "failed")], |transform| transform.failed);
         self.each_transform(name, &[label(false), ("reason", "shutdown")], |transform| transform.lost);
+        self.each_transform(name, &[label(false), ("reason", "returned")], |transform| transform.returned);
         self.each_sink(name, &[label(false), ("reason", "rejected")], |sink| sink.rejected);
         for reason in DropReason::ALL {
             let labels = [label(reason == DropReason::Filtered), ("reason", reason.as_str())];

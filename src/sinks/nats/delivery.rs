@@ -220,8 +220,8 @@ impl NatsSink {
         let now = Instant::now();
         let is_one_subject = self.config.subject.as_static().is_some();
         let request = &self.config.request;
-        let keeps_events = batch.receipts.counts().keeps_events();
-        let limits = Limits::new(request.hold_secs, request.give_up_after_secs, keeps_events);
+        let is_urgent = batch.receipts.counts().is_hold_urgent();
+        let limits = Limits::new(request.hold_secs, request.give_up_after_secs, is_urgent);
         let mut rejected = Said::default();
         let mut held = Said::default();
         let mut refused = Said::default();
