@@ -1,7 +1,7 @@
 //! [`Receipts`]: the events that a sink owes an answer for.
 
 use super::counts::SinkCounts;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Rejection};
 use crate::event::LogEvent;
 use crate::finalizer::EventFinalizers;
 use std::ops::Range;
@@ -66,6 +66,27 @@ impl Receipts {
         self.owed.is_empty()
     }
 
+    /// Whether all events are here, so that each can become a dead letter. What came before there were any is not.
+    pub(crate) fn keep_events(&self) -> bool {
+        self.counts.keeps_events() && self.owed.iter().all(|owed| owed.event.is_some())
+    }
+
+    /// Answers for all events, of which the destination has refused so many and does not say which: they are counted
+    /// like that, and as many as are left as delivered. Where there are dead letters all of them become one, lest the
+    /// wrong ones do: there are then more letters than rejected events, and some of them have been delivered.
+    pub(crate) fn settle_some(&mut self, rejected: usize, rejection: Rejection) {
+        let rejected = rejected.min(self.len());
+        let outcome = Outcome::Rejected(rejection);
+        if !self.counts.keeps_events() {
+            self.settle_range(0..rejected, &outcome);
+            return self.settle(&Outcome::Delivered);
+        }
+        self.counts.add(&outcome, rejected);
+        self.counts.add(&Outcome::Delivered, self.len() - rejected);
+        let all = 0..self.len();
+        self.answer(all, &outcome);
+    }
+
     /// Answers for all events.
     pub fn settle(&mut self, outcome: &Outcome) {
         self.settle_range(0..self.owed.len(), outcome);
@@ -74,6 +95,11 @@ impl Receipts {
     /// Answers for the events at these places; the later ones move up.
     pub fn settle_range(&mut self, range: Range<usize>, outcome: &Outcome) {
         self.counts.add(outcome, range.len());
+        self.answer(range, outcome);
+    }
+
+    /// Answers for these events, which have been counted.
+    fn answer(&mut self, range: Range<usize>, outcome: &Outcome) {
         let is_rejected = matches!(outcome, Outcome::Rejected(_));
         let mut refused = Vec::new();
         for owed in self.owed.drain(range) {
@@ -133,6 +159,8 @@ impl Drop for Receipts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::buffer::{BufferReceiver, BufferSettings, Capacity, WhenFull, buffer};
+    use super::super::dead_letters::DeadLetters;
     use super::*;
     use crate::finalizer::{BatchNotifier, EventStatus};
     use crate::topology::DropReason;
@@ -171,6 +199,53 @@ mod tests {
             books.to_string(),
             "received 10, delivered 6, rejected 2, dropped 2 (unanswered 2), buffered 0"
         );
+    }
+
+    /// The buffer of dead letters, and its other end.
+    fn dead_letters() -> (DeadLetters, BufferReceiver) {
+        let settings =
+            BufferSettings { capacity: Capacity::Events(10), when_full: WhenFull::Block, acknowledges: true };
+        let (sender, receiver) = buffer(settings, Arc::default());
+        (DeadLetters::new("out", sender), receiver)
+    }
+
+    #[test]
+    fn what_came_before_there_were_dead_letters_cannot_become_one() {
+        let counts = Arc::new(SinkCounts::default());
+        let mut early = receipts(&counts, 2);
+        assert!(!early.keep_events());
+        let (letters, _receiver) = dead_letters();
+        counts.set_dead_letters(Some(letters));
+        assert!(!early.keep_events());
+        let late = receipts(&counts, 2);
+        assert!(late.keep_events());
+        early.append(late);
+        assert!(!early.keep_events());
+        let mut late = early.split_off(2);
+        assert!(late.keep_events() && !early.keep_events());
+        counts.set_dead_letters(None);
+        assert!(!late.keep_events(), "nobody takes them any more");
+        late.settle(&Outcome::Delivered);
+        early.settle(&Outcome::Delivered);
+    }
+
+    #[tokio::test]
+    async fn of_a_batch_refused_in_part_all_become_letters() {
+        let rejection = Rejection::unsent("2 of 5");
+        for has_letters in [false, true] {
+            let counts = Arc::new(SinkCounts::default());
+            let (letters, mut receiver) = dead_letters();
+            counts.set_dead_letters(has_letters.then_some(letters));
+            let mut receipts = receipts(&counts, 5);
+            receipts.settle_some(2, rejection.clone());
+            let books = counts.snapshot();
+            assert_eq!((books.rejected, books.delivered, books.buffered), (2, 3, 0));
+            if has_letters {
+                let letters = receiver.recv().await.unwrap();
+                assert_eq!(letters.len(), 5);
+                SinkCounts::default().settle_events(letters, &Outcome::Delivered);
+            }
+        }
     }
 
     #[test]
