@@ -881,7 +881,7 @@ async fn options_that_cannot_work_are_refused() {
         (format!("endpoint = 'https://h:514'\n{TEXT}"), "expected a host and a port"),
         (format!("{endpoint}\n{TEXT}\nrfc = 'rfc1'"), "`rfc5424` or `rfc3164`"),
         (format!("{endpoint}\n{TEXT}\nprocess = '{{{{ a b }}}}'"), "not a field path"),
-        (format!("{endpoint}\n{TEXT}\nsend_buffer_bytes = 0"), "nonzero"),
+        (format!("{endpoint}\n{TEXT}\nsend_buffer_bytes = 0"), "expected at least 1"),
         (format!("{endpoint}\n{TEXT}\nkeepalive.time_secs = 0"), "more than zero"),
         (format!("{endpoint}\n{TEXT}\nkeepalive.seconds = 1"), "unknown field `seconds`"),
         (format!("{endpoint}\n{TEXT}\nmode = 'tcp'"), "unknown field `mode`"),

@@ -78,7 +78,12 @@ fn attempt<T: DeserializeOwned>(table: &Table) -> Result<T, Mistake> {
     let message = error.inner().message().trim_end();
     // What the TOML library says where an option that is one of several words holds something else.
     let is_no_word = message == "invalid type: unit variant, expected string only";
-    let message = if is_no_word { "invalid type, expected a string" } else { message }.to_owned();
+    let message = if is_no_word { "invalid type, expected a string" } else { message };
+    // A type of Rust's says nothing to those who write a configuration.
+    let message = match message.split_once(", expected a nonzero ") {
+        Some((wrong, _)) => format!("{wrong}, expected at least 1"),
+        None => message.to_owned(),
+    };
     let steps = error.path().iter().filter_map(|segment| match segment {
         Segment::Seq { index } => Some(Step::Index(*index)),
         Segment::Map { key } => Some(Step::Key(key.clone())),

@@ -6,7 +6,7 @@
 use super::codec::{EncodeError, Framing, Missing, write_with_missing};
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, check_endpoint};
-use super::verdict::{EntryVerdict, Verdict, shorten};
+use super::verdict::{Verdict, shorten};
 use super::{Batch, BatchLimits, judge_2xx};
 use crate::config::Result;
 use crate::event::LogEvent;
@@ -105,9 +105,8 @@ impl HttpSink for Axiom {
         self.authorized(Request::post(self.uri()).header(CONTENT_TYPE, "application/x-ndjson"))
     }
 
-    /// A 200 counts the events that failed, and does not say which: as many of the batch are counted
-    /// as rejected, and none is sent twice.
-    fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
+    /// A 200 counts the events that failed, and does not say which: none is sent twice.
+    fn verdict(&self, response: &Response<Bytes>, _batch: &Batch) -> Verdict {
         #[derive(Deserialize)]
         struct Answer {
             #[serde(default)]
@@ -127,12 +126,7 @@ impl HttpSink for Axiom {
             serde_json::from_slice::<Answer>(response.body()).ok().filter(|answer| answer.failed > 0);
         let Some(answer) = answer else { return Verdict::Delivered };
         let first = answer.failures.first().map_or("no reason given", |failure| failure.error.as_str());
-        let first = shorten(first);
-        let reason = format!("Axiom refused {} of {} events: {first}", answer.failed, batch.len());
-        Verdict::Partial(vec![
-            EntryVerdict::Rejected { status: None, reason };
-            answer.failed.min(batch.len())
-        ])
+        Verdict::RejectedSome { count: answer.failed, reason: shorten(first) }
     }
 
     /// Without a URI of the user's: an empty ingest, which stores nothing and checks the token.

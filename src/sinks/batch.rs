@@ -4,7 +4,7 @@ use super::codec::Framing;
 use super::truncate::Oversized;
 use crate::config::Seconds;
 use crate::event::{LogEvent, Timestamp};
-use crate::topology::{Outcome, Receipts, SinkCounts, SinkMemory};
+use crate::topology::{Outcome, Receipts, Rejection, SinkCounts, SinkMemory};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use schemars::JsonSchema;
@@ -155,9 +155,14 @@ impl Batch {
         self.body.clone()
     }
 
+    /// Whether all its events become dead letters if they are refused.
+    pub(super) fn keeps_events(&self) -> bool {
+        self.receipts.keep_events()
+    }
+
     /// Whether its events are not to be held for long.
     pub(super) fn is_hold_urgent(&self) -> bool {
-        self.receipts.counts().is_hold_urgent()
+        self.keeps_events() && self.receipts.counts().is_hold_urgent()
     }
 
     /// Waits until there is room for its events among the dead letters, if there are any.
@@ -168,6 +173,11 @@ impl Batch {
     /// Answers for all its events. A batch that is dropped without it counts as unanswered.
     pub fn settle(mut self, outcome: &Outcome) {
         self.receipts.settle(outcome);
+    }
+
+    /// Answers for all its events, of which so many were refused, and nobody knows which.
+    pub(super) fn settle_some(mut self, rejected: usize, rejection: Rejection) {
+        self.receipts.settle_some(rejected, rejection);
     }
 
     /// Answers for each event that `judge` has an outcome for, and keeps the others.

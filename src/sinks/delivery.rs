@@ -117,6 +117,10 @@ impl Shared {
                     self.reject(batch, reason, &tries).await;
                     return Left::Nothing;
                 }
+                Verdict::RejectedSome { count, reason } => {
+                    self.reject_some(batch, count, reason, &tries).await;
+                    return Left::Nothing;
+                }
                 Verdict::TooLarge if batch.len() > 1 => {
                     let (first, second) = batch.split();
                     return Left::Halves(first, second, tries);
@@ -365,7 +369,7 @@ impl Shared {
         let is_success = status.is_success();
         let retry = || Verdict::Retry { after: retry_after(response, SystemTime::now()) };
         let reject = || Verdict::Rejected { reason: describe(response) };
-        let speaks_of_events = matches!(verdict, Verdict::Partial(_));
+        let speaks_of_events = matches!(verdict, Verdict::Partial(_) | Verdict::RejectedSome { .. });
         match self.options.failure_policy.action(status.as_u16()) {
             Some(FailureAction::Retry) if !speaks_of_events => return retry(),
             Some(FailureAction::Hold) if !speaks_of_events => return Verdict::Unauthorized,
@@ -446,6 +450,18 @@ impl Shared {
                 Some(Outcome::Rejected(Rejection { status: status.or(rejection.status), ..rejection }))
             }
         })
+    }
+
+    async fn reject_some(&self, batch: Batch, count: usize, reason: String, tries: &Tries) {
+        let all = batch.len();
+        if count >= all {
+            return self.reject(batch, reason, tries).await;
+        }
+        let reason =
+            format!("{count} of {all} were refused, and the destination does not say which: {reason}");
+        self.log_rejected(count, &reason);
+        batch.room_for_dead_letters().await;
+        batch.settle_some(count, tries.rejection(reason));
     }
 
     async fn reject(&self, batch: Batch, reason: String, tries: &Tries) {

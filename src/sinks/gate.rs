@@ -158,6 +158,12 @@ impl Gate {
         succession: &Succession,
     ) -> Entry<'_> {
         let mut was_full = false;
+        // Who was woken for the room and has no use for it now tells the next one.
+        let pass_on = |was_full: bool| {
+            if was_full {
+                self.room.notify_one();
+            }
+        };
         loop {
             // Before the state is looked at, so that no change slips between.
             let mut room = pin!(self.room.notified());
@@ -169,6 +175,7 @@ impl Gate {
             }
             let now = Instant::now();
             if visitor.patience.over(&visitor.limits, now).is_some() {
+                pass_on(was_full);
                 return Entry::Over;
             }
             let closed = {
@@ -177,15 +184,17 @@ impl Gate {
                     Ok((is_probe, probes)) => {
                         state.under_way += 1;
                         drop(state);
-                        if was_full {
-                            // There may be room for the next one too.
-                            self.room.notify_one();
-                        }
+                        // There may be room for the next one too.
+                        pass_on(was_full);
                         return Entry::Passed(Passage { gate: self, is_probe, probes });
                     }
                     Err(Closed::Full) => Closed::Full,
                     Err(closed) => match self.refused_too_long(&mut state, visitor, now) {
-                        Some(entry) => return entry,
+                        Some(entry) => {
+                            drop(state);
+                            pass_on(was_full);
+                            return entry;
+                        }
                         None => closed,
                     },
                 }
@@ -203,10 +212,9 @@ impl Gate {
                     }
                 }
                 Closed::Shut(until) => {
-                    // It has no use for the room now; another may.
-                    if std::mem::take(&mut was_full) {
-                        self.room.notify_one();
-                    }
+                    // Whoever waits for something else must not be told of room.
+                    room.set(self.room.notified());
+                    pass_on(std::mem::take(&mut was_full));
                     let ends = [until, deadline, waiting.alarm(visitor)];
                     tokio::select! {
                         () = changed => {}
@@ -700,6 +708,50 @@ mod tests {
         // What was never tried waits for its turn.
         fixture.pass(&[]).await.report(Heard::Answered, &[], 10, &limits);
         assert_eq!(fixture.now(), 600);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_no_use_for_the_room_leaves_it_to_the_next() {
+        let (lost, found) = (partition("lost"), partition("found"));
+        let limits = Limits { hold: Some(Duration::ZERO), give_up_after: Duration::from_secs(100) };
+        // What a visitor sees first when it is woken is for chance to decide.
+        for n in 0..20 {
+            for heard in [Heard::Answered, refused(404)] {
+                let fixture = Fixture::new(1);
+                let mut patience = Patience::default();
+                if matches!(heard, Heard::Answered) {
+                    patience.begin(Instant::now());
+                }
+                let passage = fixture.pass(&lost).await;
+                let mut first = pin!(fixture.enter(&lost, patience, limits));
+                let mut second = pin!(fixture.enter(&found, Patience::default(), NEVER));
+                assert!(first.as_mut().now_or_never().is_none());
+                assert!(second.as_mut().now_or_never().is_none());
+                tokio::time::advance(Duration::from_secs(100)).await;
+                let is_over = matches!(heard, Heard::Answered);
+                passage.report(heard, &lost, 10, &limits);
+                match first.await {
+                    Entry::Over => assert!(is_over),
+                    Entry::Refused(last, _) => assert_eq!((is_over, last.status), (false, Some(404))),
+                    _ => panic!("neither over nor refused"),
+                }
+                assert!(matches!(second.now_or_never(), Some(Entry::Passed(_))), "round {n}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_held_takes_no_room_from_others() {
+        let fixture = Fixture::new(1);
+        let (lost, found, other) = (partition("lost"), partition("found"), partition("other"));
+        fixture.send(&lost, refused(404)).await;
+        let passage = fixture.pass(&found).await;
+        let mut held = pin!(fixture.enter(&lost, Patience::default(), NEVER));
+        let mut second = pin!(fixture.enter(&other, Patience::default(), NEVER));
+        assert!(held.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        passage.report(Heard::Answered, &found, 10, &NEVER);
+        assert!(matches!(second.now_or_never(), Some(Entry::Passed(_))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use super::failure_policy::FailurePolicy;
 use super::gate::Gate;
 use super::healthcheck::healthcheck;
 use super::intake::{Aside, RunningHttpSink, Shared, Succession};
-use super::request::{Controller, RateLimit, RequestConfig};
+use super::request::{Controller, RateLimit, RequestConfig, hold_warning};
 use super::verdict::Verdict;
 use crate::config::{Problem, Result, SinkConfig, SinkContext, StreamSink};
 use crate::env::Env;
@@ -344,6 +344,7 @@ impl<S: HttpSink> HttpSinkConfig<S> {
         if options.tls.enabled == Some(false) {
             return Err("tls.enabled: whether TLS is used is for the URL's scheme to say, http or https; leave it out".into());
         }
+        options.warnings.extend(hold_warning(options.request.hold_secs, options.request.give_up_after_secs));
         let mut headers = Vec::new();
         for (name, value) in std::mem::take(&mut options.request.headers) {
             let mut value = value;

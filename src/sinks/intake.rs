@@ -1,6 +1,6 @@
 //! The way of an event to a request: from the buffer into a batch, and how many batches are under way.
 
-use super::batch::{Batch, BatchLimits, Batcher, Partition};
+use super::batch::{Batch, BatchLimits, Batcher, Partition, PushError};
 use super::client::SigningClient;
 use super::codec::EncodeError;
 use super::compression::Compression;
@@ -110,6 +110,8 @@ impl StreamSink for RunningHttpSink {
         let mut under_way = JoinSet::new();
         let bytes_under_way: Arc<AtomicUsize> = Arc::default();
         let mut has_more = true;
+        // Whether the sink has refused some of what it took last.
+        let mut has_refused = false;
         loop {
             // Those that have stepped aside are no requests under way.
             let requests = |tasks: usize| tasks.saturating_sub(shared.aside.count());
@@ -130,6 +132,13 @@ impl StreamSink for RunningHttpSink {
                 return Ok(());
             }
             let deadline = batcher.deadline().map(Instant::from_std);
+            let next = async {
+                // Else the dead letters would grow for as long as nobody takes them.
+                if has_refused {
+                    counts.room_for_dead_letters().await;
+                }
+                input.recv().await
+            };
             tokio::select! {
                 Some(ended) = under_way.join_next() => {
                     if let Err(error) = ended {
@@ -138,8 +147,8 @@ impl StreamSink for RunningHttpSink {
                 }
                 () = shared.aside.stepped(), if !ready.is_empty() => {}
                 () = sleep_until(deadline) => ready.extend(batcher.close_expired(Instant::now().into_std())),
-                events = input.recv(), if has_more && ready.is_empty() => match events {
-                    Some(events) => events.into_iter().for_each(|event| shared.take(event, &counts, &mut batcher, &mut ready)),
+                events = next, if has_more && ready.is_empty() => match events {
+                    Some(events) => has_refused = shared.take(events, &counts, &mut batcher, &mut ready),
                     None => {
                         has_more = false;
                         ready.extend(batcher.close_all());
@@ -203,12 +212,44 @@ impl Drop for SteppedAside<'_> {
     }
 }
 
+/// Events are slices of what was read together. If they are kept for dead letters, and most of the others are not,
+/// they get memory of their own: a batch of one event of each block would keep all of the blocks.
+fn detach_few(kept: &mut [LogEvent], left_out: &[LogEvent]) {
+    let bytes = |events: &[LogEvent]| -> usize { events.iter().map(LogEvent::body_size).sum() };
+    if bytes(kept) < bytes(left_out) {
+        kept.iter_mut().for_each(LogEvent::detach);
+    }
+}
+
 impl Shared {
-    /// Puts an event into its batch.
-    fn take(&self, event: LogEvent, counts: &SinkCounts, batcher: &mut Batcher, ready: &mut VecDeque<Batch>) {
-        if !self.sink.wants(&event) {
-            return counts.settle_events(vec![event], &Outcome::Dropped(DropReason::Filtered));
+    /// Puts events into their batches; whether the sink itself has refused any.
+    fn take(
+        &self,
+        mut events: Vec<LogEvent>,
+        counts: &SinkCounts,
+        batcher: &mut Batcher,
+        ready: &mut VecDeque<Batch>,
+    ) -> bool {
+        let unwanted: Vec<_> = events.extract_if(.., |event| !self.sink.wants(event)).collect();
+        if counts.keeps_events() {
+            detach_few(&mut events, &unwanted);
         }
+        counts.settle_events(unwanted, &Outcome::Dropped(DropReason::Filtered));
+        let mut has_refused = false;
+        for event in events {
+            has_refused |= self.take_one(event, counts, batcher, ready).is_err();
+        }
+        has_refused
+    }
+
+    /// Puts an event into its batch.
+    fn take_one(
+        &self,
+        event: LogEvent,
+        counts: &SinkCounts,
+        batcher: &mut Batcher,
+        ready: &mut VecDeque<Batch>,
+    ) -> Result<(), PushError> {
         let partition = self.partition(&event);
         let partition_error = partition.as_ref().err().map(|error| error.reason.clone());
         let cuts = self.options.batch.when_event_too_large == Oversized::Truncate;
@@ -227,7 +268,8 @@ impl Shared {
                 Ok(())
             }
         };
-        match batcher.push(partition.unwrap_or_default(), event, encode, ready) {
+        let pushed = batcher.push(partition.unwrap_or_default(), event, encode, ready);
+        match &pushed {
             Ok(()) if is_cut => {
                 counts.add_truncated(1);
                 if let Some(unsaid) = self.truncate_log.allow() {
@@ -241,6 +283,7 @@ impl Shared {
             Ok(()) => {}
             Err(error) => self.log_rejected(1, &error.to_string()),
         }
+        pushed
     }
 
     /// The sink's own partition, and the values of headers that differ from event to event.
@@ -251,5 +294,25 @@ impl Shared {
                 .push(template.render(event).map_err(|error| EncodeError { reason: error.to_string() })?);
         }
         Ok(partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_block_does_not_keep_the_whole() {
+        let block: String = (0..8).map(|n| format!("{{\"n\":{n}}}")).collect();
+        let block = bytes::Bytes::from(block);
+        let is_in_block = |event: &LogEvent| block.as_ptr_range().contains(&event.json().as_ptr());
+        for (wanted, expected) in [(3, false), (5, true)] {
+            let slices = (0..8).map(|n| LogEvent::from_json(block.slice(n * 7..n * 7 + 7)).unwrap());
+            let mut kept: Vec<_> = slices.collect();
+            let left_out = kept.split_off(wanted);
+            detach_few(&mut kept, &left_out);
+            assert!(kept.iter().all(|event| is_in_block(event) == expected), "{wanted}");
+            assert_eq!(kept[0].json(), "{\"n\":0}");
+        }
     }
 }

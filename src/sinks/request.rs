@@ -1,6 +1,6 @@
 //! How requests are sent: Vector's `request.*` options, back-off, rate limit, adaptive concurrency.
 
-use crate::config::Seconds;
+use crate::config::{Problem, Seconds};
 use crate::template::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -61,6 +61,17 @@ impl Default for CircuitBreaker {
     fn default() -> CircuitBreaker {
         CircuitBreaker { failures: const { NonZeroUsize::new(5).unwrap() } }
     }
+}
+
+/// What is wrong with a hold that never ends before events are given up.
+pub(super) fn hold_warning(hold: Option<Seconds>, give_up_after: Seconds) -> Option<Problem> {
+    let (hold, most) = (hold?.0, give_up_after.0);
+    let message = format!(
+        "{} s is longer than request.give_up_after_secs, {} s: events are held only for that long; raise it, or leave hold_secs out",
+        hold.as_secs_f64(),
+        most.as_secs_f64()
+    );
+    (hold > most).then(|| Problem::at("request.hold_secs", message))
 }
 
 impl Default for RequestConfig {

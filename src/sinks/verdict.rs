@@ -14,6 +14,15 @@ pub enum Verdict {
     Delivered,
     /// It has some: one verdict for each entry, in order. Those that are missing count as delivered.
     Partial(Vec<EntryVerdict>),
+    /// It has refused so many entries for good and has the others, and it does not say which are which. So many
+    /// count as rejected; but where there are dead letters, all of the batch become one, so that there may be more
+    /// letters than rejected events.
+    RejectedSome {
+        /// How many it has refused.
+        count: usize,
+        /// Why, for the log.
+        reason: String,
+    },
     /// Not now; the destination may say after how long.
     Retry {
         /// The pause that it asks for.
@@ -94,6 +103,9 @@ impl Verdict {
     pub(super) fn map_reasons(self, change: impl Fn(String) -> String) -> Verdict {
         match self {
             Verdict::Rejected { reason } => Verdict::Rejected { reason: change(reason) },
+            Verdict::RejectedSome { count, reason } => {
+                Verdict::RejectedSome { count, reason: change(reason) }
+            }
             Verdict::Partial(mut entries) => {
                 for entry in &mut entries {
                     if let EntryVerdict::Rejected { reason, .. } = entry {

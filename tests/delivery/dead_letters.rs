@@ -45,20 +45,14 @@ impl SourceConfig for Waiting {
     }
 }
 
-/// Three events, the second of which is refused: what their source hears, and what becomes of the letter.
-async fn letter_that_is_answered(reply: Reply) -> (Vec<EventStatus>, HttpServer, Report) {
-    let http = HttpServer::start().await;
-    // One batch each; the second is refused.
-    http.respond_with(|request| Reply::status(if request.text().contains("\"n\":1") { 400 } else { 200 }));
-    let letters = HttpServer::start().await;
-    letters.default_reply(reply);
+/// Three events to a sink of the id `a`, and what it refuses to that server in one request. What their source hears,
+/// and the report.
+async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>, Report, RunningTopology) {
     let text = format!(
-        "[sinks.http]\ntype = 'http'\ninputs = ['in']\nuri = '{}'\nencoding.codec = 'json'\nbatch.max_events = 1\n\
-             [sinks.letters]\ntype = 'http'\ninputs = ['in']\nuri = '{}'\nencoding.codec = 'json'\nbatch.timeout_secs = 3600",
-        http.url("/"),
+        "[sources.in]\ntype = 'stdin'\n[sinks.a]\ninputs = ['in']\nhealthcheck = false\n{options}\n\
+         [sinks.letters]\ntype = 'http'\ninputs = ['in']\nuri = '{}'\nencoding.codec = 'json'\nbatch.timeout_secs = 3600",
         letters.url("/"),
     );
-    let text = format!("[sources.in]\ntype = 'stdin'\n{text}");
     let mut config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
     let (seen, statuses) = oneshot::channel();
     config.sources.clear();
@@ -69,9 +63,21 @@ async fn letter_that_is_answered(reply: Reply) -> (Vec<EventStatus>, HttpServer,
     });
     let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
     running.finished().await;
-    let report = running.stop(Duration::from_secs(5)).await;
+    let report = running.report();
     check_books(&report);
-    (statuses.await.unwrap(), letters, report)
+    (statuses.await.unwrap(), report, running)
+}
+
+/// The same to a destination that refuses the second of them, and with this answer to its letter.
+async fn letter_that_is_answered(reply: Reply) -> (Vec<EventStatus>, HttpServer, Report) {
+    let (http, letters) = (HttpServer::start().await, HttpServer::start().await);
+    // One batch each.
+    http.respond_with(|request| Reply::status(if request.text().contains("\"n\":1") { 400 } else { 200 }));
+    letters.default_reply(reply);
+    let url = http.url("/");
+    let options = format!("type = 'http'\nuri = '{url}'\nencoding.codec = 'json'\nbatch.max_events = 1");
+    let (statuses, report, _) = three_events(&options, &letters).await;
+    (statuses, letters, report)
 }
 
 #[tokio::test]
@@ -81,9 +87,9 @@ async fn a_refused_event_is_written_before_its_source_hears_of_it() {
         assert_eq!(statuses, [EventStatus::Delivered, EventStatus::Rejected, EventStatus::Delivered]);
         let written = letters.requests()[0].json();
         let letter = &written[0];
-        assert_eq!((letter["sink"].as_str(), letter["status"].as_u64()), (Some("http"), Some(400)));
+        assert_eq!((letter["sink"].as_str(), letter["status"].as_u64()), (Some("a"), Some(400)));
         assert_eq!((&letter["event"], letter["attempts"].as_u64()), (&serde_json::json!({"n": 1}), Some(1)));
-        let [(_, letters), (_, sink)] = &report.sinks[..] else { panic!("{report}") };
+        let (sink, letters) = (sink(&report, "a"), sink(&report, "dead_letters"));
         assert_eq!((sink.delivered, sink.rejected, letters.delivered), (2, 1, 1));
         assert!(!report.has_losses());
     })
@@ -217,6 +223,44 @@ async fn a_path_that_can_be_no_file_is_told_at_the_start() {
             let ended = program::run(&["run"], &env).await;
             assert_eq!(ended.code, Some(78), "{ended:?}");
             assert!(ended.err.contains(&format!("dead_letters: path: {path} {words}")), "{ended:?}");
+        }
+    })
+    .await;
+}
+
+/// A destination that says how many it has refused and not which: nobody can know which are lost, so all of them are
+/// written.
+#[tokio::test]
+async fn where_only_a_number_is_told_the_whole_batch_is_written() {
+    in_time(async {
+        let loki = "type = 'loki'\nendpoint = 'URL'\nencoding.codec = 'json'\nlabels.a = 'x'";
+        let axiom = "type = 'axiom'\nurl = 'URL'\ntoken = 's3cr3t'\ndataset = 'd'";
+        let http = "type = 'http'\nuri = 'URL'\nencoding.codec = 'json'";
+        let ignored =
+            "entry ignored, reason: 'entry too far behind', total ignored: 2 out of 3 for stream: {}";
+        for (options, status, answer, refused, words) in [
+            (loki, 400, ignored, 2, "too far behind"),
+            (axiom, 200, r#"{"ingested":2,"failed":1,"failures":[{"error":"bad value"}]}"#, 1, "bad value"),
+            (axiom, 200, r#"{"failed":3,"failures":[{"error":"bad value"}]}"#, 3, "bad value"),
+            (http, 200, r#"{"code":200,"status":[{"failed":1,"error":"too old"}]}"#, 1, "too old"),
+        ] {
+            let (server, letters) = (HttpServer::start().await, HttpServer::start().await);
+            server.default_reply(Reply::status(status).body(answer));
+            let (statuses, report, _running) =
+                three_events(&options.replace("URL", &server.url("/")), &letters).await;
+            assert_eq!(server.requests().len(), 1, "{answer}");
+            assert_eq!(statuses, [EventStatus::Rejected; 3], "{answer}");
+            let books = sink(&report, "a");
+            assert_eq!((books.delivered, books.rejected), (3 - refused, refused), "{answer}");
+            assert_eq!(sink(&report, "dead_letters").delivered, 3, "{answer}");
+            let written = letters.requests()[0].json();
+            for (n, letter) in written.as_array().unwrap().iter().enumerate() {
+                assert_eq!(letter["event"]["n"], n);
+                let reason = letter["reason"].as_str().unwrap();
+                let begins = format!("{refused} of 3 were refused, and the destination does not say which: ");
+                assert_eq!(reason.starts_with(&begins), refused < 3, "{reason}");
+                assert!(reason.contains(words), "{reason}");
+            }
         }
     })
     .await;
@@ -535,6 +579,54 @@ async fn letters_that_nobody_takes_hold_up_their_source_and_are_not_lost() {
         found.sort_unstable();
         assert_eq!(found, (0..EVENTS as u64).collect::<Vec<_>>());
         assert!(!report.has_losses(), "{report}");
+    })
+    .await;
+}
+
+/// What a sink refuses by itself, before it sends anything, waits for room too.
+#[tokio::test]
+async fn letters_of_what_a_sink_refuses_itself_are_bounded() {
+    const EVENTS: usize = 3000;
+    in_time(async {
+        let (nats, http) = (NatsServer::start().await, HttpServer::start().await);
+        let http = format!(
+            "{}batch.max_event_bytes = 5\nbatch.when_event_too_large = 'reject'\n",
+            http_sink("out", "in", &http.url("/"))
+        );
+        let nats = format!(
+            "[sinks.out]\ntype = 'nats'\ninputs = ['in']\nurl = '{}'\nsubject = 'out.{{{{ missing }}}}'\n\
+             encoding.codec = 'json'\n",
+            nats.url()
+        );
+        for out in [http, nats] {
+            let port = free_port();
+            let text = format!(
+                "[sources.in]\ntype = 'stdin'\n{out}buffer.max_events = 10\n\
+                 [dead_letters]\ntype = 'http'\nuri = 'http://127.0.0.1:{port}/'\nencoding.codec = 'json'\n\
+                 buffer.max_events = 10\nbatch = {{max_events = 10, timeout_secs = 0.05}}\n\
+                 request = {{concurrency = 1, retry_initial_backoff_secs = 0.01, retry_max_duration_secs = 0.05}}\n"
+            );
+            let mut config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
+            config.sources.clear();
+            let config = config.source("in", Bad(EVENTS));
+            let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+            until(&running, |report| sink(report, "dead_letters").buffered >= 10).await;
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                let seen = running.report();
+                check_books(&seen);
+                // Its buffer, a batch or two, and what was taken last.
+                assert!(sink(&seen, "dead_letters").buffered <= 50, "{out}: {seen}");
+                assert_eq!(sink(&seen, "dead_letters").delivered, 0);
+            }
+            let _letters = HttpServer::start_on(port).await;
+            running.finished().await;
+            let report = running.report();
+            check_books(&report);
+            assert_eq!(sink(&report, "out").rejected, EVENTS as u64, "{report}");
+            assert_eq!(sink(&report, "dead_letters").delivered, EVENTS as u64, "{report}");
+            assert!(!report.has_losses(), "{report}");
+        }
     })
     .await;
 }

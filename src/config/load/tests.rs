@@ -374,6 +374,33 @@ fn ids_have_no_dots_and_what_nobody_takes_is_told() {
     );
 }
 
+#[test]
+fn a_hold_that_is_longer_than_the_patience_is_told() {
+    let http = "type = 'http'\nuri = 'http://h'";
+    let nats = "type = 'nats'\nurl = 'nats://h'\nsubject = 's'";
+    for sink in [http, nats] {
+        let told = |request: &str| {
+            let text = format!(
+                "{SOURCE}[sinks.out]\n{sink}\ninputs = ['in']\nencoding.codec = 'json'\nrequest = {{{request}}}\n"
+            );
+            load(&text).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(told("hold_secs = 60, give_up_after_secs = 60").is_empty());
+        let [warning] = &told("hold_secs = 90000")[..] else { panic!("{sink}") };
+        let words = "sinks.out.request.hold_secs: 90000 s is longer than request.give_up_after_secs, 86400 s";
+        assert!(warning.contains(words), "{warning}");
+    }
+}
+
+#[test]
+fn a_number_that_must_not_be_zero_is_told_without_a_type() {
+    let out = "[sinks.out]\ntype = 'http'\ninputs = ['in']\nuri = 'http://h'\nencoding.codec = 'json'\n";
+    check(
+        &format!("{SOURCE}{out}request.circuit_breaker.failures = 0\n"),
+        &["request.circuit_breaker.failures: invalid value: integer `0`, expected at least 1"],
+    );
+}
+
 /// A transform with outputs of its own.
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 struct Forked {

@@ -1,14 +1,14 @@
 //! Answers of vendors who take JSON over plain HTTP, and say in the body what they have refused. They say how
-//! many events that were, and not which: as many count as rejected, and none is sent twice.
+//! many events that were, and not which: none is sent twice.
 
-use crate::sinks::verdict::{EntryVerdict, Verdict, shorten};
+use crate::sinks::verdict::{Verdict, shorten};
 use bytes::Bytes;
 use http::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What the answer means for a batch of so many events.
-pub(super) fn verdict(response: &Response<Bytes>, events: usize) -> Verdict {
+/// What the answer means for a batch.
+pub(super) fn verdict(response: &Response<Bytes>) -> Verdict {
     let refused = match response.status().as_u16() {
         200..=299 => openobserve(response.body()),
         400 => baselime(response.body()),
@@ -16,10 +16,7 @@ pub(super) fn verdict(response: &Response<Bytes>, events: usize) -> Verdict {
         _ => None,
     };
     match refused {
-        Some((count, reason)) if count > 0 => {
-            let reason = format!("{count} of {events} were refused: {}", shorten(&reason));
-            Verdict::Partial(vec![EntryVerdict::Rejected { status: None, reason }; count.min(events)])
-        }
+        Some((count, reason)) if count > 0 => Verdict::RejectedSome { count, reason: shorten(&reason) },
         Some(_) => Verdict::Delivered,
         None => Verdict::of_status(response),
     }
@@ -84,7 +81,7 @@ mod tests {
         for (status, body, refused) in [
             (200, r#"{"code":200,"status":[{"name":"a","successful":3,"failed":0}]}"#, 0),
             (200, r#"{"code":200,"status":[{"failed":2,"error":"too old"},{"failed":1}]}"#, 3),
-            (200, r#"{"code":200,"status":[{"failed":9,"error":{"x":1}}]}"#, 5),
+            (200, r#"{"code":200,"status":[{"failed":9,"error":{"x":1}}]}"#, 9),
             (200, r#"{"failed":"many"}"#, 0),
             (202, "", 0),
             (400, r#"{"message":"Invalid","invalid":[{"index":1},{"index":2}]}"#, 2),
@@ -92,9 +89,9 @@ mod tests {
         ] {
             let response =
                 Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap();
-            match verdict(&response, 5) {
+            match verdict(&response) {
                 Verdict::Delivered => assert_eq!(refused, 0, "{body}"),
-                Verdict::Partial(entries) => assert_eq!(entries.len(), refused, "{body}"),
+                Verdict::RejectedSome { count, .. } => assert_eq!(count, refused, "{body}"),
                 other => panic!("{body}: {other:?}"),
             }
         }
@@ -106,7 +103,7 @@ mod tests {
         ] {
             let response =
                 Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap();
-            assert_eq!(verdict(&response, 5), Verdict::Rejected { reason: describe(&response) });
+            assert_eq!(verdict(&response), Verdict::Rejected { reason: describe(&response) });
         }
     }
 }

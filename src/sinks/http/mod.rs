@@ -214,8 +214,8 @@ impl HttpSink for Http {
         self.auth.as_ref().map_or(Ok(None), |auth| auth.signer(cx, client))
     }
 
-    fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
-        answers::verdict(response, batch.len())
+    fn verdict(&self, response: &Response<Bytes>, _batch: &Batch) -> Verdict {
+        answers::verdict(response)
     }
 
     /// As Vector with a URI of the user's. Without one, whoever asks for it sends a body with no events: an

@@ -9,7 +9,7 @@ mod proto;
 use super::codec::{Codec, EncodeError, EncodingConfig, Framing, write_integer};
 use super::compression::{Algorithm, Compression};
 use super::http_sink::{HealthcheckRequest, HttpOptions, HttpSink, Signer, check_endpoint};
-use super::verdict::{EntryVerdict, Verdict};
+use super::verdict::Verdict;
 use super::{Auth, Batch, BatchLimits, Partition, describe, judge_2xx};
 use crate::config::{Result, SinkContext};
 use crate::event::{LogEvent, Lookup, Path, Timestamp, json};
@@ -288,21 +288,13 @@ impl HttpSink for Loki {
     }
 
     /// 400 for lines that Loki refuses: it has stored the others, and tells how many it has not, but
-    /// not in a form that names them. As many are counted as rejected, and none is sent twice. 260 is
-    /// the answer of a policy that blocks ingestion.
-    fn verdict(&self, response: &Response<Bytes>, batch: &Batch) -> Verdict {
+    /// not in a form that names them; none is sent twice. 260 is the answer of a policy that blocks ingestion.
+    fn verdict(&self, response: &Response<Bytes>, _batch: &Batch) -> Verdict {
         match response.status().as_u16() {
             260 => Verdict::Rejected { reason: describe(response) },
             400 => match refused_lines(&String::from_utf8_lossy(response.body())) {
                 0 => Verdict::Rejected { reason: describe(response) },
-                refused => {
-                    let reason =
-                        format!("Loki refused {refused} of {} lines: {}", batch.len(), describe(response));
-                    Verdict::Partial(vec![
-                        EntryVerdict::Rejected { status: None, reason };
-                        refused.min(batch.len())
-                    ])
-                }
+                count => Verdict::RejectedSome { count, reason: describe(response) },
             },
             _ => Verdict::of_status(response),
         }

@@ -29,6 +29,8 @@ pub(super) struct NatsSink {
     /// Where an event is encoded; kept for its memory.
     payload: Vec<u8>,
     memory: SinkMemory,
+    /// Whether the sink has refused some of what it took last.
+    has_refused: bool,
     /// Since when the user may not publish.
     held_since: Option<Instant>,
     retry_log: LogLimit,
@@ -112,13 +114,21 @@ impl StreamSink for NatsSink {
         let mut waiting = Batch::new(&counts);
         let mut has_more = true;
         while has_more || !waiting.is_empty() {
+            let has_refused = self.has_refused;
+            let next = async {
+                // Else the dead letters would grow for as long as nobody takes them.
+                if has_refused {
+                    counts.room_for_dead_letters().await;
+                }
+                input.recv().await
+            };
             let batch = tokio::select! {
                 // In this order, so that what a lost connection has left unanswered goes first.
                 biased;
                 () = tokio::time::sleep_until(self.again), if !waiting.is_empty() => {
                     std::mem::replace(&mut waiting, Batch::new(&counts))
                 }
-                events = input.recv(), if has_more && waiting.has_room(&self.memory) => match events {
+                events = next, if has_more && waiting.has_room(&self.memory) => match events {
                     Some(events) => self.collect(events, &mut input),
                     None => {
                         has_more = false;
@@ -148,6 +158,7 @@ impl NatsSink {
             again: Instant::now(),
             payload: Vec::new(),
             memory,
+            has_refused: false,
             held_since: None,
             retry_log: LogLimit::every_10_s(),
             hold_log: LogLimit::every_minute(),
@@ -155,12 +166,13 @@ impl NatsSink {
         }
     }
 
-    /// These events and what else is there already, encoded.
+    /// These events and what else is there already, encoded; no more, once the sink itself has refused any.
     fn collect(&mut self, mut events: Vec<LogEvent>, input: &mut BufferReceiver) -> Batch {
         let mut batch = Batch::new(input.counts());
+        self.has_refused = false;
         loop {
             events.into_iter().for_each(|event| self.take(event, &mut batch, input.counts()));
-            if batch.messages.bytes().len() >= most_bytes(&self.memory) {
+            if self.has_refused || batch.messages.bytes().len() >= most_bytes(&self.memory) {
                 return batch;
             }
             match input.recv().now_or_never().flatten() {
@@ -182,6 +194,7 @@ impl NatsSink {
                 batch.tries.push(Tries::default());
             }
             Err(reason) => {
+                self.has_refused = true;
                 self.log_rejected(1, &reason);
                 counts.settle_events(vec![event], &Outcome::unsent(reason));
             }
@@ -220,7 +233,7 @@ impl NatsSink {
         let now = Instant::now();
         let is_one_subject = self.config.subject.as_static().is_some();
         let request = &self.config.request;
-        let is_urgent = batch.receipts.counts().is_hold_urgent();
+        let is_urgent = batch.receipts.keep_events() && batch.receipts.counts().is_hold_urgent();
         let limits = Limits::new(request.hold_secs, request.give_up_after_secs, is_urgent);
         let mut rejected = Said::default();
         let mut held = Said::default();

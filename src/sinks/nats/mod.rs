@@ -21,7 +21,7 @@
 mod delivery;
 
 use super::codec::EncodingConfig;
-use super::request::{Backoff, JitterMode, RequestConfig};
+use super::request::{Backoff, JitterMode, RequestConfig, hold_warning};
 use crate::config::{BoolOr, ComponentInfo, Problem, Result, Seconds, SinkConfig, SinkContext, StreamSink};
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
@@ -263,6 +263,8 @@ impl SinkConfig for NatsSinkConfig {
     fn warnings(&self) -> Vec<Problem> {
         let is_meant = self.dangerously_allow_unconfined_template_resolution;
         let said = self.subject.clone().confine().filter(|_| !is_meant);
-        said.map(|message| Problem::at("subject", message)).into_iter().collect()
+        let said = said.map(|message| Problem::at("subject", message));
+        let request = &self.request;
+        said.into_iter().chain(hold_warning(request.hold_secs, request.give_up_after_secs)).collect()
     }
 }
