@@ -94,13 +94,17 @@ enum StreamCheck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Drain {
     No,
-    /// So many of its answers to our `PING`s are still to come until it has sent everything.
+    /// So many of its answers to our `PING`s are still to come until it has sent everything; if nothing comes until
+    /// then, the connection is dead.
     Asked {
         pongs: u32,
+        until: Instant,
     },
     Done,
 }
 
+/// How long a drain waits for the next word of the server.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the answer to a question may take: a cluster may be choosing a leader.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -178,7 +182,7 @@ impl PullConsumer {
             Some(link) => {
                 link.write(&[format!("UNSUB {MESSAGES}\r\nPING\r\n").as_bytes()]);
                 link.unanswered += 1;
-                Drain::Asked { pongs: link.unanswered }
+                Drain::Asked { pongs: link.unanswered, until: Instant::now() + DRAIN_PATIENCE }
             }
         };
     }
@@ -201,6 +205,11 @@ impl PullConsumer {
     /// and may be another stream's.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether messages are asked for now, and acknowledgements go out.
+    pub fn is_reading(&self) -> bool {
+        self.phase == Phase::Pulling
     }
 
     /// How long a message may be without a word from us until it is delivered again.
@@ -336,7 +345,11 @@ impl PullConsumer {
             Phase::Pulling => (!self.pulls.is_empty()).then(|| self.heard + 2 * HEARTBEAT),
         };
         let next_ping = self.link.as_ref().map(|link| link.next_ping);
-        of_phase.into_iter().chain(next_ping).min().unwrap_or_else(Instant::now)
+        let of_drain = match self.drain {
+            Drain::Asked { until, .. } => Some(until),
+            Drain::No | Drain::Done => None,
+        };
+        of_phase.into_iter().chain(next_ping).chain(of_drain).min().unwrap_or_else(Instant::now)
     }
 
     /// Nothing has come.
@@ -348,6 +361,9 @@ impl PullConsumer {
                 self.begin_anew("it has missed two heartbeats");
             }
             _ => {}
+        }
+        if matches!(self.drain, Drain::Asked { until, .. } if until <= now) {
+            self.drain = Drain::Done;
         }
         match &mut self.link {
             Some(link) if link.next_ping <= now => link.ping(),
@@ -419,6 +435,10 @@ impl PullConsumer {
             self.heard = Instant::now();
             match status {
                 Status::Heartbeat | Status::Ended => self.attempts = 0,
+                Status::TooLarge if self.pulls.is_stuck() => self.wait(
+                    "the next message is larger than the consumer lets anybody ask for; raise its max_bytes \
+                     (`nats consumer edit`), or take it off",
+                ),
                 Status::TooLarge => self.log.has_too_large_a_message(),
                 Status::TooMany | Status::Gone => self.begin_anew(&text),
             }
@@ -515,8 +535,8 @@ impl PullConsumer {
         for _ in 0..heard.pongs {
             self.acks.pong();
             self.drain = match self.drain {
-                Drain::Asked { pongs: 0 | 1 } => Drain::Done,
-                Drain::Asked { pongs } => Drain::Asked { pongs: pongs - 1 },
+                Drain::Asked { pongs: 0 | 1, .. } => Drain::Done,
+                Drain::Asked { pongs, until } => Drain::Asked { pongs: pongs - 1, until },
                 other => other,
             };
         }
@@ -737,6 +757,37 @@ mod tests {
             server.hears(r#""max_bytes":1000"#).await;
         })
         .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_larger_than_anybody_may_ask_for_is_asked_for_with_pauses() {
+        let (mut consumer, mut server) = connected(false, 1000);
+        while_it_reads(&mut consumer, async {
+            let before = Instant::now();
+            for _ in 0..10 {
+                server.answers(ASKS, INFO).await;
+                for _ in 0..2 {
+                    let reply = server.hears(PULLS).await;
+                    server.sends_status(&reply, "409 Message Size Exceeds MaxBytes").await;
+                }
+            }
+            assert!(before.elapsed() > Duration::from_secs(5), "{:?}", before.elapsed());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_on_a_connection_that_has_died_ends() {
+        let (mut consumer, mut server) = connected(false, 0);
+        while_it_reads(&mut consumer, async {
+            server.answers(ASKS, INFO).await;
+            server.hears(PULLS).await;
+        })
+        .await;
+        consumer.drain();
+        let before = Instant::now();
+        assert!(consumer.next_chunk().await.is_none());
+        assert_eq!(before.elapsed(), DRAIN_PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,8 @@ pub(super) struct Pulls {
     requests: VecDeque<Pull>,
     /// The next message is larger than what we ask for at once.
     is_too_large: bool,
+    /// It is larger than what anybody may ask for.
+    is_stuck: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,8 @@ struct Pull {
     remaining: usize,
     /// When the server has forgotten it for certain.
     until: Instant,
+    /// It asks for one message, however large.
+    is_for_one: bool,
 }
 
 /// What is asked for at once.
@@ -30,6 +34,7 @@ pub(super) struct Request {
     /// 0 is no limit.
     max_bytes: usize,
     expires: Duration,
+    is_for_one: bool,
 }
 
 /// How long a request waits for messages.
@@ -45,17 +50,19 @@ impl Pulls {
         if expected > wanted / 2 {
             return None;
         }
-        let (batch, max_bytes) = match std::mem::take(&mut self.is_too_large) {
+        let is_for_one = std::mem::take(&mut self.is_too_large);
+        let (batch, max_bytes) = match is_for_one {
             true => (1, limits.max_bytes(0)),
             false => (wanted - expected, limits.max_bytes(options.max_bytes)),
         };
-        Some(Request { batch, max_bytes, expires: limits.expires(EXPIRES) })
+        Some(Request { batch, max_bytes, expires: limits.expires(EXPIRES), is_for_one })
     }
 
     /// A request has been written.
     pub(super) fn push(&mut self, number: u64, request: &Request, now: Instant) {
         let until = now + request.expires + 2 * HEARTBEAT;
-        self.requests.push_back(Pull { number, remaining: request.batch, until });
+        let Request { batch: remaining, is_for_one, .. } = *request;
+        self.requests.push_back(Pull { number, remaining, until, is_for_one });
     }
 
     /// So many messages have come.
@@ -75,11 +82,18 @@ impl Pulls {
     /// The server has said something of a request; whether that is one of ours.
     pub(super) fn heard(&mut self, number: u64, status: Status) -> bool {
         let Some(index) = self.requests.iter().position(|pull| pull.number == number) else { return false };
+        let is_too_large = status == Status::TooLarge;
+        self.is_stuck = is_too_large && self.requests[index].is_for_one;
         if status != Status::Heartbeat {
             self.requests.remove(index);
         }
-        self.is_too_large |= status == Status::TooLarge;
+        self.is_too_large |= is_too_large;
         true
+    }
+
+    /// Whether the request that was just heard of could not be made for a larger message.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck
     }
 
     /// Leaves out those that the server has forgotten, if it has not told.
@@ -89,6 +103,7 @@ impl Pulls {
 
     pub(super) fn clear(&mut self) {
         self.requests.clear();
+        self.is_too_large = false;
     }
 
     pub(super) fn is_empty(&self) -> bool {

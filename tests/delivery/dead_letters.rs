@@ -11,7 +11,7 @@ use log_shipper::config::{Config, Registry, Result, Source, SourceConfig, Source
 use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
 use log_shipper::finalizer::{BatchNotifier, EventFinalizers, EventStatus};
-use log_shipper::topology::{Report, SinkSnapshot, Topology, TopologyOptions};
+use log_shipper::topology::{Report, RunningTopology, SinkSnapshot, Topology, TopologyOptions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

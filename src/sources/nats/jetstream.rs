@@ -184,9 +184,12 @@ impl Ledger {
     fn look(&mut self, consumer: &mut PullConsumer) {
         let (now, ack_wait) = (Instant::now(), consumer.ack_wait());
         let generation = self.in_flight.generation();
-        self.in_flight.unheard_for(ack_wait / 2, now, |reply| {
-            consumer.acknowledge(generation, reply, Ack::InProgress);
-        });
+        // What could not be said now would count as said.
+        if consumer.is_reading() {
+            self.in_flight.unheard_for(ack_wait / 2, now, |reply| {
+                consumer.acknowledge(generation, reply, Ack::InProgress);
+            });
+        }
         self.next_look = now + (ack_wait / 8).max(SHORTEST_LOOK);
     }
 }
