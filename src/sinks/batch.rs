@@ -520,7 +520,7 @@ mod tests {
             assert_eq!(open, batcher.open_bytes);
             assert!(open <= memory.open(), "{open}");
         }
-        assert!(ready.len() > 200 / 8 && ready.iter().all(|batch| batch.size() <= memory.batch()));
+        assert!(ready.len() > 200 / 10 && ready.iter().all(|batch| batch.size() <= memory.batch()));
         // One that is larger than all of it goes alone.
         ready.clear();
         push(&mut batcher, &counts, "0", &text.repeat(100), &mut ready).unwrap();
