@@ -541,26 +541,29 @@ async fn what_fails_is_given_out_again() {
 
 #[tokio::test]
 async fn what_is_not_written_in_time_is_lost_and_counted_once() {
-    let disk = Disk::default();
-    let (sender, receiver, counts, _) = buffer(&disk, 1 << 30, false);
-    disk.set_stuck(true);
-    sender.send(events(0..10)).await;
-    until(&sender, |disk| disk.unwritten == 10).await;
-    sender.send(events(10..15)).await;
-    drop(receiver);
-    counts.give_up();
-    let buffer = sender.disk().unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(20), buffer.close()).await.is_err());
-    assert_eq!((buffer.give_up(), buffer.give_up()), (15, 0));
-    let check = || {
-        let books = counts.snapshot();
-        assert_eq!((books.dropped_for(DropReason::Shutdown), books.buffered), (15, 0), "{books}");
-    };
-    check();
-    // Nobody waits any more; all the same, they are not counted twice.
-    disk.set_stuck(false);
-    in_time(buffer.close()).await;
-    check();
+    for fails_after_all in [false, true] {
+        let disk = Disk::default();
+        let (sender, receiver, counts, _) = buffer(&disk, 1 << 30, false);
+        disk.set_stuck(true);
+        sender.send(events(0..10)).await;
+        until(&sender, |disk| disk.unwritten == 10).await;
+        sender.send(events(10..15)).await;
+        drop(receiver);
+        counts.give_up();
+        let buffer = sender.disk().unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), buffer.close()).await.is_err());
+        assert_eq!((buffer.give_up(), buffer.give_up()), (15, 0));
+        let check = || {
+            let books = counts.snapshot();
+            assert_eq!((books.dropped_for(DropReason::Shutdown), books.buffered), (15, 0), "{books}");
+        };
+        check();
+        // Nobody waits any more; all the same, they are not counted twice.
+        disk.set_read_only(fails_after_all);
+        disk.set_stuck(false);
+        in_time(buffer.close()).await;
+        check();
+    }
 }
 
 #[tokio::test]
