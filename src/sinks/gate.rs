@@ -343,7 +343,7 @@ impl Passage<'_> {
                 }
                 if let Some(refusal) = state.refusals.remove(partition) {
                     has_changed = true;
-                    gate.accepted(&refusal, events, now);
+                    gate.accepted(&refusal, now);
                 }
             }
             Heard::Failed(reason) => {
@@ -434,13 +434,12 @@ impl Gate {
         }
     }
 
-    fn accepted(&self, refusal: &Refusal, events: usize, now: Instant) {
+    fn accepted(&self, refusal: &Refusal, now: Instant) {
         if let Some(unsaid) = self.again_log.allow() {
-            let events = refusal.waiting_events + events;
             tracing::info!(
                 sink = self.id,
                 unsaid,
-                "{} accepts us again after {}; {events} events were held",
+                "{} accepts us again after {}",
                 refusal.last.to,
                 patience::shown(now - refusal.since)
             );
