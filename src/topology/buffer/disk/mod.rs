@@ -113,13 +113,13 @@ struct Answers {
 struct Answered {
     block: u64,
     status: EventStatus,
-    /// Of its events.
-    errored: u32,
+    /// Of its events, those that were let go, and so are in no books.
+    unanswered: u32,
 }
 
 impl KeepsBlocks for Answers {
-    fn answered(&self, block: u64, status: EventStatus, errored: u32) {
-        let answered = Answered { block, status, errored };
+    fn answered(&self, block: u64, status: EventStatus, unanswered: u32) {
+        let answered = Answered { block, status, unanswered };
         self.list.lock().unwrap_or_else(PoisonError::into_inner).push(answered);
         self.wake();
     }

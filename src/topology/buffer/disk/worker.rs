@@ -198,7 +198,7 @@ impl Worker {
         let answers = self.answers.take();
         let has_answers = !answers.is_empty();
         let mut has_failed = false;
-        for Answered { block, status, errored } in answers {
+        for Answered { block, status, unanswered } in answers {
             self.in_flight = self.in_flight.saturating_sub(1);
             let Some(store) = &mut self.store else { continue };
             if status == EventStatus::Errored {
@@ -206,8 +206,8 @@ impl Worker {
                 let events = store.put_back(block);
                 self.put_back.push_back((Instant::now() + READ_PAUSE, block));
                 if !self.shared.state().is_closed {
-                    // Those of its events that did not fail have been counted, and are counted once more.
-                    self.shared.counts.add_received(events.saturating_sub(u64::from(errored)) as usize);
+                    // Those of its events that have been counted, as delivered or refused, come in once more.
+                    self.shared.counts.add_received(events.saturating_sub(u64::from(unanswered)) as usize);
                 }
                 continue;
             }
