@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 /// What became of an event, or of a batch of them; a greater one outranks a lesser: an event that one
@@ -27,6 +27,8 @@ pub enum EventStatus {
 #[derive(Debug)]
 pub struct BatchNotifier {
     status: AtomicU8,
+    /// How many receipts were let go without an answer.
+    unanswered: AtomicU32,
     answer: Option<Answer>,
 }
 
@@ -39,8 +41,9 @@ enum Answer {
 
 /// Has events on disk, in blocks, until they are answered for.
 pub(crate) trait KeepsBlocks: fmt::Debug + Send + Sync {
-    /// All events of the block with this number have been answered for. Called by whoever answers for the last one.
-    fn answered(&self, block: u64, status: EventStatus);
+    /// All events of the block with this number have been answered for, but so many were let go. Called by
+    /// whoever answers for the last one.
+    fn answered(&self, block: u64, status: EventStatus, unanswered: u32);
 }
 
 impl BatchNotifier {
@@ -63,7 +66,11 @@ impl BatchNotifier {
     }
 
     fn new(answer: Answer) -> Arc<BatchNotifier> {
-        Arc::new(BatchNotifier { status: AtomicU8::new(0), answer: Some(answer) })
+        Arc::new(BatchNotifier {
+            status: AtomicU8::new(0),
+            unanswered: AtomicU32::new(0),
+            answer: Some(answer),
+        })
     }
 
     fn update(&self, status: EventStatus) {
@@ -78,12 +85,13 @@ impl Drop for BatchNotifier {
             1 => EventStatus::Rejected,
             _ => EventStatus::Errored,
         };
+        let unanswered = *self.unanswered.get_mut();
         // If nobody waits any more, the source has gone, and with it the need to know.
         match self.answer.take() {
             None => {}
             Some(Answer::Once(answer)) => drop(answer.send(status)),
             Some(Answer::Keyed(key, answers)) => drop(answers.send((key, status))),
-            Some(Answer::Kept(block, keeper)) => keeper.answered(block, status),
+            Some(Answer::Kept(block, keeper)) => keeper.answered(block, status, unanswered),
         }
     }
 }
@@ -164,6 +172,9 @@ impl Owed {
 
 impl Drop for EventFinalizers {
     fn drop(&mut self) {
+        if let Owed::One(batch) = &self.0 {
+            batch.unanswered.fetch_add(1, Ordering::AcqRel);
+        }
         self.settle(EventStatus::Errored);
     }
 }

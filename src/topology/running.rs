@@ -44,6 +44,7 @@ pub struct RunningTopology {
     /// Transforms that are no longer there, and may still hold something.
     retired: Vec<Weak<TransformNode>>,
     end: End,
+    last_moments: LastMoments,
 }
 
 /// How far the end is, once the last source has ended.
@@ -129,8 +130,25 @@ impl fmt::Display for Changes {
 /// stopped all the same: what it reads from is then not there, or it does not tell.
 const CHANGE_OVER: Duration = Duration::from_secs(10);
 
-/// How long the disk may take for what is left at the end.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+/// How long the end takes, once the deadline has passed.
+#[derive(Clone, Copy, Debug)]
+struct LastMoments {
+    /// At most, for requests under way to be dropped.
+    requests: Duration,
+    /// At most, for the disk to take what is left.
+    writes: Duration,
+}
+
+impl LastMoments {
+    /// Somebody who gives little time to stop is about to kill us when it is over.
+    fn after(deadline: Duration) -> LastMoments {
+        let (requests, writes) = if deadline < Duration::from_secs(10) { (200, 700) } else { (1000, 5000) };
+        LastMoments { requests: Duration::from_millis(requests), writes: Duration::from_millis(writes) }
+    }
+}
+
+/// How long it takes until the runtime has dropped a request after its sink.
+const DROP_OF_REQUESTS: Duration = Duration::from_millis(50);
 
 /// Which components run already and stay as they are.
 impl Graph {
@@ -232,6 +250,7 @@ impl RunningTopology {
             disks: Vec::new(),
             retired: Vec::new(),
             end: End::No,
+            last_moments: LastMoments::after(Duration::MAX),
         };
         running.take(topology).await?;
         Ok(running)
@@ -471,8 +490,17 @@ impl RunningTopology {
     /// Waits until what is in memory of buffers on disk has been written. Nothing runs any more.
     async fn close_disks(&mut self) {
         let closed = futures::future::join_all(self.disks.iter().map(DiskBuffer::close));
-        if tokio::time::timeout(LAST_WRITES, closed).await.is_err() {
-            tracing::error!("a disk buffer takes too long to write what is left");
+        if tokio::time::timeout(self.last_moments.writes, closed).await.is_err() {
+            self.books.give_up();
+            for disk in &self.disks {
+                let (sink, lost) = (disk.sink(), disk.give_up());
+                if lost > 0 {
+                    tracing::error!(
+                        sink,
+                        "the disk buffer takes too long to write what is left: {lost} events are lost"
+                    );
+                }
+            }
         }
         self.disks.clear();
     }
@@ -617,6 +645,7 @@ impl RunningTopology {
     /// Stops the sources, lets the sinks deliver what there is for at most `deadline`, and gives up
     /// the rest. Returns the closed books.
     pub async fn stop(&mut self, deadline: Duration) -> Report {
+        self.last_moments = LastMoments::after(deadline);
         self.shutdown.cancel();
         if tokio::time::timeout(deadline, self.finished()).await.is_err() {
             self.give_up().await;
@@ -641,11 +670,19 @@ impl RunningTopology {
         nodes.chain(retired).for_each(|node| node.give_up());
         // The requests under way are tasks of the sinks' own; the runtime drops them a moment after their
         // sink, and with them their receipts.
+        let on_disk: HashSet<String> = self.disks.iter().filter_map(DiskBuffer::sink).collect();
         let settled = async {
-            while self.report().sinks.iter().any(|(_, sink)| sink.buffered > 0 && !sink.is_durable) {
+            while self.report().sinks.iter().any(|(id, sink)| sink.buffered > 0 && !on_disk.contains(id)) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), settled).await;
+        let settled = tokio::time::timeout(self.last_moments.requests, settled);
+        // Of what is buffered on disk, nobody can tell how much is in requests, and in those from memory.
+        let dropped = async {
+            if !on_disk.is_empty() {
+                tokio::time::sleep(DROP_OF_REQUESTS).await;
+            }
+        };
+        let _ = tokio::join!(settled, dropped);
     }
 }

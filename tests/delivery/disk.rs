@@ -296,6 +296,7 @@ async fn without_a_disk_the_buffer_is_one_in_memory_until_there_is_one() {
         let dropped = buffer.counts.snapshot().dropped_for(DropReason::BufferFull);
         assert!(dropped > 10_000, "{dropped}");
         let left = 60_000 - dropped;
+        assert!(!buffer.counts.snapshot().is_durable);
         std::fs::remove_file(&place).unwrap();
         until("it is on disk", || {
             disk::list(data_dir.path()).unwrap().first().is_some_and(|buffer| buffer.events == left - 10)
@@ -310,7 +311,9 @@ async fn without_a_disk_the_buffer_is_one_in_memory_until_there_is_one() {
         buffer.send(0..10).await;
         let Buffer { sender, receiver, counts } = buffer;
         drop((sender, receiver));
-        until("they are counted", || counts.snapshot().lost() == 10).await;
+        let books = || counts.snapshot();
+        assert!(!books().is_durable);
+        until("they are counted", || books().lost() == 10 && books().buffered == 0).await;
     })
     .await;
 }

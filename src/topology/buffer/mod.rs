@@ -193,7 +193,7 @@ impl Shared {
         {
             let mut state = self.state();
             let capacity = state.settings.capacity;
-            if let Some(disk) = state.disk.as_mut().filter(|disk| disk.is_open()) {
+            if let Some(disk) = state.disk.as_mut().filter(|disk| disk.is_open() && !disk.is_given_up) {
                 let capacity = disk.queue_capacity(capacity);
                 disk.queue.push_now(events, capacity);
                 disk.wake();
@@ -365,6 +365,8 @@ impl BufferSender {
             state.memory.measure(settings.capacity);
             state.receiver += 1;
             state.is_closed = false;
+            // It reads for this one again, and may write more or drop more than before.
+            state.disk.iter().for_each(Disk::wake);
             state.receiver
         };
         self.0.not_empty.notify_waiters();
@@ -374,9 +376,22 @@ impl BufferSender {
 
     /// Goes on with this disk; without one, in memory, when what is on disk has been delivered.
     pub(super) fn set_disk(&self, settings: Option<&DiskSettings>, opened: Option<OpenedDisk>) {
-        if let Some(disk) = &mut self.0.state().disk {
+        let is_open = self.0.state().disk.as_mut().is_some_and(|disk| {
             disk.set_settings(settings);
-        }
+            disk.is_open()
+        });
+        let opened = match (opened, settings) {
+            // It was emptied and closed a moment ago, or somebody else had it open when one looked.
+            (None, Some(settings)) if !is_open => match settings.clone().open() {
+                Ok(opened) => Some(opened),
+                Err(error) => {
+                    let sink = &settings.sink;
+                    tracing::error!(sink, "the buffer is in memory until the next start: {error}");
+                    None
+                }
+            },
+            (opened, _) => opened,
+        };
         if let Some(opened) = opened {
             Shared::attach(&self.0, opened);
         }
@@ -410,6 +425,24 @@ impl DiskBuffer {
 
     pub(super) fn is_open(&self) -> bool {
         self.0.state().disk.as_ref().is_some_and(Disk::is_open)
+    }
+
+    /// The id of the sink that it is the buffer of.
+    pub(super) fn sink(&self) -> Option<String> {
+        self.0.state().disk.as_ref().map(|disk| disk.sink().to_owned())
+    }
+
+    /// Counts as lost what has not been written yet, and says how much that is: [`DiskBuffer::close`] takes too
+    /// long. What the worker writes all the same is delivered by the next run.
+    pub(super) fn give_up(&self) -> usize {
+        let (left, unwritten) = match &mut self.0.state().disk {
+            Some(disk) if disk.is_open() => disk.give_up(),
+            _ => return 0,
+        };
+        let lost = left.iter().map(Vec::len).sum::<usize>() + unwritten;
+        left.into_iter().for_each(|events| self.0.settle_unanswered(events));
+        self.0.counts.add(&Outcome::Dropped(DropReason::Shutdown), unwritten);
+        lost
     }
 
     /// Writes what is still in memory, and waits until everything is on disk: when nothing comes in or goes out any

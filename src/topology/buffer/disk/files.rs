@@ -2,9 +2,9 @@
 
 use snafu::Snafu;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory of segments.
@@ -28,6 +28,10 @@ pub(super) trait SegmentFile: Debug + Send {
     fn truncate(&self, length: u64) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
 }
+
+/// Of directories that are made, and of files: they hold everything that is logged, which is nobody else's business.
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// What segments' names end in.
 pub(super) const SUFFIX: &str = ".log";
@@ -76,10 +80,10 @@ impl Directory {
     /// Makes the directory if it is not there, and locks it.
     pub(super) fn lock(path: &Path) -> Result<Directory, OpenError> {
         let failed = |source| OpenError::io(path, source);
-        fs::create_dir_all(path).map_err(failed)?;
-        let options =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK));
-        let mut lock = options.map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true).mode(FILE_MODE);
+        let mut lock = options.open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::Error(source)) => return Err(failed(source)),
@@ -108,8 +112,9 @@ impl Files for Directory {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
-        let file = OpenOptions::new().create_new(true).read(true).write(true).open(self.path.join(name))?;
-        Ok(Box::new(file))
+        let mut options = OpenOptions::new();
+        options.create_new(true).read(true).write(true).mode(FILE_MODE);
+        Ok(Box::new(options.open(self.path.join(name))?))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {

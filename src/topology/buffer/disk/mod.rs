@@ -87,6 +87,10 @@ pub(super) struct Disk {
     ready: VecDeque<Vec<LogEvent>>,
     /// The worker has something that is in none of the two, or there is more on disk.
     has_more: bool,
+    /// Events that the worker has taken from the queue and not written yet.
+    unwritten: usize,
+    /// What was not written in time has been counted as lost.
+    pub(super) is_given_up: bool,
     /// The disk takes nothing, so that what waits for it goes to the sink directly.
     is_failing: bool,
     /// New events go elsewhere: this one is emptied.
@@ -101,13 +105,22 @@ pub(super) struct Disk {
 /// What became of blocks, for the worker.
 #[derive(Debug, Default)]
 struct Answers {
-    list: Mutex<Vec<(u64, EventStatus)>>,
+    list: Mutex<Vec<Answered>>,
     worker: OnceLock<Thread>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    block: u64,
+    status: EventStatus,
+    /// Of its events, those that were let go, and so are in no books.
+    unanswered: u32,
+}
+
 impl KeepsBlocks for Answers {
-    fn answered(&self, block: u64, status: EventStatus) {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).push((block, status));
+    fn answered(&self, block: u64, status: EventStatus, unanswered: u32) {
+        let answered = Answered { block, status, unanswered };
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).push(answered);
         self.wake();
     }
 }
@@ -119,7 +132,7 @@ impl Answers {
         }
     }
 
-    fn take(&self) -> Vec<(u64, EventStatus)> {
+    fn take(&self) -> Vec<Answered> {
         std::mem::take(&mut self.list.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -137,6 +150,11 @@ impl Disk {
 
     pub(super) fn is_overflow(&self) -> bool {
         self.settings.is_overflow
+    }
+
+    /// The id of the sink that it is the buffer of.
+    pub(super) fn sink(&self) -> &str {
+        &self.settings.sink
     }
 
     pub(super) fn is_at(&self, directory: &Path) -> bool {
@@ -182,6 +200,13 @@ impl Disk {
         self.answers.wake();
     }
 
+    /// Lets go of what has not been written; the worker may be stuck for ever. Says how many events that it
+    /// has taken are not written.
+    pub(super) fn give_up(&mut self) -> (Vec<Vec<LogEvent>>, usize) {
+        self.is_given_up = true;
+        (self.queue.take().collect(), std::mem::take(&mut self.unwritten))
+    }
+
     /// Asks the worker to end. Cancelled when it has.
     pub(super) fn close(&mut self) -> CancellationToken {
         self.is_closing = true;
@@ -197,7 +222,6 @@ impl Shared {
         let ended = CancellationToken::new();
         let answers = Arc::<Answers>::default();
         let sink = settings.sink.clone();
-        shared.counts.set_durable(true);
         let mut state = shared.state();
         // What one had that has ended.
         let queue = state.disk.take().map(|disk| disk.queue).unwrap_or_default();
@@ -207,6 +231,8 @@ impl Shared {
             ready: VecDeque::new(),
             // Until the worker has looked.
             has_more: true,
+            unwritten: 0,
+            is_given_up: false,
             is_failing: false,
             is_retired: false,
             is_closing: false,

@@ -16,6 +16,8 @@ pub(super) struct Segment {
     pub(super) waiting: Pile,
     /// Blocks that were read and are not answered for.
     pub(super) in_flight: Pile,
+    /// Blocks that were read, failed, and are to be read again.
+    pub(super) put_back: Pile,
     /// Open while there is something to do in it.
     pub(super) file: Option<Box<dyn SegmentFile>>,
 }
@@ -42,13 +44,18 @@ impl Pile {
 
 impl Segment {
     pub(super) fn new(first: u64, file: Box<dyn SegmentFile>) -> Segment {
-        let (waiting, in_flight) = (Pile::default(), Pile::default());
-        Segment { first, length: 0, waiting, in_flight, file: Some(file) }
+        let none = Pile::default();
+        Segment { first, length: 0, waiting: none, in_flight: none, put_back: none, file: Some(file) }
     }
 
     /// Whether every block has been answered for.
     pub(super) fn is_done(&self) -> bool {
-        self.waiting.blocks == 0 && self.in_flight.blocks == 0
+        self.waiting.blocks == 0 && self.has_answered()
+    }
+
+    /// Whether every block that was read has been answered for.
+    pub(super) fn has_answered(&self) -> bool {
+        self.in_flight.blocks == 0 && self.put_back.blocks == 0
     }
 
     pub(super) fn name(&self) -> String {

@@ -4,6 +4,7 @@ use super::files::{Files, SegmentFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// The disk; a clone is the same one.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,10 @@ struct World {
     room: Option<usize>,
     is_read_only: bool,
     is_unreadable: bool,
+    /// Writes do not come back.
+    is_stuck: bool,
+    /// How often something was read.
+    reads: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -72,6 +77,19 @@ impl Disk {
 
     pub(super) fn set_unreadable(&self, is_unreadable: bool) {
         self.world().is_unreadable = is_unreadable;
+    }
+
+    pub(super) fn set_stuck(&self, is_stuck: bool) {
+        self.world().is_stuck = is_stuck;
+    }
+
+    pub(super) fn reads(&self) -> u64 {
+        self.world().reads
+    }
+
+    /// Spoils a byte of the file that was made last.
+    pub(super) fn damage(&self, offset: usize) {
+        self.world().files.last_entry().unwrap().get_mut().now[offset] ^= 1;
     }
 
     /// What was synced is there; of the rest, what `luck` says.
@@ -214,6 +232,7 @@ impl SegmentFile for File {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|world, content| {
             world.alive()?;
+            world.reads += 1;
             if world.is_unreadable {
                 return Err(io::Error::other("a bad sector"));
             }
@@ -224,6 +243,9 @@ impl SegmentFile for File {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        while self.disk.world().is_stuck {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.with(|world, content| {
             let mut length = bytes.len() * world.step()? / 4;
             let end = offset as usize + length;

@@ -37,6 +37,7 @@ struct Place {
     segment: u64,
     offset: u64,
     header: Header,
+    is_put_back: bool,
 }
 
 /// How large the files of a store may be.
@@ -109,12 +110,25 @@ impl Store {
     /// Events that are not answered for.
     #[cfg(test)]
     pub(super) fn events(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.waiting.events + segment.in_flight.events).sum()
+        self.segments
+            .iter()
+            .map(|segment| segment.waiting.events + segment.in_flight.events + segment.put_back.events)
+            .sum()
     }
 
     /// Blocks that nobody has read yet.
     pub(super) fn unread(&self) -> u64 {
         self.segments.iter().map(|segment| segment.waiting.blocks).sum()
+    }
+
+    /// Whether there is something to read, now or later.
+    pub(super) fn has_more(&self) -> bool {
+        self.segments.iter().any(|segment| segment.waiting.blocks + segment.put_back.blocks > 0)
+    }
+
+    /// Whether every block has been answered for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.iter().all(Segment::is_done)
     }
 
     /// Bytes of all files.
@@ -225,7 +239,7 @@ impl Store {
             if at + 1 == self.segments.len() {
                 self.finish_segment();
             }
-            if self.segments[at].in_flight.blocks > 0 {
+            if !self.segments[at].has_answered() {
                 // The file stays until those are answered for; these must not come again meanwhile.
                 self.mark_waiting(at);
             }
@@ -266,11 +280,11 @@ impl Store {
             }
             let is_written = is_last && self.is_writing;
             if offset >= segment.length || (segment.waiting.blocks == 0 && !is_written) {
+                // What was counted when it was written, or when the store was opened, and is not there.
+                self.damaged += std::mem::take(&mut segment.waiting).events;
                 if is_written {
                     return Ok(None);
                 }
-                // What was counted when the store was opened, and is not there.
-                self.damaged += std::mem::take(&mut segment.waiting).events;
                 self.reading = (first + 1, 0);
                 let _ = self.tidy(at);
                 continue;
@@ -291,7 +305,7 @@ impl Store {
             self.reading.1 = next;
             let segment = &mut self.segments[at];
             segment.waiting.take(&header);
-            let place = Place { segment: first, offset: found, header };
+            let place = Place { segment: first, offset: found, header, is_put_back: false };
             match header.decode(payload) {
                 Some(events) => {
                     segment.in_flight.add(&header);
@@ -327,11 +341,53 @@ impl Store {
         };
         let is_written = self.is_writing && at + 1 == self.segments.len();
         let segment = &mut self.segments[at];
-        segment.in_flight.take(&place.header);
+        let pile = if place.is_put_back { &mut segment.put_back } else { &mut segment.in_flight };
+        pile.take(&place.header);
         if !segment.is_done() || is_written {
             self.file(at)?.write_all_at(&[DONE], place.offset + STATE)?;
         }
         self.tidy(at)
+    }
+
+    /// A block that was read is to be read again, by [`Store::read_again`]. Says how many events it has.
+    pub(super) fn put_back(&mut self, sequence: u64) -> u64 {
+        let Store { segments, in_flight, .. } = self;
+        let Some(place) = in_flight.get_mut(&sequence).filter(|place| !place.is_put_back) else { return 0 };
+        place.is_put_back = true;
+        if let Ok(at) = segments.binary_search_by_key(&place.segment, |segment| segment.first) {
+            segments[at].in_flight.take(&place.header);
+            segments[at].put_back.add(&place.header);
+        }
+        u64::from(place.header.events)
+    }
+
+    /// Reads a block that was put back; nothing if it is not wanted, or damaged by now. After an error it is tried
+    /// again, unless [`Store::give_up`] gives it up.
+    pub(super) fn read_again(&mut self, sequence: u64) -> io::Result<Option<Block>> {
+        let Some(place) = self.in_flight.get(&sequence).filter(|place| place.is_put_back) else {
+            return Ok(None);
+        };
+        let (first, offset, header) = (place.segment, place.offset, place.header);
+        let Ok(at) = self.segments.binary_search_by_key(&first, |segment| segment.first) else {
+            return Ok(None);
+        };
+        let mut payload = vec![0; header.length as usize];
+        self.file(at)?.read_exact_at(&mut payload, offset + HEADER as u64)?;
+        let Some(events) = header.decode(payload) else {
+            // Should it not work, it is found damaged once more.
+            let _ = self.give_up(sequence);
+            return Ok(None);
+        };
+        self.segments[at].put_back.take(&header);
+        self.segments[at].in_flight.add(&header);
+        self.in_flight.insert(sequence, Place { segment: first, offset, header, is_put_back: false });
+        Ok(Some(Block { sequence, events }))
+    }
+
+    /// Gives up a block that was put back and cannot be read.
+    pub(super) fn give_up(&mut self, sequence: u64) -> io::Result<()> {
+        self.damaged += self.in_flight.get(&sequence).map_or(0, |place| u64::from(place.header.events));
+        self.ack(sequence)
     }
 
     /// Removes a segment if nobody wants anything of it, unless it is the one that is written and still short.
@@ -370,9 +426,8 @@ impl Store {
     fn close_files(&mut self) {
         let last = self.segments.len().wrapping_sub(1);
         for (at, segment) in self.segments.iter_mut().enumerate() {
-            let is_used = segment.first == self.reading.0
-                || segment.in_flight.blocks > 0
-                || (self.is_writing && at == last);
+            let is_used =
+                segment.first == self.reading.0 || !segment.has_answered() || (self.is_writing && at == last);
             if !is_used {
                 segment.file = None;
             }

@@ -1,12 +1,21 @@
-//! The store on a disk that is killed, cut off, full and damaged at every step.
+//! The store on a disk that is killed, cut off, full and damaged at every step, and the worker in front of it.
 
 use super::block::Builder;
 use super::simulated::Disk;
 use super::store::{Block, Limits, Recovered, Store};
+use super::{DiskSettings, OpenedDisk, READ_AHEAD};
 use crate::event::LogEvent;
+use crate::finalizer::{BatchNotifier, EventFinalizers, EventStatus};
+use crate::topology::buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer_on};
+use crate::topology::counts::SinkCounts;
+use crate::topology::outcome::{DropReason, Outcome};
+use crate::topology::receipts::Receipts;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Segments of a few blocks.
 const LIMITS: Limits = Limits { store: 1 << 30, segment: 500 };
@@ -402,4 +411,227 @@ fn the_oldest_unread_blocks_make_room() {
     // What the sink has is still there, and nothing that was dropped.
     drop(store);
     assert_eq!(read_all(&disk).0, [vec![0], left].concat());
+}
+
+#[test]
+fn damage_in_the_segment_that_is_written_is_counted() {
+    let disk = Disk::default();
+    let (mut store, _) = open(&disk);
+    (0..3).for_each(|n| append(&mut store, 2 * n..2 * n + 2).unwrap());
+    assert_eq!(disk.contents().len(), 1);
+    // The header of the last block.
+    let block = disk.contents()[0].1.len() / 3;
+    disk.damage(2 * block);
+    let mut read = Vec::new();
+    while let Some(block) = store.next().unwrap() {
+        read.extend(numbers(&block));
+        store.ack(block.sequence).unwrap();
+    }
+    assert_eq!((read, store.take_damaged()), (vec![0, 1, 2, 3], 2));
+    assert!(!store.has_more(), "there is nothing to wait for");
+    append(&mut store, 6..7).unwrap();
+    assert_eq!(numbers(&store.next().unwrap().unwrap()), [6]);
+}
+
+#[test]
+fn a_block_that_is_put_back_keeps_its_place() {
+    for is_damaged in [false, true] {
+        let disk = Disk::default();
+        let (mut store, _) = open(&disk);
+        append(&mut store, 0..2).unwrap();
+        let first = store.next().unwrap().unwrap();
+        assert!(!store.has_more());
+        assert_eq!((store.put_back(first.sequence), store.put_back(first.sequence)), (2, 0));
+        assert!(store.has_more() && store.events() == 2 && store.unread() == 0);
+        assert!(store.next().unwrap().is_none(), "it is not another's turn");
+        disk.set_unreadable(true);
+        store.read_again(first.sequence).unwrap_err();
+        disk.set_unreadable(false);
+        if is_damaged {
+            disk.damage(super::block::HEADER + 30);
+            assert!(store.read_again(first.sequence).unwrap().is_none());
+            assert_eq!(store.take_damaged(), 2);
+        } else {
+            let again = store.read_again(first.sequence).unwrap().unwrap();
+            assert_eq!((again.sequence, numbers(&again)), (first.sequence, vec![0, 1]));
+            assert!(!store.has_more() && store.read_again(first.sequence).unwrap().is_none());
+            store.ack(first.sequence).unwrap();
+        }
+        assert!(store.is_empty() && store.events() == 0);
+    }
+}
+
+// === the worker ===
+
+fn events(numbers: std::ops::Range<u32>) -> Vec<LogEvent> {
+    numbers.map(|n| LogEvent::from_json(format!("{{\"n\":{n}}}").into()).unwrap()).collect()
+}
+
+const MEMORY: BufferSettings =
+    BufferSettings { capacity: Capacity::Events(100), when_full: WhenFull::Block, acknowledges: true };
+
+/// A buffer on this disk, of this size.
+fn buffer(
+    disk: &Disk,
+    max_size: u64,
+    is_overflow: bool,
+) -> (BufferSender, BufferReceiver, Arc<SinkCounts>, DiskSettings) {
+    let settings =
+        DiskSettings { sink: "out".to_owned(), directory: "/nowhere".into(), max_size, is_overflow };
+    let limits = Limits { store: max_size, ..LIMITS };
+    let store = Store::open(Box::new(disk.clone()), limits).map_err(|error| error.to_string());
+    let opened = OpenedDisk { settings: settings.clone(), store };
+    let counts = Arc::<SinkCounts>::default();
+    let (sender, receiver) = buffer_on(MEMORY, Some(opened), Arc::clone(&counts));
+    (sender, receiver, counts, settings)
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), work).await.expect("it takes too long")
+}
+
+/// Waits until the disk of this buffer is so.
+async fn until(sender: &BufferSender, is_so: impl Fn(&super::Disk) -> bool) {
+    let wait = async {
+        while !sender.0.state().disk.as_ref().is_some_and(&is_so) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    in_time(wait).await;
+}
+
+#[tokio::test]
+async fn at_the_end_the_backlog_is_not_read_before_the_rest_is_written() {
+    let disk = Disk::default();
+    let (mut store, _) = open(&disk);
+    (0..500).for_each(|n| append(&mut store, 2 * n..2 * n + 2).unwrap());
+    drop(store);
+    let (sender, receiver, counts, _) = buffer(&disk, 1 << 30, true);
+    sender.send(events(1000..1100)).await;
+    until(&sender, |disk| disk.ready.len() == READ_AHEAD).await;
+    let reads = disk.reads();
+    // The sink is ended, while whoever feeds it is still there.
+    drop(receiver);
+    in_time(sender.disk().unwrap().close()).await;
+    assert_eq!(disk.reads(), reads, "nobody would take what is read");
+    assert_eq!(open(&disk).0.events(), 1100);
+    let books = counts.snapshot();
+    assert!(books.is_durable && books.buffered == 1100 && books.lost() == 0, "{books}");
+}
+
+#[tokio::test]
+async fn what_fails_is_given_out_again() {
+    let disk = Disk::default();
+    let (sender, mut receiver, counts, _) = buffer(&disk, 1 << 30, false);
+    sender.send(events(0..3)).await;
+    let mut first = in_time(receiver.recv()).await.unwrap();
+    assert_eq!(first.len(), 3);
+    counts.settle_events(first.drain(..1).collect(), &Outcome::Delivered);
+    // As a letter that finds no room: it has been counted as refused.
+    counts.settle_events(first.drain(..1).collect(), &Outcome::Dropped(DropReason::BufferFull));
+    let mut left = Receipts::new(Arc::clone(&counts));
+    first.into_iter().for_each(|event| left.push(event));
+    drop(left);
+    // Whoever feeds it ends meanwhile.
+    until(&sender, |disk| disk.has_more).await;
+    drop(sender);
+    let again = in_time(receiver.recv()).await.unwrap();
+    assert_eq!(again.len(), 3);
+    counts.settle_events(again, &Outcome::Delivered);
+    assert!(in_time(receiver.recv()).await.is_none());
+    let books = counts.snapshot();
+    // Those that had been counted came in twice.
+    let found = (books.received, books.delivered, books.dropped_total(), books.buffered);
+    assert_eq!(found, (5, 4, 1, 0), "{books}");
+}
+
+#[tokio::test]
+async fn what_is_not_written_in_time_is_lost_and_counted_once() {
+    for fails_after_all in [false, true] {
+        let disk = Disk::default();
+        let (sender, receiver, counts, _) = buffer(&disk, 1 << 30, false);
+        disk.set_stuck(true);
+        sender.send(events(0..10)).await;
+        until(&sender, |disk| disk.unwritten == 10).await;
+        sender.send(events(10..15)).await;
+        drop(receiver);
+        counts.give_up();
+        let buffer = sender.disk().unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), buffer.close()).await.is_err());
+        assert_eq!((buffer.give_up(), buffer.give_up()), (15, 0));
+        let check = || {
+            let books = counts.snapshot();
+            assert_eq!((books.dropped_for(DropReason::Shutdown), books.buffered), (15, 0), "{books}");
+        };
+        check();
+        // Nobody waits any more; all the same, they are not counted twice.
+        disk.set_read_only(fails_after_all);
+        disk.set_stuck(false);
+        in_time(buffer.close()).await;
+        check();
+    }
+}
+
+#[tokio::test]
+async fn other_settings_reach_a_full_disk() {
+    for is_larger in [false, true] {
+        let disk = Disk::default();
+        let (sender, receiver, counts, settings) = buffer(&disk, 2000, false);
+        let feeder = sender.clone();
+        let feeding = tokio::spawn(async move {
+            for n in 0..200 {
+                feeder.send(events(n * 10..n * 10 + 10)).await;
+            }
+        });
+        // What the worker has taken has no room, and what waits for it has none either.
+        until(&sender, |disk| disk.unwritten > 0 && disk.queue.size() == 100).await;
+        let (_receiver, dropped) = if is_larger {
+            sender.set_disk(Some(&DiskSettings { max_size: 1 << 30, ..settings }), None);
+            (receiver, 0)
+        } else {
+            (sender.hand_over(BufferSettings { when_full: WhenFull::DropNewest, ..MEMORY }), 500)
+        };
+        in_time(feeding).await.unwrap();
+        until(&sender, |disk| disk.queue.is_empty() && disk.unwritten == 0).await;
+        let books = counts.snapshot();
+        assert!(books.dropped_for(DropReason::BufferFull) >= dropped && books.received == 2000, "{books}");
+        assert_eq!(books.dropped_total() == 0, is_larger, "{books}");
+    }
+}
+
+#[tokio::test]
+async fn from_disk_to_memory_and_back() {
+    let disk = Disk::default();
+    let (sender, mut receiver, counts, _) = buffer(&disk, 1 << 30, false);
+    let (batch, answer) = BatchNotifier::new_with_receiver();
+    let owed =
+        events(0..1).into_iter().map(|event| event.with_finalizers(EventFinalizers::new(Arc::clone(&batch))));
+    let owed = owed.collect();
+    drop(batch);
+    sender.send(owed).await;
+    let taken = in_time(receiver.recv()).await.unwrap();
+    sender.set_disk(None, None);
+    counts.settle_events(taken, &Outcome::Delivered);
+    assert_eq!(in_time(answer).await, Ok(EventStatus::Delivered), "it is synced before it ends");
+    until(&sender, |disk| !disk.is_open()).await;
+    assert!(!counts.snapshot().is_durable);
+
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("buffer/out");
+    let settings = DiskSettings { sink: "out".to_owned(), directory, max_size: 1 << 30, is_overflow: false };
+    let other = settings.clone().open().unwrap();
+    sender.set_disk(Some(&settings), None);
+    assert!(sender.disk().is_none(), "somebody else has it");
+    drop(other);
+    sender.set_disk(Some(&settings), None);
+    assert!(sender.disk().is_some() && counts.snapshot().is_durable);
+    sender.send(events(1..2)).await;
+    assert_eq!(in_time(receiver.recv()).await.unwrap().len(), 1);
+    // What apps log is nobody else's business.
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&place.path().join("buffer")), mode(&settings.directory)), (0o700, 0o700));
+    let files: Vec<_> =
+        std::fs::read_dir(&settings.directory).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 2);
+    files.iter().for_each(|file| assert_eq!(mode(file), 0o600));
 }

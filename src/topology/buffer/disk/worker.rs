@@ -3,7 +3,7 @@
 
 use super::block::Builder;
 use super::store::{Block, Limits, Recovered, Store};
-use super::{Answers, Disk, DiskSettings, READ_AHEAD, Shared, with_receipts};
+use super::{Answered, Answers, Disk, DiskSettings, READ_AHEAD, Shared, with_receipts};
 use crate::event::LogEvent;
 use crate::finalizer::{EventFinalizers, EventStatus};
 use crate::log_limit::LogLimit;
@@ -25,12 +25,14 @@ const TAKEN_AT_ONCE: usize = 1 << 20;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How often a segment that cannot be read is tried before it is given up.
 const READ_ATTEMPTS: u32 = 5;
+/// How long until that, and until a block that failed is read again.
 const READ_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
     settings: DiskSettings,
+    when_full: WhenFull,
     answers: Arc<Answers>,
     /// Nothing if it could not be opened.
     store: Option<Store>,
@@ -45,6 +47,8 @@ pub(super) struct Worker {
     read_again: Option<Instant>,
     /// Blocks that the sink has not answered for.
     in_flight: usize,
+    /// Blocks that failed, and when they are read again.
+    put_back: VecDeque<(Instant, u64)>,
     closing_since: Option<Instant>,
     alarm: LogLimit,
     full_log: LogLimit,
@@ -66,10 +70,12 @@ struct Failure {
     is_tried: bool,
 }
 
-/// Whether the sink may have another block ahead.
+/// Whether the sink may have another block ahead. When there is no sink any more, nothing is read: what is left in
+/// memory must be written, for which there may be little time.
 fn has_place(shared: &Shared) -> bool {
     let state = shared.state();
-    state.disk.as_ref().is_some_and(|disk| disk.ready.len() < READ_AHEAD)
+    let has_place = state.disk.as_ref().is_some_and(|disk| disk.ready.len() < READ_AHEAD);
+    has_place && !state.is_closed && !is_closing(&state)
 }
 
 /// Whether nothing comes in or goes out any more.
@@ -85,9 +91,11 @@ impl Worker {
         store: Result<(Store, Recovered), String>,
         answers: Arc<Answers>,
     ) -> Worker {
+        let when_full = shared.state().settings.when_full;
         let mut worker = Worker {
             shared,
             settings,
+            when_full,
             answers,
             store: None,
             builder: Builder::new(),
@@ -98,6 +106,7 @@ impl Worker {
             read_attempts: 0,
             read_again: None,
             in_flight: 0,
+            put_back: VecDeque::new(),
             closing_since: None,
             alarm: LogLimit::every_minute(),
             full_log: LogLimit::every_minute(),
@@ -123,18 +132,23 @@ impl Worker {
         }
         self.shared.counts.add_recovered(usize::try_from(events).unwrap_or(usize::MAX));
         self.store = Some(store);
+        self.shared.counts.set_durable(true);
     }
 
     pub(super) fn run(&mut self) {
         self.tell();
         loop {
-            let mut has_worked = self.take_answers();
+            let was_closing = self.closing_since.is_some();
+            let mut has_worked = self.take_settings();
+            has_worked |= self.take_answers();
             has_worked |= self.write();
             has_worked |= self.sync();
             has_worked |= self.read();
             if self.is_at_the_end() && self.end() {
                 return;
             }
+            // At the end, there is room for what waited for some.
+            has_worked |= was_closing != self.closing_since.is_some();
             if !has_worked {
                 match self.next_deadline() {
                     None => std::thread::park(),
@@ -151,11 +165,31 @@ impl Worker {
         self.shared.state().disk.as_mut().map(work)
     }
 
+    /// Takes over what a reload has changed.
+    fn take_settings(&mut self) -> bool {
+        let (max_size, when_full) = {
+            let state = self.shared.state();
+            let Some(disk) = &state.disk else { return false };
+            (disk.settings.max_size, state.settings.when_full)
+        };
+        if (max_size, when_full) == (self.settings.max_size, self.when_full) {
+            return false;
+        }
+        (self.settings.max_size, self.when_full) = (max_size, when_full);
+        self.store.iter_mut().for_each(|store| store.set_limits(Limits::new(max_size)));
+        // What waits for room may have some, or is dropped.
+        self.needed = None;
+        true
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let sync = self.unsynced.since.map(|since| since + SYNC_EVERY);
         let retry = self.failure.as_ref().filter(|failure| !failure.is_tried).map(|failure| failure.again);
         let end = self.closing_since.map(|since| since + LAST_ANSWERS);
-        [sync, retry, self.read_again, end].into_iter().flatten().min()
+        let put_back = self.put_back.front().map(|(again, _)| *again).filter(|_| has_place(&self.shared));
+        let read = [self.read_again, put_back].into_iter().flatten().max();
+        let read = read.filter(|_| self.closing_since.is_none());
+        [sync, retry, read, end].into_iter().flatten().min()
     }
 
     // === answers ===
@@ -163,15 +197,26 @@ impl Worker {
     fn take_answers(&mut self) -> bool {
         let answers = self.answers.take();
         let has_answers = !answers.is_empty();
-        for (block, status) in answers {
+        let mut has_failed = false;
+        for Answered { block, status, unanswered } in answers {
             self.in_flight = self.in_flight.saturating_sub(1);
-            // What failed stays for the next run.
-            let Some(store) = self.store.as_mut().filter(|_| status != EventStatus::Errored) else {
+            let Some(store) = &mut self.store else { continue };
+            if status == EventStatus::Errored {
+                has_failed = true;
+                let events = store.put_back(block);
+                self.put_back.push_back((Instant::now() + READ_PAUSE, block));
+                if !self.shared.state().is_closed {
+                    // Those of its events that have been counted, as delivered or refused, come in once more.
+                    self.shared.counts.add_received(events.saturating_sub(u64::from(unanswered)) as usize);
+                }
                 continue;
-            };
+            }
             if let Err(error) = store.ack(block) {
                 self.alarm("does not delete what was delivered, which may come again", &error);
             }
+        }
+        if has_failed {
+            self.tell();
         }
         has_answers
     }
@@ -230,6 +275,7 @@ impl Worker {
                 self.batch.extend(events);
             }
             disk.has_more |= !self.batch.is_empty();
+            disk.unwritten = self.batch.len();
         }
         if !self.batch.is_empty() {
             self.shared.not_full.notify_waiters();
@@ -239,7 +285,7 @@ impl Worker {
 
     /// Writes what was taken, block for block, until there is no room.
     fn write_batch(&mut self) -> bool {
-        let when_full = self.shared.state().settings.when_full;
+        let when_full = self.when_full;
         let mut has_written = false;
         while !self.batch.is_empty() {
             let Some(store) = &mut self.store else { break };
@@ -286,6 +332,8 @@ impl Worker {
             self.unsynced.bytes += length;
             let receipts = self.batch.drain(..count).map(|mut event| event.take_finalizers());
             self.unsynced.receipts.extend(receipts.filter(|receipts| !receipts.is_empty()));
+            let unwritten = self.batch.len();
+            self.with_disk(|disk| disk.unwritten = unwritten);
             has_written = true;
             self.works();
         }
@@ -324,6 +372,7 @@ impl Worker {
             if let Some(disk) = &mut state.disk {
                 let capacity = disk.queue_capacity(capacity);
                 disk.queue.push_back_first(batch.into(), capacity);
+                disk.unwritten = 0;
             }
         }
         self.tell();
@@ -352,10 +401,18 @@ impl Worker {
         }
         self.read_again = None;
         while let Some(store) = &mut self.store
-            && store.unread() > 0
             && has_place(&self.shared)
         {
-            let next = store.next();
+            let put_back = self.put_back.front().filter(|(again, _)| *again <= Instant::now());
+            let put_back = put_back.map(|(_, block)| *block);
+            let next = match put_back {
+                Some(block) => store.read_again(block),
+                None if store.unread() > 0 => store.next(),
+                None => break,
+            };
+            if put_back.is_some() && next.is_ok() {
+                self.put_back.pop_front();
+            }
             let damaged = store.take_damaged();
             if damaged > 0 {
                 tracing::warn!(
@@ -364,7 +421,7 @@ impl Worker {
                 );
                 self.shared.counts.add(&Outcome::Dropped(DropReason::Damaged), damaged as usize);
             }
-            has_read = true;
+            has_read |= damaged > 0 || matches!(next, Ok(Some(_)));
             match next {
                 Ok(Some(Block { sequence, events })) => {
                     self.read_attempts = 0;
@@ -383,14 +440,17 @@ impl Worker {
                     drop(left);
                     self.shared.not_empty.notify_one();
                 }
+                Ok(None) if put_back.is_some() => {}
                 Ok(None) => break,
                 Err(error) => {
                     self.read_attempts += 1;
                     self.alarm("cannot be read", &error);
                     if self.read_attempts >= READ_ATTEMPTS {
                         self.read_attempts = 0;
-                        if let Some(store) = &mut self.store {
-                            store.skip_segment();
+                        let Some(store) = &mut self.store else { break };
+                        match self.put_back.pop_front_if(|(_, block)| put_back == Some(*block)) {
+                            Some((_, block)) => drop(store.give_up(block)),
+                            None => store.skip_segment(),
                         }
                         continue;
                     }
@@ -407,10 +467,12 @@ impl Worker {
 
     /// Tells the sides of the buffer how things are.
     fn tell(&mut self) {
-        let has_more = !self.batch.is_empty() || self.store.as_ref().is_some_and(|store| store.unread() > 0);
+        let unwritten = self.batch.len();
+        let has_more = unwritten > 0 || self.store.as_ref().is_some_and(Store::has_more);
         let is_failing = self.failure.as_ref().is_some_and(|failure| !failure.is_tried);
         self.with_disk(|disk| {
             disk.has_more = has_more;
+            disk.unwritten = unwritten;
             disk.is_failing = is_failing;
         });
         // The end of the input is something to be told, too.
@@ -420,24 +482,20 @@ impl Worker {
     // === the end ===
 
     fn is_at_the_end(&mut self) -> bool {
-        let (is_closing, is_idle, max_size) = {
+        let (is_closing, is_idle, is_retired) = {
             let state = self.shared.state();
             let Some(disk) = &state.disk else { return true };
-            let is_closing = is_closing(&state);
             let is_idle = disk.queue.is_empty() && disk.ready.is_empty();
-            (is_closing || (disk.is_retired && is_idle), is_idle, disk.settings.max_size)
+            (is_closing(&state), is_idle, disk.is_retired)
         };
-        if max_size != self.settings.max_size {
-            self.settings.max_size = max_size;
-            self.store.iter_mut().for_each(|store| store.set_limits(Limits::new(max_size)));
-        }
-        let is_retired =
-            is_closing && self.with_disk(|disk| disk.is_retired && !disk.is_closing) == Some(true);
-        if is_retired {
-            // It is emptied first.
-            return self.batch.is_empty()
+        if is_retired && !is_closing {
+            // It is emptied first, and nobody waits for an answer.
+            self.closing_since = None;
+            return is_idle
+                && self.batch.is_empty()
+                && self.unsynced.since.is_none()
                 && self.in_flight == 0
-                && self.store.as_ref().is_none_or(|store| store.unread() == 0);
+                && self.store.as_ref().is_none_or(|store| !store.has_more());
         }
         if !is_closing {
             self.closing_since = None;
@@ -466,13 +524,14 @@ impl Worker {
             }
             let Some(disk) = &mut state.disk else { return true };
             let left: Vec<_> = disk.queue.take().collect();
+            disk.unwritten = left.iter().map(Vec::len).sum();
             if left.is_empty() {
-                let is_retired = disk.is_retired;
+                let is_emptied = disk.is_retired && self.store.as_ref().is_none_or(Store::is_empty);
                 // From here on somebody else may open it.
                 drop(self.store.take());
                 disk.ended.cancel();
                 drop(state);
-                if is_retired {
+                if is_emptied {
                     self.shared.counts.set_durable(false);
                 }
                 self.shared.not_empty.notify_waiters();
@@ -484,18 +543,19 @@ impl Worker {
                 self.write_batch();
                 self.sync();
             }
-            let lost: Vec<_> = std::mem::take(&mut self.batch).into();
-            self.shared.settle_unanswered(lost);
-            let lost: Vec<_> = {
-                let mut state = self.shared.state();
-                state
-                    .disk
-                    .iter_mut()
-                    .filter(|_| self.failure.is_some())
-                    .flat_map(|disk| disk.queue.take())
-                    .collect()
-            };
-            lost.into_iter().for_each(|events| self.shared.settle_unanswered(events));
+            let mut lost = vec![std::mem::take(&mut self.batch).into()];
+            let has_failed = self.failure.is_some();
+            let is_given_up = self.with_disk(|disk| {
+                disk.unwritten = 0;
+                if has_failed {
+                    lost.extend(disk.queue.take());
+                }
+                disk.is_given_up
+            });
+            // Then they have been counted.
+            if is_given_up != Some(true) {
+                lost.into_iter().for_each(|events| self.shared.settle_unanswered(events));
+            }
         }
     }
 }
