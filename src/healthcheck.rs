@@ -27,6 +27,14 @@ pub enum Unhealthy {
         /// What it says.
         reason: String,
     },
+    /// It answers, but cannot be used as it is: somebody has to change it, or the configuration.
+    #[snafu(display("{reason}"))]
+    Unusable {
+        /// What it is, and what is expected.
+        reason: String,
+        /// What a person can do about it.
+        advice: &'static str,
+    },
     /// It does not answer, or is not well itself.
     #[snafu(display("{reason}"))]
     Down {
@@ -41,6 +49,7 @@ impl Unhealthy {
         match self {
             Unhealthy::Unauthorized { .. } => "bad key",
             Unhealthy::NotFound { .. } => "not found",
+            Unhealthy::Unusable { .. } => "unusable",
             Unhealthy::Down { .. } => "down",
         }
     }
@@ -52,6 +61,7 @@ impl Unhealthy {
             Unhealthy::NotFound { .. } => {
                 "check the address, and the name of the dataset, index, bucket or stream"
             }
+            Unhealthy::Unusable { advice, .. } => advice,
             Unhealthy::Down { .. } => {
                 "check the address and the network; if both are right, wait: it is tried again"
             }
@@ -64,6 +74,7 @@ impl Unhealthy {
         match self {
             Unhealthy::Unauthorized { reason } => Unhealthy::Unauthorized { reason: change(reason) },
             Unhealthy::NotFound { reason } => Unhealthy::NotFound { reason: change(reason) },
+            Unhealthy::Unusable { reason, advice } => Unhealthy::Unusable { reason: change(reason), advice },
             Unhealthy::Down { reason } => Unhealthy::Down { reason: change(reason) },
         }
     }

@@ -40,7 +40,7 @@
 //! 7. [`sinks`]`/delivery.rs`: the batch to the destination, until every event has been answered for
 //! 8. [`http`]: the socket
 //!
-//! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`providers`]
+//! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`memory`] (what the process may take), [`providers`]
 //! (which secrets switch on which destination), [`healthcheck`], [`aws`], [`template`], [`transforms`], [`finalizer`],
 //! [`secret`], [`tls`], [`env`](mod@env), [`nats`], and [`cli`].
 //!

@@ -75,6 +75,10 @@ fn not_a_size(text: &str) -> String {
 /// In MiB, which is what people think in here.
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A unit that was forgotten is seen.
+        if self.0 < 1 << 20 {
+            return write!(f, "{} bytes", self.0);
+        }
         let tenths = self.0 / ((1 << 20) / 10);
         match (tenths / 10, tenths % 10) {
             (whole, rest) if whole < 10 && rest > 0 => write!(f, "{whole}.{rest} MiB"),
@@ -332,7 +336,7 @@ mod tests {
         }
         assert!("10X".parse::<ByteSize>().unwrap_err().contains("256M"));
         for (bytes, expected) in
-            [(0, "0 MiB"), (3 * M / 2, "1.5 MiB"), (3 * M, "3 MiB"), (200 * M + M / 2, "200 MiB")]
+            [(5, "5 bytes"), (3 * M / 2, "1.5 MiB"), (3 * M, "3 MiB"), (200 * M + M / 2, "200 MiB")]
         {
             assert_eq!(ByteSize(bytes).to_string(), expected);
         }

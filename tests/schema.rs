@@ -100,7 +100,7 @@ fn what_loads_is_valid() {
     let http = "type = 'http'\nuri = 'http://h/'\nencoding.codec = 'json'\n";
     for options in [
         "type = 'blackhole'",
-        "type = 'blackhole'\nbuffer = {type = 'disk', max_size = 1000000, when_full = 'drop_oldest'}",
+        "type = 'blackhole'\nbuffer = {type = 'disk', max_size = 10000000, when_full = 'drop_oldest'}",
         "type = 'blackhole'\nbuffer = [{type = 'memory', when_full = 'overflow'}, {type = 'disk'}]",
         "type = 'blackhole'\nbuffer.max_events = 500\nbuffer.when_full = 'block'\nhealthcheck = false",
         "type = 'blackhole'\nhealthcheck = {enabled = true, timeout = 2.5}\nacknowledgements.enabled = true\nproxy.no_proxy = ['*']",

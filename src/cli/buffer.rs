@@ -9,7 +9,7 @@ use crate::topology::disk::{self, BufferSummary};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `buffer`'s arguments.
 #[derive(Debug, clap::Args)]
@@ -92,7 +92,7 @@ impl Place {
         if directory.is_dir() {
             return Ok(directory);
         }
-        let known = disk::list(&data_dir).map_err(Failure::failed)?;
+        let known = buffers(&data_dir)?;
         let known: Vec<_> = known.into_iter().map(|buffer| buffer.sink).collect();
         Err(Failure::Failed(match known.as_slice() {
             [] => format!("no buffer is in {}", data_dir.display()),
@@ -109,9 +109,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     match &args.command {
         Command::Ls { place, format } => {
             let data_dir = place.data_dir(registry, env)?;
-            let buffers = disk::list(&data_dir)
-                .map_err(|error| Failure::Failed(format!("{}: {error}", data_dir.display())))?;
-            list(&buffers, *format)
+            list(&buffers(&data_dir)?, &data_dir, *format)
         }
         Command::Inspect { sink, limit, place } => {
             let directory = place.buffer(sink, registry, env)?;
@@ -153,7 +151,11 @@ fn write_line(out: &mut impl Write, event: &LogEvent) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn list(buffers: &[BufferSummary], format: Format) -> Result<(), Failure> {
+fn buffers(data_dir: &Path) -> Result<Vec<BufferSummary>, Failure> {
+    disk::list(data_dir).map_err(|error| Failure::Failed(format!("{}: {error}", data_dir.display())))
+}
+
+fn list(buffers: &[BufferSummary], data_dir: &Path, format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         let rows = buffers.iter().map(|buffer| {
             json!({
@@ -168,7 +170,7 @@ fn list(buffers: &[BufferSummary], format: Format) -> Result<(), Failure> {
         return print_json(&rows.collect::<Vec<_>>());
     }
     if buffers.is_empty() {
-        return print("no buffers\n");
+        return print(&format!("no buffers in {}\n", data_dir.display()));
     }
     let heads = ["SINK", "EVENTS", "BYTES", "OLDEST", "SEGMENTS", "OPEN"].map(str::to_owned).to_vec();
     let row = |buffer: &BufferSummary| {

@@ -34,13 +34,13 @@ struct BufferTable {
     #[schemars(range(min = 1))]
     max_events: Option<usize>,
     /// How many bytes it holds. Default: 16 MiB in memory, 256 MiB on disk. On disk, Vector takes no less than
-    /// that.
+    /// that, and log-shipper no less than 2 MiB.
     #[schemars(range(min = 1))]
     max_size: Option<u64>,
     /// What becomes of an event that does not fit: it waits, and so does its source (`block`), it is dropped
     /// (`drop_newest`), the oldest ones are dropped for it (`drop_oldest`, ours), or it goes into the next buffer of
-    /// the list (`overflow`). Default: `block` in a configuration, and `drop_oldest` where secrets in the
-    /// environment are the configuration.
+    /// the list (`overflow`). Default: `block` in a configuration, and behind a stream; `drop_oldest` where secrets in
+    /// the environment are the configuration.
     #[schemars(extend("enum" = ["block", "drop_newest", "drop_oldest", "overflow"]))]
     when_full: Option<String>,
 }
@@ -165,6 +165,11 @@ impl BufferTable {
                     "buffer.max_events: a buffer on disk is measured in bytes; set max_size instead".into()
                 );
             }
+            (BufferType::Disk, None, _) if self.max_size.is_some_and(|size| size < LEAST_DISK_BYTES) => {
+                return Err(format!(
+                    "buffer.max_size: too little for a buffer on disk; expected at least {LEAST_DISK_BYTES} bytes"
+                ));
+            }
             (BufferType::Disk, None, _) => {
                 let max_size = self.max_size.unwrap_or(DEFAULT_DISK_BYTES);
                 (None, Some(DiskStage { max_size, is_overflow: false }))
@@ -188,6 +193,9 @@ impl BufferTable {
 /// What a buffer in memory holds where the configuration does not say, in bytes. A destination that is
 /// slow for some seconds loses nothing, and a dead one stays far below a small machine's memory.
 pub const DEFAULT_BUFFER_BYTES: usize = 16 << 20;
+
+/// The least that a buffer on disk may hold, in bytes: some blocks.
+pub const LEAST_DISK_BYTES: u64 = 2 << 20;
 
 /// The same on disk: the least that Vector takes.
 pub const DEFAULT_DISK_BYTES: u64 = 256 << 20;
@@ -219,10 +227,10 @@ mod tests {
             ("buffer.type = 'disk'", default, WhenFull::DropOldest, disk(256 << 20, false)),
             ("buffer = [{max_size = 9}]", Capacity::Bytes(9), WhenFull::DropOldest, None),
             (
-                "buffer = [{max_events = 9, when_full = 'overflow'}, {type = 'disk', max_size = 7, when_full = 'drop_newest'}]",
+                "buffer = [{max_events = 9, when_full = 'overflow'}, {type = 'disk', max_size = 7000000, when_full = 'drop_newest'}]",
                 Capacity::Events(9),
                 WhenFull::DropNewest,
-                disk(7, true),
+                disk(7_000_000, true),
             ),
         ] {
             let buffer = parse(text).unwrap();
@@ -238,6 +246,7 @@ mod tests {
             ("buffer.type = 'tape'", "unknown variant `tape`, expected `memory` or `disk`"),
             ("buffer = {type = 'disk', max_events = 5}", "measured in bytes"),
             ("buffer = {type = 'disk', max_size = 0}", "its size is 0"),
+            ("buffer = {type = 'disk', max_size = 2097151}", "expected at least 2097152 bytes"),
             ("buffer = {max_size = 1, max_events = 5}", "exclude each other"),
             ("buffer = {when_full = 'overflow'}", "needs another buffer"),
             ("buffer = [{when_full = 'block'}, {type = 'disk'}]", "the first of two"),

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use std::any::Any;
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -139,9 +139,11 @@ pub trait SinkConfig: Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Writes to no file that is taken, but to one beside it, with `.again` at the end of its name. Default:
-    /// nothing, for a sink that writes no files.
-    fn avoid_files(&mut self, _is_taken: &dyn Fn(&Path) -> bool) {}
+    /// Writes to no file that is taken, but to one beside it, with `.again` at the end of its name. Returns the
+    /// path that it writes to then, which may be a template. Default: nothing, for a sink that writes no files.
+    fn avoid_files(&mut self, _is_taken: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// What a sink is given.

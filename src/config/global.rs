@@ -19,7 +19,8 @@ pub struct GlobalOptions {
     pub proxy: ProxyConfig,
     /// Whether healthchecks run at all, and whether the start waits for them.
     pub healthchecks: HealthchecksOptions,
-    /// Whether sources wait for deliveries, where a sink says nothing. No source of this version waits.
+    /// Whether sources wait for deliveries, where a sink says nothing. Default: true, unlike Vector's. Only the `nats`
+    /// source with `jetstream` waits.
     pub acknowledgements: AcknowledgementsConfig,
     /// The directory of what outlasts the process: the sinks' buffers on disk are in `buffer/<sink>/` below it. Default:
     /// `/var/lib/vector/`.

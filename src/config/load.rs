@@ -3,6 +3,8 @@
 //! The texts are parsed, their tables for all components merged, the secrets that they name fetched, the
 //! references resolved, and each component is made by its type; then `connect` looks at who feeds whom.
 
+mod dead_letters;
+
 use super::connect::{Broken, Ids};
 use super::deserialize::{References, Step, deserialize, take_keys, to_path};
 use super::files::ConfigFile;
@@ -14,8 +16,8 @@ use super::problem::{Place, is_secret};
 use super::registry::SINK_OPTIONS;
 use super::secrets::{Secrets, collect};
 use super::{
-    Config, DEAD_LETTERS, DEAD_LETTERS_DEFAULTS, Format, GlobalOptions, Problem, Problems, Registry,
-    SinkEntry, SinkOptions, SourceEntry, TransformEntry, UnitTest,
+    Config, DEAD_LETTERS, Format, GlobalOptions, Problem, Problems, Registry, SinkEntry, SinkOptions,
+    SourceEntry, TransformEntry, UnitTest,
 };
 use crate::env::Env;
 use std::collections::BTreeSet;
@@ -341,7 +343,7 @@ impl Loader<'_> {
             )]);
         };
         if kind == DEAD_LETTERS {
-            dead_letters_defaults(&name, &mut table)?;
+            dead_letters::set_defaults(&name, &mut table)?;
         }
         // How Vector's own graph of the topology draws the component.
         table.remove("graph");
@@ -482,30 +484,6 @@ fn both<A, B>(a: Result<A, Vec<Problem>>, b: Result<B, Vec<Problem>>) -> Result<
         (Ok(a), Ok(b)) => Ok((a, b)),
         (a, b) => Err([a.err(), b.err()].into_iter().flatten().flatten().collect()),
     }
-}
-
-/// What the table of the dead letters need not say.
-fn dead_letters_defaults(name: &str, table: &mut Table) -> Result<(), Vec<Problem>> {
-    if table.contains_key("inputs") {
-        let message = "it gets what the other sinks have refused, and has no inputs; remove this";
-        return Err(vec![Problem::at("inputs", message)]);
-    }
-    table.insert("inputs".to_owned(), Value::Array(Vec::new()));
-    let mut default = |key: &str, value: Value| {
-        if !table.contains_key(key) {
-            table.insert(key.to_owned(), value);
-        }
-    };
-    if DEAD_LETTERS_DEFAULTS.contains(&name) {
-        let encoding: Table = [("codec".to_owned(), Value::from("json"))].into_iter().collect();
-        default("encoding", encoding.into());
-    }
-    if name == "file" {
-        default("rotate", Table::new().into());
-        // Letters are rare, and whoever moves the file away wants no more of them in it.
-        default("idle_timeout_secs", Value::from(1));
-    }
-    Ok(())
 }
 
 #[derive(serde::Deserialize)]

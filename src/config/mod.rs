@@ -37,7 +37,7 @@ mod sink_options;
 mod suggest;
 mod unit_test;
 
-pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES};
+pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES, LEAST_DISK_BYTES};
 pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Transform,
     TransformConfig, TransformContext,

@@ -54,7 +54,8 @@ pub struct SinkOptions {
     /// Its healthcheck.
     #[serde(default)]
     pub healthcheck: HealthcheckConfig,
-    /// Whether sources wait for its deliveries.
+    /// Whether sources that can wait for its deliveries do so: the `nats` source with `jetstream`. Default: what holds
+    /// for all components, or true.
     #[serde(default)]
     pub acknowledgements: AcknowledgementsConfig,
     /// Its proxies.

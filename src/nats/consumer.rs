@@ -8,6 +8,7 @@
 
 use super::acks::{Ack, Acks};
 use super::connector::{Connector, Role, Subscription, reconnect_delay};
+use super::consumer_log::ConsumerLog;
 use super::heard::{Heard, MESSAGES};
 use super::jetstream_api::{AckSubject, Consumer, DEFAULT_ACK_WAIT, Found, PullOptions, Status};
 use super::link::{Link, LinkError, TimeoutSnafu};
@@ -15,15 +16,12 @@ use super::message::Message;
 use super::options::ConnectionOptions;
 use super::pulls::{HEARTBEAT, Pulls};
 use crate::healthcheck::Unhealthy;
-use crate::log_limit::LogLimit;
 use futures::future::BoxFuture;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// One client that reads a consumer, connected or trying to be.
 pub struct PullConsumer {
-    /// The component's id, for log lines.
-    id: String,
     /// It is away while it connects.
     connector: Option<Connector>,
     /// Kept here, so that whoever asks for something does not begin from the beginning each time.
@@ -37,6 +35,8 @@ pub struct PullConsumer {
     next_number: u64,
     phase: Phase,
     consumer: Option<Consumer>,
+    /// Whether what the stream takes has been compared with what the consumer is made for.
+    stream: StreamCheck,
     /// Counts the consumers of this name that there have been.
     generation: u64,
     /// What the server owes us.
@@ -50,7 +50,7 @@ pub struct PullConsumer {
     acks: Acks,
     disconnects: u64,
     moves: u64,
-    log: Log,
+    log: ConsumerLog,
 }
 
 /// A message, and what is known of its way.
@@ -84,6 +84,14 @@ enum Question {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StreamCheck {
+    ToDo,
+    /// The question on its way. Nobody waits for its answer: it is only for a warning.
+    Asked(u64),
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Drain {
     No,
     /// So many of its answers to our `PING`s are still to come until it has sent everything.
@@ -93,23 +101,19 @@ enum Drain {
     Done,
 }
 
-/// What is said of it, and not more often than every ten seconds.
-#[derive(Debug)]
-struct Log {
-    missing: LogLimit,
-    broken: LogLimit,
-    other: LogLimit,
-}
-
 /// How long the answer to a question may take: a cluster may be choosing a leader.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+const OTHER_CONSUMER: &str =
+    "name another consumer, or change this one: it must be a pull consumer with explicit acks";
+const ENABLE_JETSTREAM: &str = "enable JetStream on the server (`jetstream {}` in its configuration) and for the account, or read without a stream; if it has just started, wait: it is tried again";
 
 impl PullConsumer {
     /// The client; it connects when it is first asked for something.
     pub fn new(connection: ConnectionOptions, options: PullOptions) -> PullConsumer {
         let inbox = format!("_INBOX.{:032x}", rand::random::<u128>());
         PullConsumer {
-            id: connection.id.clone(),
+            log: ConsumerLog::new(&connection.id, &options),
             connector: Some(Connector::new(connection, Role::Consumer)),
             connecting: None,
             link: None,
@@ -119,6 +123,7 @@ impl PullConsumer {
             next_number: 0,
             phase: Phase::Pause { until: Instant::now() },
             consumer: None,
+            stream: StreamCheck::ToDo,
             generation: 0,
             pulls: Pulls::default(),
             heard: Instant::now(),
@@ -128,11 +133,6 @@ impl PullConsumer {
             acks: Acks::default(),
             disconnects: 0,
             moves: 0,
-            log: Log {
-                missing: LogLimit::every_10_s(),
-                broken: LogLimit::every_10_s(),
-                other: LogLimit::every_10_s(),
-            },
         }
     }
 
@@ -250,9 +250,9 @@ impl PullConsumer {
         match found.map_err(unhealthy)? {
             Found::Usable(_) => Ok(()),
             Found::NoConsumer(_) if self.options.create.is_some() => Ok(()),
-            Found::NoConsumer(reason) | Found::NoStream(reason) | Found::Unusable(reason) => {
-                Err(Unhealthy::NotFound { reason })
-            }
+            Found::NoConsumer(reason) | Found::NoStream(reason) => Err(Unhealthy::NotFound { reason }),
+            Found::Unusable(reason) => Err(Unhealthy::Unusable { reason, advice: OTHER_CONSUMER }),
+            Found::NoJetStream(reason) => Err(Unhealthy::Unusable { reason, advice: ENABLE_JETSTREAM }),
             Found::Trouble(reason) => Err(Unhealthy::Down { reason }),
         }
     }
@@ -394,14 +394,7 @@ impl PullConsumer {
     }
 
     fn begin_anew(&mut self, why: &str) {
-        if let Some(unsaid) = self.log.broken.allow() {
-            let PullOptions { stream, consumer, .. } = &self.options;
-            tracing::warn!(
-                source = self.id,
-                unsaid,
-                "the JetStream consumer {consumer} of stream {stream} sends no more, asking for it again: {why}"
-            );
-        }
+        self.log.is_broken(why);
         self.pause_until_next();
     }
 
@@ -413,9 +406,7 @@ impl PullConsumer {
 
     /// Something that a person has to mend, or that passes.
     fn wait(&mut self, why: &str) {
-        if let Some(unsaid) = self.log.missing.allow() {
-            tracing::error!(source = self.id, unsaid, "cannot read yet, will try again: {why}");
-        }
+        self.log.is_missing(why);
         self.pause_until_next();
     }
 
@@ -428,15 +419,7 @@ impl PullConsumer {
             self.heard = Instant::now();
             match status {
                 Status::Heartbeat | Status::Ended => self.attempts = 0,
-                Status::TooLarge => {
-                    if let Some(unsaid) = self.log.other.allow() {
-                        tracing::warn!(
-                            source = self.id,
-                            unsaid,
-                            "a message is larger than jetstream.batch_config.max_bytes, and is asked for by itself"
-                        );
-                    }
-                }
+                Status::TooLarge => self.log.has_too_large_a_message(),
                 Status::TooMany | Status::Gone => self.begin_anew(&text),
             }
         }
@@ -445,8 +428,30 @@ impl PullConsumer {
                 && number == asked
             {
                 self.answered(question, self.options.read(code, &text));
+            } else if self.stream == StreamCheck::Asked(number) {
+                self.stream = StreamCheck::Done;
+                self.compare(&text);
             }
         }
+    }
+
+    /// Says if the stream takes nothing of what the consumer is made for.
+    fn compare(&self, answer: &[u8]) {
+        if let Some(why) = self.consumer.as_ref().and_then(|consumer| consumer.reads_nothing(answer)) {
+            self.log.reads_nothing(&why);
+        }
+    }
+
+    /// Says that a consumer, which others may share, is not what it was.
+    fn announce(&mut self, question: Question, new: &Consumer) {
+        let old = self.consumer.as_ref();
+        match question {
+            Question::Info if old.is_some_and(|old| old.created == new.created) => return,
+            Question::Info => {}
+            Question::Create => self.log.made(new),
+            Question::Update => old.iter().for_each(|old| self.log.changed(old, new)),
+        }
+        self.stream = StreamCheck::ToDo;
     }
 
     fn answered(&mut self, question: Question, found: Found) {
@@ -457,6 +462,7 @@ impl PullConsumer {
                     self.generation += 1;
                     self.acks.forget();
                 }
+                self.announce(question, &consumer);
                 let is_right = self.options.creation(Some(&consumer.config)).is_none();
                 self.consumer = Some(consumer);
                 match question {
@@ -469,18 +475,15 @@ impl PullConsumer {
             }
             // The one that is there can be read all the same.
             (Found::Trouble(why), Question::Update) => {
-                if let Some(unsaid) = self.log.other.allow() {
-                    tracing::error!(
-                        source = self.id,
-                        unsaid,
-                        "the JetStream consumer {} stays as it is, because it cannot be changed to what the options say: {why}",
-                        self.options.consumer
-                    );
-                }
+                self.log.cannot_change(&why);
                 self.begin_pulling();
             }
             (
-                Found::Unusable(why) | Found::NoConsumer(why) | Found::NoStream(why) | Found::Trouble(why),
+                Found::Unusable(why)
+                | Found::NoConsumer(why)
+                | Found::NoStream(why)
+                | Found::NoJetStream(why)
+                | Found::Trouble(why),
                 _,
             ) => self.wait(&why),
         }
@@ -488,14 +491,10 @@ impl PullConsumer {
 
     fn begin_pulling(&mut self) {
         self.phase = Phase::Pulling;
-        if let Some(Consumer { num_pending, limits, .. }) = &self.consumer {
-            let PullOptions { stream, consumer, .. } = &self.options;
-            tracing::info!(
-                source = self.id,
-                pending = num_pending,
-                max_ack_pending = limits.max_ack_pending,
-                "reading the JetStream stream {stream} as consumer {consumer}"
-            );
+        self.consumer.iter().for_each(|consumer| self.log.reads(consumer));
+        if self.stream != StreamCheck::Done {
+            let subject = format!("$JS.API.STREAM.INFO.{}", self.options.stream);
+            self.stream = StreamCheck::Asked(self.request(&subject, 'a', b""));
         }
     }
 

@@ -70,8 +70,10 @@ impl Heard {
                     let mut message = shown(&rest[range]);
                     // Only this leaves the connection open; but what asks nothing, or hears no answer, cannot
                     // read either.
-                    let is_vital = message.contains("$JS.API.") || message.contains("_INBOX.");
+                    let is_vital = message.contains("$JS.API.CONSUMER.") || message.contains("_INBOX.");
                     match is_permissions_violation(&message) && !is_vital {
+                        // What we would ask of the stream is only for a warning.
+                        true if message.contains("$JS.API.STREAM.INFO.") => {}
                         true => log.refused(&message),
                         false => {
                             message.push_str(if is_vital { NEEDED } else { "" });
@@ -130,9 +132,12 @@ mod tests {
 
     #[test]
     fn what_keeps_us_from_reading_ends_the_connection() {
-        for (subject, ends) in
-            [("$JS.API.CONSUMER.INFO.S.C", true), ("_INBOX.x.m.*", true), ("$JS.ACK.S.C.1", false)]
-        {
+        for (subject, ends) in [
+            ("$JS.API.CONSUMER.INFO.S.C", true),
+            ("_INBOX.x.m.*", true),
+            ("$JS.ACK.S.C.1", false),
+            ("$JS.API.STREAM.INFO.S", false),
+        ] {
             let line = format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n");
             let (_, taken, _) = take(line.as_bytes());
             match taken {

@@ -4,6 +4,8 @@
 //! `server/errors.json`.
 
 use super::answer::ApiError;
+use super::protocol::shown;
+use super::subject::SubjectFilter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -64,6 +66,11 @@ const NO_STREAM: u32 = 10059;
 /// "consumer not found"
 const NO_CONSUMER: u32 = 10014;
 
+/// "JetStream not enabled"
+const NOT_ENABLED: u32 = 10076;
+/// "JetStream not enabled for account"
+const NOT_ENABLED_FOR_ACCOUNT: u32 = 10039;
+
 impl PullOptions {
     /// `$JS.API.CONSUMER.<what>.<stream>.<consumer>`
     pub(super) fn subject(&self, what: &str) -> String {
@@ -118,7 +125,7 @@ impl PullOptions {
         let PullOptions { stream, consumer, .. } = self;
         if status.is_some() || answer.is_empty() {
             let why = "nobody answers for JetStream (no responders); is it enabled on the server and for the account?";
-            return Found::Trouble(why.to_owned());
+            return Found::NoJetStream(why.to_owned());
         }
         let read: ConsumerAnswer = match serde_json::from_slice(answer) {
             Ok(read) => read,
@@ -132,6 +139,7 @@ impl PullOptions {
                 NO_CONSUMER => Found::NoConsumer(format!(
                     "the JetStream stream {stream} has no consumer {consumer}; create it (`nats consumer add {stream} {consumer} --pull --ack explicit`), or set jetstream.create = true"
                 )),
+                NOT_ENABLED | NOT_ENABLED_FOR_ACCOUNT => Found::NoJetStream(error.to_string()),
                 _ => Found::Trouble(error.to_string()),
             },
             ConsumerAnswer { config, created, num_pending, .. } => {
@@ -153,6 +161,81 @@ impl PullOptions {
     }
 }
 
+/// In which of the options that we set two configurations of a consumer differ, in words:
+/// `filter_subjects logs.> -> web.>, ack_wait 30s -> 5s`.
+pub(super) fn differences(old: &Map<String, Value>, new: &Map<String, Value>) -> String {
+    let mut differences = Vec::new();
+    let mut compare = |name: &str, old: String, new: String| {
+        if old != new {
+            differences.push(format!("{name} {old} -> {new}"));
+        }
+    };
+    compare("filter_subjects", shown_filters(&filters(old)), shown_filters(&filters(new)));
+    let wait = |config: &Map<String, Value>| {
+        let nanos = config.get("ack_wait").and_then(Value::as_u64);
+        nanos.map_or_else(|| "nothing".to_owned(), |nanos| format!("{:?}", Duration::from_nanos(nanos)))
+    };
+    compare("ack_wait", wait(old), wait(new));
+    for name in ["max_deliver", "max_ack_pending"] {
+        let number = |config: &Map<String, Value>| {
+            config.get(name).map_or_else(|| "nothing".to_owned(), Value::to_string)
+        };
+        compare(name, number(old), number(new));
+    }
+    differences.join(", ")
+}
+
+/// Filters in a word or some; none is all.
+fn shown_filters(filters: &[String]) -> String {
+    if filters.is_empty() { "all".to_owned() } else { shown(filters.join(", ").as_bytes()) }
+}
+
+impl Consumer {
+    /// Which subjects it is made for, in words.
+    pub(super) fn filters(&self) -> String {
+        shown_filters(&filters(&self.config))
+    }
+
+    /// If none of its filters can select anything that the stream takes: both, in words, with what to do.
+    /// `answer` is that to a question for the stream. Of what comes from other streams nothing is known.
+    pub(super) fn reads_nothing(&self, answer: &[u8]) -> Option<String> {
+        let StreamAnswer { config } = serde_json::from_slice(answer).ok()?;
+        let is_set = |value: &Option<Value>| value.as_ref().is_some_and(|value| !value.is_null());
+        if [&config.mirror, &config.sources, &config.subject_transform].into_iter().any(is_set) {
+            return None;
+        }
+        let ours = filters(&self.config);
+        let parse = |subject: &String| SubjectFilter::parse(subject).ok();
+        let wanted: Option<Vec<_>> = ours.iter().map(parse).collect();
+        let taken: Option<Vec<_>> = config.subjects.iter().map(parse).collect();
+        let (wanted, taken) = (wanted?, taken?);
+        let is_none = wanted.is_empty() || taken.is_empty();
+        if is_none || wanted.iter().any(|wanted| taken.iter().any(|taken| wanted.overlaps(taken))) {
+            return None;
+        }
+        Some(format!(
+            "is made for {}, and the stream takes {}, so that nothing will ever come: correct the source's subjects (or jetstream.filter_subjects), or the stream's (`nats stream edit`)",
+            self.filters(),
+            shown_filters(&config.subjects),
+        ))
+    }
+}
+
+/// What we read of the answer to a question for a stream.
+#[derive(Debug, Deserialize)]
+struct StreamAnswer {
+    config: StreamConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StreamConfig {
+    subjects: Vec<String>,
+    mirror: Option<Value>,
+    sources: Option<Value>,
+    subject_transform: Option<Value>,
+}
+
 /// What there is at the server.
 #[derive(Debug)]
 pub(super) enum Found {
@@ -161,6 +244,8 @@ pub(super) enum Found {
     Unusable(String),
     NoConsumer(String),
     NoStream(String),
+    /// The server, or the account, has no JetStream; or not yet.
+    NoJetStream(String),
     /// It may be better the next time.
     Trouble(String),
 }
@@ -422,6 +507,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_changed_is_said() {
+        let old =
+            config(json!({"filter_subject": "logs.>", "ack_wait": 30_000_000_000u64, "max_deliver": -1}));
+        let new = config(
+            json!({"filter_subjects": ["a", "b"], "ack_wait": 500_000_000, "max_deliver": 7, "description": "d"}),
+        );
+        assert_eq!(
+            differences(&old, &new),
+            "filter_subjects logs.> -> a, b, ack_wait 30s -> 500ms, max_deliver -1 -> 7"
+        );
+        assert_eq!(differences(&old, &old), "");
+        let all = config(json!({"ack_wait": 30_000_000_000u64, "max_deliver": -1}));
+        assert_eq!(differences(&old, &all), "filter_subjects logs.> -> all");
+    }
+
+    #[test]
+    fn a_filter_that_selects_nothing_is_noticed() {
+        for (filters, stream, expected) in [
+            (json!(["logs.>"]), json!({"subjects": ["logs.*.error"]}), false),
+            (json!(["logs.>"]), json!({"subjects": ["events.>", "metrics"]}), true),
+            // Some of them is enough.
+            (json!(["logs.>", "metrics"]), json!({"subjects": ["events.>", "metrics"]}), false),
+            (json!([]), json!({"subjects": ["events.>"]}), false),
+            // What comes from elsewhere has any subject.
+            (json!(["logs.>"]), json!({"subjects": ["events.>"], "sources": [{"name": "T"}]}), false),
+            (json!(["logs.>"]), json!({"mirror": {"name": "T"}}), false),
+            (
+                json!(["logs.>"]),
+                json!({"subjects": ["a"], "subject_transform": {"src": "a", "dest": "logs.a"}}),
+                false,
+            ),
+        ] {
+            let answer = json!({"config": {"ack_policy": "explicit", "filter_subjects": filters}});
+            let found = options(None).read(None, answer.to_string().as_bytes());
+            let Found::Usable(consumer) = found else { panic!("{found:?}") };
+            let words = consumer.reads_nothing(json!({"config": stream}).to_string().as_bytes());
+            assert_eq!(words.is_some(), expected, "{filters} {stream}: {words:?}");
+            if let Some(words) = words {
+                assert!(words.contains("made for logs.>") && words.contains("events.>, metrics"), "{words}");
+            }
+            assert_eq!(consumer.reads_nothing(br#"{"error":{"code":503}}"#), None);
+        }
+    }
+
+    #[test]
     fn only_a_pull_consumer_with_explicit_acks_can_be_read() {
         let read = |answer: Value| options(None).read(None, answer.to_string().as_bytes());
         let usable = read(
@@ -443,7 +573,8 @@ mod tests {
         assert!(matches!(error(10059), Found::NoStream(why) if why.contains("nats stream add S")));
         assert!(matches!(error(10014), Found::NoConsumer(why) if why.contains("jetstream.create")));
         assert!(matches!(error(1), Found::Trouble(why) if why.contains("404, 1: x")));
-        assert!(matches!(options(None).read(Some(503), b""), Found::Trouble(_)));
+        assert!(matches!(options(None).read(Some(503), b""), Found::NoJetStream(_)));
+        assert!(matches!(error(10039), Found::NoJetStream(_)));
         assert!(matches!(options(None).read(None, b"{"), Found::Trouble(_)));
     }
 }

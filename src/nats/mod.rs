@@ -34,6 +34,7 @@ mod connection;
 mod connection_log;
 mod connector;
 mod consumer;
+mod consumer_log;
 mod heard;
 mod jetstream_api;
 mod link;

@@ -178,7 +178,7 @@ impl Shared {
     /// How long a batch is tried and held.
     fn limits_of(&self, batch: &Batch) -> Limits {
         let request = &self.options.request;
-        Limits::new(request.hold_secs, request.give_up_after_secs, batch.keeps_events())
+        Limits::new(request.hold_secs, request.give_up_after_secs, batch.is_hold_urgent())
     }
 
     fn visitor<'a>(&'a self, batch: &'a Batch, tries: &Tries) -> Visitor<'a> {

@@ -4,7 +4,8 @@ use crate::config::Seconds;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long events are held where they can become dead letters and the user says nothing else.
+/// How long events are held where they can become dead letters, nobody else keeps them, and the user says
+/// nothing else.
 const HOLD: Duration = Duration::from_secs(15 * 60);
 
 /// Where patience ends.
@@ -17,10 +18,11 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Where refused events are lost, only the user may say that they are held for less than they are tried:
-    /// nobody should lose events to a default.
-    pub(super) fn new(hold: Option<Seconds>, give_up_after: Seconds, keeps_events: bool) -> Limits {
-        let default = keeps_events.then_some(HOLD);
+    /// Only where refused events become dead letters and nobody keeps them meanwhile (`is_urgent`, see
+    /// [`SinkCounts::is_hold_urgent`](crate::topology::SinkCounts)), they are held for less than they are tried
+    /// without the user's word: nobody should lose events to a default, nor drain a stream into a file.
+    pub(super) fn new(hold: Option<Seconds>, give_up_after: Seconds, is_urgent: bool) -> Limits {
+        let default = is_urgent.then_some(HOLD);
         Limits { hold: hold.map(|seconds| seconds.0).or(default), give_up_after: give_up_after.0 }
     }
 
@@ -100,15 +102,15 @@ mod tests {
     #[test]
     fn the_default_loses_nothing() {
         let give_up = Seconds(seconds(86400));
-        for (hold, keeps_events, expected, words) in [
+        for (hold, is_urgent, expected, words) in [
             (None, false, None, "24 h"),
             (None, true, Some(900), "15 min"),
             (Some(60), false, Some(60), "60 s"),
             (Some(60), true, Some(60), "60 s"),
             (Some(1_000_000), true, Some(1_000_000), "24 h"),
         ] {
-            let limits = Limits::new(hold.map(|hold| Seconds(seconds(hold))), give_up, keeps_events);
-            assert_eq!(limits.hold.map(|hold| hold.as_secs()), expected, "{hold:?} {keeps_events}");
+            let limits = Limits::new(hold.map(|hold| Seconds(seconds(hold))), give_up, is_urgent);
+            assert_eq!(limits.hold.map(|hold| hold.as_secs()), expected, "{hold:?} {is_urgent}");
             assert_eq!(limits.shown(), words);
         }
     }

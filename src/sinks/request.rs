@@ -29,8 +29,9 @@ pub struct RequestConfig {
     pub give_up_after_secs: Seconds,
     /// Seconds for which a batch is held that the destination does not refuse, but us: a wrong key, a wrong address.
     /// Then its events are refused, and what comes behind it, until the destination accepts us. Default: 900 if
-    /// there are dead letters; else as long as `give_up_after_secs` says, so that nobody loses events to a
-    /// default. Ours.
+    /// there are dead letters, no source waits for deliveries (JetStream), and the sink's buffer is in memory; else
+    /// as long as `give_up_after_secs` says, so that nobody loses events to a default, and what a stream or a disk
+    /// keeps stays there. Ours.
     pub hold_secs: Option<Seconds>,
     /// Seconds before the first retry. Default: 1.
     pub retry_initial_backoff_secs: Seconds,

@@ -44,7 +44,7 @@ pub struct Report {
 pub struct Totals {
     /// The sums over all sinks; an event that goes to two of them counts twice.
     pub events: SinkSnapshot,
-    /// How many of the rejected became dead letters.
+    /// How many of the rejected became dead letters that have been written.
     pub dead_letters: u64,
     /// What is on its way, and in a buffer on disk.
     pub buffered_on_disk: u64,
@@ -73,7 +73,10 @@ impl Books {
     ) {
         let mut all = self.all();
         all.types.extend(types.into_iter().map(|(kind, id, name)| ((kind, id), name)));
-        all.dead_letters = dead_letters.cloned().or_else(|| all.dead_letters.take());
+        if let Some(id) = dead_letters {
+            book(&mut all.sinks, id).set_holds_letters();
+            all.dead_letters = Some(id.clone());
+        }
     }
 
     pub(super) fn sink(&self, id: &str) -> Arc<SinkCounts> {
@@ -129,7 +132,7 @@ fn book<T: Default>(books: &mut Vec<(String, Arc<T>)>, id: &str) -> Arc<T> {
 
 impl Report {
     /// Whether events were lost that nobody chose to lose: dropped at the shutdown's deadline or by a
-    /// faulty sink, or still on their way.
+    /// faulty sink, or still on their way; or dead letters that were refused themselves.
     pub fn has_losses(&self) -> bool {
         self.sinks.iter().any(|(_, sink)| sink.lost() > 0)
             || self.transforms.iter().any(|(_, transform)| transform.lost > 0)
@@ -153,7 +156,7 @@ impl Report {
         for (id, sink) in &self.sinks {
             totals.lost += sink.lost();
             if self.dead_letters.as_ref() == Some(id) {
-                totals.dead_letters = sink.received;
+                totals.dead_letters = sink.delivered;
                 continue;
             }
             let all = &mut totals.events;

@@ -3,6 +3,7 @@
 use super::dead_letters::DeadLetters;
 use super::outcome::{DropReason, Outcome};
 use crate::event::LogEvent;
+use crate::finalizer::{EventFinalizers, EventStatus};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +24,10 @@ pub struct SinkCounts {
     is_durable: AtomicBool,
     /// There are dead letters, or somebody else who wants the events themselves.
     keeps_events: AtomicBool,
+    /// What comes in are dead letters: nobody takes what is refused here.
+    holds_letters: AtomicBool,
+    /// A source of the topology waits for deliveries: what is held here waits there, where it is kept.
+    sources_wait: AtomicBool,
     dead_letters: Mutex<Option<DeadLetters>>,
 }
 
@@ -48,6 +53,7 @@ pub struct TransformCounts {
     failed: AtomicU64,
     errors: AtomicU64,
     lost: AtomicU64,
+    returned: AtomicU64,
 }
 
 /// The books of a transform at one moment.
@@ -65,6 +71,8 @@ pub struct TransformSnapshot {
     pub errors: u64,
     /// Events that it held back when the shutdown's deadline came.
     pub lost: u64,
+    /// The same, of sources that wait for deliveries: they get them back.
+    pub returned: u64,
 }
 
 /// The books of a sink at one moment.
@@ -86,6 +94,8 @@ pub struct SinkSnapshot {
     pub recovered: u64,
     /// Whether the buffer is on disk: what is buffered at the end is then there for the next run.
     pub is_durable: bool,
+    /// Whether the events are dead letters: one that is refused or dropped is lost.
+    pub holds_letters: bool,
 }
 
 /// The books of a source at one moment.
@@ -151,6 +161,43 @@ impl SinkCounts {
         self.keeps_events.load(Ordering::Relaxed)
     }
 
+    /// What comes in are dead letters.
+    pub(super) fn set_holds_letters(&self) {
+        self.holds_letters.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what comes in are dead letters.
+    pub(crate) fn holds_letters(&self) -> bool {
+        self.holds_letters.load(Ordering::Relaxed)
+    }
+
+    /// Logs where dead letters go; nothing for a sink of other events.
+    pub(crate) fn announce_letters(&self, place: &str) {
+        if self.holds_letters() {
+            tracing::info!("dead letters go to {place}");
+        }
+    }
+
+    /// What a source hears of this outcome. A letter that is refused was the last trace of its event: whoever has
+    /// that still has to keep it.
+    pub(super) fn status(&self, outcome: &Outcome) -> EventStatus {
+        match outcome.status() {
+            EventStatus::Rejected if self.holds_letters() => EventStatus::Errored,
+            status => status,
+        }
+    }
+
+    pub(super) fn set_sources_wait(&self, wait: bool) {
+        self.sources_wait.store(wait, Ordering::Relaxed);
+    }
+
+    /// Whether events are not to be held for long, because they can become dead letters, and neither a disk nor
+    /// a source keeps them meanwhile.
+    pub(crate) fn is_hold_urgent(&self) -> bool {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        is(&self.keeps_events) && !is(&self.is_durable) && !is(&self.sources_wait)
+    }
+
     /// Waits until the dead letters have room for more. Asked before events are refused, where a sink can wait.
     pub async fn room_for_dead_letters(&self) {
         if let Some(dead_letters) = self.dead_letters() {
@@ -162,10 +209,21 @@ impl SinkCounts {
         self.gave_up.store(true, Ordering::Relaxed);
     }
 
-    /// What became of an event that is nowhere but in memory, and that a sink let go without an answer.
-    pub(crate) fn unanswered(&self) -> Outcome {
-        let gave_up = self.gave_up.load(Ordering::Relaxed);
-        Outcome::Dropped(if gave_up { DropReason::Shutdown } else { DropReason::Unanswered })
+    /// Answers for an event that a sink let go without an answer. It is lost only if it was nowhere but here: in
+    /// a buffer on disk it stays, and a source that waits for deliveries gets it back.
+    pub(super) fn let_go(&self, finalizers: EventFinalizers) {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let outcome = if finalizers.is_kept() && is(&self.is_durable) {
+            Outcome::Kept
+        } else {
+            Outcome::Dropped(match finalizers.is_empty() {
+                false => DropReason::Returned,
+                true if is(&self.gave_up) => DropReason::Shutdown,
+                true => DropReason::Unanswered,
+            })
+        };
+        self.add(&outcome, 1);
+        finalizers.answer(outcome.status());
     }
 
     pub(super) fn add(&self, outcome: &Outcome, events: usize) {
@@ -183,7 +241,7 @@ impl SinkCounts {
         self.add(outcome, events.len());
         let events = self.bury(events, outcome);
         for mut event in events {
-            event.take_finalizers().answer(outcome.status());
+            event.take_finalizers().answer(self.status(outcome));
         }
     }
 
@@ -222,6 +280,7 @@ impl SinkCounts {
             buffered,
             recovered: read(&self.recovered),
             is_durable: self.is_durable.load(Ordering::Relaxed),
+            holds_letters: self.holds_letters(),
         }
     }
 }
@@ -234,8 +293,16 @@ impl SinkSnapshot {
 
     /// Events that nobody chose to lose and that are lost, or will be if nothing more happens.
     pub fn lost(&self) -> u64 {
-        let on_its_way = if self.is_durable { 0 } else { self.buffered };
-        self.dropped_for(DropReason::Shutdown) + self.dropped_for(DropReason::Unanswered) + on_its_way
+        self.given_up() + if self.is_durable { 0 } else { self.buffered }
+    }
+
+    /// Events that nobody chose to lose and that are lost, whatever happens: of dead letters, those that were
+    /// refused too, and all that were dropped but for those that the options leave out.
+    pub(super) fn given_up(&self) -> u64 {
+        if self.holds_letters {
+            return self.rejected + self.dropped_total() - self.dropped_for(DropReason::Filtered);
+        }
+        self.dropped_for(DropReason::Shutdown) + self.dropped_for(DropReason::Unanswered)
     }
 
     /// How many events were dropped.
@@ -287,6 +354,10 @@ impl TransformCounts {
         self.lost.fetch_add(events as u64, Ordering::Relaxed);
     }
 
+    pub(crate) fn add_returned(&self, events: usize) {
+        self.returned.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
     /// Counts events that could not be processed, whatever becomes of them.
     pub fn add_errors(&self, events: usize) {
         self.errors.fetch_add(events as u64, Ordering::Relaxed);
@@ -302,6 +373,7 @@ impl TransformCounts {
             failed: read(&self.failed),
             errors: read(&self.errors),
             lost: read(&self.lost),
+            returned: read(&self.returned),
         }
     }
 }
@@ -312,6 +384,9 @@ impl fmt::Display for TransformSnapshot {
         write!(f, ", failed {}, errors {}", self.failed, self.errors)?;
         if self.lost > 0 {
             write!(f, ", lost {}", self.lost)?;
+        }
+        if self.returned > 0 {
+            write!(f, ", returned {}", self.returned)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! A dead letter is an event of its own: a JSON object with the event as it came, the sink that refused it, the
 //! reason, the status of the destination's answer, how often it was sent, and the time. It goes to a sink like any
-//! other, which nothing else feeds; what that refuses is gone.
+//! other, which nothing else feeds; what that refuses is lost, and its source hears that it has failed.
 
 use super::buffer::BufferSender;
 use super::outcome::Rejection;

@@ -202,15 +202,19 @@ impl TransformNode {
         .await;
     }
 
-    /// Gives up what the transform holds back, and counts it.
+    /// Gives up what the transform holds back, and counts it: what a source waits for is not lost, it gets it back.
     pub(super) fn give_up(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { transform, outputs, .. } = &mut *state;
         transform.finish(outputs);
         let (default, named) = outputs.take();
         for mut event in named.into_iter().flatten().chain(default) {
-            self.counts.add_lost(1);
-            event.take_finalizers().answer(EventStatus::Errored);
+            let finalizers = event.take_finalizers();
+            match finalizers.is_empty() {
+                true => self.counts.add_lost(1),
+                false => self.counts.add_returned(1),
+            }
+            finalizers.answer(EventStatus::Errored);
         }
     }
 

@@ -103,6 +103,7 @@ impl Page<'_> {
         self.each_transform(name, &[label(true), ("reason", "discarded")], |transform| transform.discarded);
         self.each_transform(name, &[label(false), ("reason", "failed")], |transform| transform.failed);
         self.each_transform(name, &[label(false), ("reason", "shutdown")], |transform| transform.lost);
+        self.each_transform(name, &[label(false), ("reason", "returned")], |transform| transform.returned);
         self.each_sink(name, &[label(false), ("reason", "rejected")], |sink| sink.rejected);
         for reason in DropReason::ALL {
             let labels = [label(reason == DropReason::Filtered), ("reason", reason.as_str())];
@@ -155,17 +156,18 @@ impl Page<'_> {
         );
         self.each_sink(name, &[], |sink| sink.recovered);
         let name = "log_shipper_lost_events_total";
-        self.family(name, COUNTER, "Events given up by a shutdown or a faulty sink.");
-        let lost = |sink: &super::SinkSnapshot| {
-            sink.dropped_for(DropReason::Shutdown) + sink.dropped_for(DropReason::Unanswered)
-        };
-        self.each_sink(name, &[], lost);
+        self.family(
+            name,
+            COUNTER,
+            "Events given up by a shutdown or a faulty sink, and dead letters that were not written.",
+        );
+        self.each_sink(name, &[], super::SinkSnapshot::given_up);
     }
 
     fn of_everything(&mut self) {
         let totals = self.report.totals();
         let name = "log_shipper_dead_letters_total";
-        self.family(name, COUNTER, "Refused events that became dead letters.");
+        self.family(name, COUNTER, "Refused events that were written as dead letters.");
         self.sample(name, &[], totals.dead_letters);
         let name = "log_shipper_events_total";
         self.family(

@@ -107,6 +107,8 @@ pub struct Topology {
     open_sources: OpenSources,
     shutdown: CancellationToken,
     require_healthy: bool,
+    /// Whether there is a source that waits for deliveries.
+    sources_wait: bool,
     memory: Memory,
     plan: Plan,
 }
@@ -256,6 +258,7 @@ impl Builder<'_> {
             open_sources,
             shutdown,
             require_healthy,
+            sources_wait: config.sources.iter().any(|source| source.config.can_acknowledge()),
             memory,
             plan,
         };

@@ -10,22 +10,26 @@ pub enum DropReason {
     BufferFull,
     /// The sink's options say that it does not want them.
     Filtered,
-    /// The shutdown's deadline came first.
+    /// The shutdown's deadline came first, and they were nowhere else.
     Shutdown,
-    /// The sink gave no answer for them, which is a fault in the sink.
+    /// The sink gave no answer for them, which is a fault in the sink, and they were nowhere else.
     Unanswered,
     /// They were in a buffer on disk, and could not be read again.
     Damaged,
+    /// The sink let them go, as at the shutdown's deadline, but their source gets them back: it waits for
+    /// deliveries, and the stream keeps them. No loss.
+    Returned,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 5] = [
+    pub const ALL: [DropReason; 6] = [
         DropReason::BufferFull,
         DropReason::Filtered,
         DropReason::Shutdown,
         DropReason::Unanswered,
         DropReason::Damaged,
+        DropReason::Returned,
     ];
 
     /// The reason as a word for reports.
@@ -36,6 +40,7 @@ impl DropReason {
             DropReason::Shutdown => "shutdown",
             DropReason::Unanswered => "unanswered",
             DropReason::Damaged => "damaged",
+            DropReason::Returned => "returned",
         }
     }
 }

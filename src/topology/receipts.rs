@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 /// The events that a sink has taken and not yet answered for, in order. Dropped, those that are left
 /// count as [`DropReason::Unanswered`], or as
-/// [`DropReason::Shutdown`] past its deadline, unless they are still on disk.
+/// [`DropReason::Shutdown`] past its deadline, unless they are still on disk, or their source gets them back
+/// ([`DropReason::Returned`]).
 #[derive(Debug)]
 pub struct Receipts {
     counts: Arc<SinkCounts>,
@@ -66,9 +67,10 @@ impl Receipts {
         self.owed.is_empty()
     }
 
-    /// Whether all events are here, so that each can become a dead letter. What came before there were any is not.
-    pub(crate) fn keep_events(&self) -> bool {
-        self.counts.keeps_events() && self.owed.iter().all(|owed| owed.event.is_some())
+    /// Whether the events are not to be held for long. Those that came before there were dead letters are not here,
+    /// and cannot become one.
+    pub(crate) fn is_hold_urgent(&self) -> bool {
+        self.counts.is_hold_urgent() && self.owed.iter().all(|owed| owed.event.is_some())
     }
 
     /// Answers for all events, of which the destination has refused so many and does not say which: they are counted
@@ -101,15 +103,16 @@ impl Receipts {
     /// Answers for these events, which have been counted.
     fn answer(&mut self, range: Range<usize>, outcome: &Outcome) {
         let is_rejected = matches!(outcome, Outcome::Rejected(_));
+        let status = self.counts.status(outcome);
         let mut refused = Vec::new();
         for owed in self.owed.drain(range) {
             match owed.event {
                 Some(_) if is_rejected => refused.extend(owed.into_event()),
-                _ => owed.finalizers.answer(outcome.status()),
+                _ => owed.finalizers.answer(status),
             }
         }
         for mut event in self.counts.bury(refused, outcome) {
-            event.take_finalizers().answer(outcome.status());
+            event.take_finalizers().answer(status);
         }
     }
 
@@ -146,13 +149,8 @@ impl Receipts {
 
 impl Drop for Receipts {
     fn drop(&mut self) {
-        let owed = std::mem::take(&mut self.owed);
-        let (kept, lost): (Vec<_>, Vec<_>) = owed.into_iter().partition(|owed| owed.finalizers.is_kept());
-        for (owed, outcome) in [(kept, Outcome::Kept), (lost, self.counts.unanswered())] {
-            if !owed.is_empty() {
-                self.owed = owed;
-                self.settle(&outcome);
-            }
+        for owed in std::mem::take(&mut self.owed) {
+            self.counts.let_go(owed.finalizers);
         }
     }
 }
@@ -163,7 +161,8 @@ mod tests {
     use super::super::dead_letters::DeadLetters;
     use super::*;
     use crate::finalizer::{BatchNotifier, EventStatus};
-    use crate::topology::DropReason;
+    use crate::topology::dead_letters::DeadLetters;
+    use crate::topology::{BufferSettings, Capacity, DropReason, WhenFull, buffer};
 
     fn event() -> LogEvent {
         LogEvent::from_json("{}".into()).unwrap()
@@ -213,18 +212,18 @@ mod tests {
     fn what_came_before_there_were_dead_letters_cannot_become_one() {
         let counts = Arc::new(SinkCounts::default());
         let mut early = receipts(&counts, 2);
-        assert!(!early.keep_events());
+        assert!(!early.is_hold_urgent());
         let (letters, _receiver) = dead_letters();
         counts.set_dead_letters(Some(letters));
-        assert!(!early.keep_events());
+        assert!(!early.is_hold_urgent());
         let late = receipts(&counts, 2);
-        assert!(late.keep_events());
+        assert!(late.is_hold_urgent());
         early.append(late);
-        assert!(!early.keep_events());
+        assert!(!early.is_hold_urgent());
         let mut late = early.split_off(2);
-        assert!(late.keep_events() && !early.keep_events());
+        assert!(late.is_hold_urgent() && !early.is_hold_urgent());
         counts.set_dead_letters(None);
-        assert!(!late.keep_events(), "nobody takes them any more");
+        assert!(!late.is_hold_urgent(), "nobody takes them any more");
         late.settle(&Outcome::Delivered);
         early.settle(&Outcome::Delivered);
     }
@@ -245,6 +244,55 @@ mod tests {
                 assert_eq!(letters.len(), 5);
                 SinkCounts::default().settle_events(letters, &Outcome::Delivered);
             }
+        }
+    }
+
+    #[test]
+    fn events_are_held_for_long_where_somebody_keeps_them() {
+        for (has_letters, sources_wait, is_durable, expected) in [
+            (false, false, false, false),
+            (true, false, false, true),
+            (true, true, false, false),
+            (true, false, true, false),
+            (true, true, true, false),
+        ] {
+            let counts = Arc::new(SinkCounts::default());
+            let (sender, _receiver) = buffer(
+                BufferSettings {
+                    capacity: Capacity::Events(1),
+                    when_full: WhenFull::Block,
+                    acknowledges: true,
+                },
+                Arc::default(),
+            );
+            counts.set_dead_letters(has_letters.then(|| DeadLetters::new("out", sender)));
+            counts.set_sources_wait(sources_wait);
+            counts.set_durable(is_durable);
+            assert_eq!(counts.is_hold_urgent(), expected, "{has_letters} {sources_wait} {is_durable}");
+        }
+    }
+
+    /// What a source waits for is not lost with the sink, whenever that ends.
+    #[test]
+    fn what_a_source_gets_back_is_not_lost() {
+        for gave_up in [false, true] {
+            let counts = Arc::new(SinkCounts::default());
+            let (batch, mut receiver) = BatchNotifier::new_with_receiver();
+            let mut receipts = receipts(&counts, 2);
+            counts.add_received(3);
+            for _ in 0..3 {
+                receipts.push(event().with_finalizers(EventFinalizers::new(Arc::clone(&batch))));
+            }
+            drop(batch);
+            if gave_up {
+                counts.give_up();
+            }
+            drop(receipts);
+            assert_eq!(receiver.try_recv(), Ok(EventStatus::Errored));
+            let books = counts.snapshot();
+            let reason = if gave_up { DropReason::Shutdown } else { DropReason::Unanswered };
+            assert_eq!((books.dropped_for(DropReason::Returned), books.dropped_for(reason)), (3, 2));
+            assert_eq!((books.lost(), books.buffered), (2, 0), "{books}");
         }
     }
 

@@ -274,7 +274,7 @@ impl RunningTopology {
         self.check(sinks, require_healthy).await?;
         let mut disks = self.open_disks(&topology).await?;
         let changes = self.graph.changes(&topology);
-        let Topology { sources, transforms, sinks, dead_letters, types, plan, .. } = topology;
+        let Topology { sources, transforms, sinks, dead_letters, types, plan, sources_wait, .. } = topology;
         self.books.describe(types, dead_letters.as_ref().map(|planned| &planned.id));
         plan.announce();
         let mut old = std::mem::take(&mut self.graph);
@@ -294,7 +294,9 @@ impl RunningTopology {
             self.sink_tasks.extend(task);
             let letters = self.graph.dead_letters.as_ref();
             let letters = letters.map(|letters| DeadLetters::new(&planned.id, letters.buffer.clone()));
-            self.books.sink(&planned.id).set_dead_letters(letters);
+            let counts = self.books.sink(&planned.id);
+            counts.set_dead_letters(letters);
+            counts.set_sources_wait(sources_wait);
             let node = SinkNode { fingerprint: planned.fingerprint, inputs: planned.inputs, ..node };
             self.graph.sinks.insert(planned.id, node);
         }

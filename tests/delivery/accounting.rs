@@ -5,7 +5,7 @@ use crate::support::nats_server::NatsServer;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::publisher::Publisher;
-use crate::{check_books, in_time, start};
+use crate::{check_books, in_time, start, until};
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
 use log_shipper::topology::{DropReason, Report, RunningTopology};
@@ -106,12 +106,6 @@ fn exporter(port: u16, options: &str) -> String {
         "[sources.metrics]\ntype = 'internal_metrics'\n[sinks.page]\ntype = 'prometheus_exporter'\n\
          inputs = ['metrics']\naddress = '127.0.0.1:{port}'\n{options}\n"
     )
-}
-
-async fn until(running: &RunningTopology, condition: impl Fn(&Report) -> bool) {
-    while !condition(&running.report()) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test]

@@ -5,13 +5,14 @@ use crate::support::nats_server::NatsServer;
 use crate::support::ports::free_port;
 use crate::support::program::{self, Program};
 use crate::support::publisher::Publisher;
-use crate::{check_books, in_time, start};
+use crate::{check_books, in_time, start, until};
 use async_trait::async_trait;
 use log_shipper::config::{Config, Registry, Result, Source, SourceConfig, SourceContext};
 use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
 use log_shipper::finalizer::{BatchNotifier, EventFinalizers, EventStatus};
-use log_shipper::topology::{Report, RunningTopology, SinkSnapshot, Topology, TopologyOptions};
+use log_shipper::topology::{Report, SinkSnapshot, Topology, TopologyOptions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,7 +47,7 @@ impl SourceConfig for Waiting {
 
 /// Three events to a sink of the id `a`, and what it refuses to that server in one request. What their source hears,
 /// and the report.
-async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>, Report, RunningTopology) {
+async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>, Report) {
     let text = format!(
         "[sources.in]\ntype = 'stdin'\n[sinks.a]\ninputs = ['in']\nhealthcheck = false\n{options}\n\
          [sinks.letters]\ntype = 'http'\ninputs = ['in']\nuri = '{}'\nencoding.codec = 'json'\nbatch.timeout_secs = 3600",
@@ -62,25 +63,27 @@ async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>,
     });
     let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
     running.finished().await;
-    let report = running.report();
+    let report = running.stop(Duration::from_secs(5)).await;
     check_books(&report);
-    (statuses.await.unwrap(), report, running)
+    (statuses.await.unwrap(), report)
+}
+
+/// Three events, the second of which is refused: what their source hears, and what becomes of the letter.
+async fn letter_that_is_answered(reply: Reply) -> (Vec<EventStatus>, HttpServer, Report) {
+    let (http, letters) = (HttpServer::start().await, HttpServer::start().await);
+    // One batch each; the second is refused.
+    http.respond_with(|request| Reply::status(if request.text().contains("\"n\":1") { 400 } else { 200 }));
+    letters.default_reply(reply);
+    let options =
+        format!("type = 'http'\nuri = '{}'\nencoding.codec = 'json'\nbatch.max_events = 1", http.url("/"));
+    let (statuses, report) = three_events(&options, &letters).await;
+    (statuses, letters, report)
 }
 
 #[tokio::test]
 async fn a_refused_event_is_written_before_its_source_hears_of_it() {
     in_time(async {
-        let http = HttpServer::start().await;
-        // One batch each; the second is refused.
-        http.respond_with(|request| {
-            Reply::status(if request.text().contains("\"n\":1") { 400 } else { 200 })
-        });
-        let letters = HttpServer::start().await;
-        let options = format!(
-            "type = 'http'\nuri = '{}'\nencoding.codec = 'json'\nbatch.max_events = 1",
-            http.url("/")
-        );
-        let (statuses, report, mut running) = three_events(&options, &letters).await;
+        let (statuses, letters, report) = letter_that_is_answered(Reply::status(200)).await;
         assert_eq!(statuses, [EventStatus::Delivered, EventStatus::Rejected, EventStatus::Delivered]);
         let written = letters.requests()[0].json();
         let letter = &written[0];
@@ -88,7 +91,139 @@ async fn a_refused_event_is_written_before_its_source_hears_of_it() {
         assert_eq!((&letter["event"], letter["attempts"].as_u64()), (&serde_json::json!({"n": 1}), Some(1)));
         let (sink, letters) = (sink(&report, "a"), sink(&report, "dead_letters"));
         assert_eq!((sink.delivered, sink.rejected, letters.delivered), (2, 1, 1));
-        assert!(!running.stop(Duration::from_secs(5)).await.has_losses());
+        assert!(!report.has_losses());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_letter_that_is_refused_itself_is_lost_and_its_source_hears_that_it_has_failed() {
+    in_time(async {
+        let (statuses, _, report) = letter_that_is_answered(Reply::status(400)).await;
+        assert_eq!(statuses, [EventStatus::Delivered, EventStatus::Errored, EventStatus::Delivered]);
+        let totals = report.totals();
+        assert_eq!((totals.events.rejected, totals.dead_letters, totals.lost), (1, 0, 1), "{report}");
+        assert!(report.has_losses(), "{report}");
+        let page = report.to_prometheus();
+        let of_letters = "{component_id=\"dead_letters\",component_kind=\"sink\",component_type=\"http\"}";
+        for line in
+            ["log_shipper_dead_letters_total 0", &format!("log_shipper_lost_events_total{of_letters} 1")]
+        {
+            assert!(page.lines().any(|found| found == line), "{line}\nshould be in\n{page}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_whose_letter_was_refused_stays_on_disk_for_the_next_run() {
+    in_time(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (http, letters) = (HttpServer::start().await, HttpServer::start().await);
+        http.default_reply(Reply::status(400));
+        let text = format!(
+            "data_dir = '{}'\n[sources.in]\ntype = 'stdin'\n{}buffer = {{type = 'disk'}}\n\
+             [dead_letters]\ntype = 'http'\nuri = '{}'\nencoding.codec = 'json'\n",
+            dir.path().display(),
+            http_sink("out", "in", &http.url("/")),
+            letters.url("/"),
+        );
+        for (events, reply, written) in [(3, 400, 0), (0, 200, 3), (0, 200, 0)] {
+            letters.default_reply(Reply::status(reply));
+            let mut config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
+            config.sources.clear();
+            let config = config.source("in", Bad(events));
+            let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+            running.finished().await;
+            let report = running.stop(Duration::from_secs(10)).await;
+            check_books(&report);
+            assert_eq!(report.totals().dead_letters, written, "{report}");
+            assert_eq!(report.has_losses(), reply == 400, "{report}");
+        }
+    })
+    .await;
+}
+
+/// Runs the program with these dead letters until so many events have been refused.
+async fn refuse(letters: &str, events: usize) -> (Option<i32>, String) {
+    let (nats, http) = (NatsServer::start().await, HttpServer::start().await);
+    http.default_reply(Reply::status(400));
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("vector.toml");
+    let text = format!("{}{}{letters}", nats_source(&nats), http_sink("out", "nats", &http.url("/")));
+    std::fs::write(&config, text).unwrap();
+    let program = Program::start(&["run", "-c", config.to_str().unwrap()], &[], "connected to NATS").await;
+    nats.wait_for_subscription("logs.>").await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    for n in 0..events {
+        publisher.publish("logs.app", event(n)).await;
+    }
+    publisher.flush().await;
+    http.wait_for(events).await;
+    program.signal("-TERM").await;
+    program.ended().await
+}
+
+#[tokio::test]
+async fn the_exit_code_says_that_letters_were_not_written() {
+    in_time(async {
+        let dir = tempfile::tempdir().unwrap();
+        // What this event makes of the path is no file.
+        std::fs::create_dir(dir.path().join("out")).unwrap();
+        let path = format!("{}/{{{{ sink }}}}", dir.path().display());
+        let (code, log) = refuse(&format!("[dead_letters]\ntype = 'file'\npath = '{path}'\n"), 3).await;
+        assert_eq!(code, Some(1), "{log}");
+        for words in [
+            "sink dead_letters: received 3, delivered 0, rejected 3",
+            "all sinks: received 3, delivered 0, rejected 3, dropped 0, buffered 0, lost 3",
+        ] {
+            assert!(log.contains(words), "{words}\nshould be in\n{log}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn letters_are_for_their_owner_alone_and_it_is_told_where_they_go_and_when_old_ones_are_removed() {
+    in_time(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dead.jsonl");
+        let options = "rotate = {max_bytes = 1000, max_files = 2}";
+        let letters = format!("[dead_letters]\ntype = 'file'\npath = '{}'\n{options}\n", path.display());
+        let (code, log) = refuse(&letters, 30).await;
+        assert_eq!(code, Some(0), "{log}");
+        let place = path.display();
+        for words in [format!("dead letters go to {place}"), format!("removed {place}.1, the oldest file")] {
+            assert_eq!(log.matches(&words).count(), 1, "{words}\nshould be once in\n{log}");
+        }
+        let files = set_of(&path);
+        assert_eq!(files.len(), 2, "{files:?}");
+        for file in files {
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_path_that_can_be_no_file_is_told_at_the_start() {
+    in_time(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let below = file.join("dead.jsonl");
+        for (path, words) in [(dir.path(), "is a directory; expected a file"), (&below, "cannot be a file")] {
+            let path = path.to_str().unwrap();
+            let env = [
+                ("NATS_URL", "nats://127.0.0.1:1"),
+                ("HTTP_URL", "http://127.0.0.1:1/"),
+                ("HTTP_TOKEN", "s3cr3t"),
+                ("DEAD_LETTERS", path),
+            ];
+            let ended = program::run(&["run"], &env).await;
+            assert_eq!(ended.code, Some(78), "{ended:?}");
+            assert!(ended.err.contains(&format!("dead_letters: path: {path} {words}")), "{ended:?}");
+        }
     })
     .await;
 }
@@ -111,8 +246,7 @@ async fn where_only_a_number_is_told_the_whole_batch_is_written() {
         ] {
             let (server, letters) = (HttpServer::start().await, HttpServer::start().await);
             server.default_reply(Reply::status(status).body(answer));
-            let (statuses, report, _running) =
-                three_events(&options.replace("URL", &server.url("/")), &letters).await;
+            let (statuses, report) = three_events(&options.replace("URL", &server.url("/")), &letters).await;
             assert_eq!(server.requests().len(), 1, "{answer}");
             assert_eq!(statuses, [EventStatus::Rejected; 3], "{answer}");
             let books = sink(&report, "a");
@@ -173,12 +307,6 @@ fn bodies(http: &HttpServer) -> Vec<String> {
 
 fn sink(report: &Report, id: &str) -> SinkSnapshot {
     report.sinks.iter().find(|(other, _)| other == id).unwrap_or_else(|| panic!("no {id} in {report}")).1
-}
-
-async fn until(running: &RunningTopology, condition: impl Fn(&Report) -> bool) {
-    while !condition(&running.report()) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Numbered bad events, one after the other.
@@ -283,7 +411,8 @@ async fn refused_events_fill_files_and_are_replayed_as_they_came() {
             let input = std::fs::File::open(newest).unwrap();
             let again = program::run_with(input, &["replay", "-c", &file, name], &env).await;
             assert_eq!(again.code, Some(1), "{again:?}");
-            assert!(again.err.contains("refused again"), "{again:?}");
+            let place = format!("dead letters once more, in {}.again", path("letters/dead.jsonl").display());
+            assert!(again.err.contains("refused again") && again.err.contains(&place), "{again:?}");
             expected += count(&texts[number]);
             assert_eq!(count(&beside()), expected, "{name}");
         }
@@ -607,6 +736,22 @@ fn mistakes_in_the_table_are_told() {
         ("[dead_letter]\ntype = 'file'\npath = '/d'", "did you mean `dead_letters`?"),
         ("[dead_letters]\ntype = 'file'\npath = '/d'\nrotate.max_bytes = 0", "dead_letters.rotate.max_bytes"),
         ("[dead_letters]\ntype = 'file'\npath = '${NO}/d'", "dead_letters.path"),
+        (
+            "[dead_letters]\ntype = 'file'\npath = '/d'\nencoding.codec = 'text'",
+            "dead_letters.encoding.codec: `text` does not write a letter whole",
+        ),
+        (
+            "[dead_letters]\ntype = 'console'\nencoding.codec = 'logfmt'",
+            "dead_letters.encoding.codec: `logfmt` does not",
+        ),
+        (
+            "[dead_letters]\ntype = 'file'\npath = '/d'\nencoding = {codec = 'json', json.pretty = true}",
+            "dead_letters.encoding.json.pretty: `replay` reads",
+        ),
+        (
+            "[dead_letters]\ntype = 'file'\npath = '/d'\nframing.method = 'bytes'",
+            "dead_letters.framing.method: `bytes`: `replay` reads",
+        ),
         (
             "[sinks.dead_letters]\ntype = 'blackhole'\ninputs = ['in']\n[dead_letters]\ntype = 'file'\npath = '/d'",
             "the id `dead_letters` is that of one of the sinks",

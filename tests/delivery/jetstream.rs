@@ -4,6 +4,7 @@ use crate::support::http_server::{HttpServer, Reply, Request};
 use crate::support::jetstream::JetStream;
 use crate::support::nats_cluster::NatsCluster;
 use crate::support::nats_server::{NatsServer, Options};
+use crate::support::program::Program;
 use crate::support::publisher::Publisher;
 use crate::{check_books, in_time, soak, start};
 use async_nats::ServerAddr;
@@ -351,11 +352,14 @@ async fn a_consumer_that_cannot_be_read_is_said_to_be_so() {
             checks.retain(|check| check.component == "sources.nats");
             let check = checks.pop().unwrap();
             let (result, _) = check.healthcheck.unwrap().run(Duration::from_secs(10)).await;
-            result.map_err(|error| error.to_string())
+            result.map_err(|error| format!("{}: {}; {error}", error.summary(), error.advice()))
         };
         let look = async |options: &str| look_at(&nats, options).await;
         let missing = look("").await.unwrap_err();
-        assert!(missing.contains("no JetStream stream S"), "{missing}");
+        assert!(missing.contains("no JetStream stream S") && missing.starts_with("not found: "), "{missing}");
+        let plain = NatsServer::start().await;
+        let why = look_at(&plain, CREATE).await.unwrap_err();
+        assert!(why.starts_with("unusable: enable JetStream") && why.contains("no responders"), "{why}");
         js.make_stream(json!({})).await;
         let missing = look("").await.unwrap_err();
         assert!(missing.contains("no consumer C") && missing.contains("jetstream.create"), "{missing}");
@@ -369,6 +373,7 @@ async fn a_consumer_that_cannot_be_read_is_said_to_be_so() {
             js.make_consumer(options).await;
             let why = look(CREATE).await.unwrap_err();
             assert!(why.contains(words) && why.contains("--pull --ack explicit"), "{why}");
+            assert!(why.starts_with("unusable: name another consumer"), "{why}");
             // The source waits, and goes on when the consumer is another.
             let running = start(&config(&nats.url(), &http, ""), Env::default()).await;
             js.delete_consumer().await;
@@ -598,6 +603,106 @@ async fn a_consumer_is_changed_to_what_the_options_say() {
         // Where it begins cannot be changed.
         assert_eq!(config["deliver_policy"], "all");
         stop(running).await;
+    })
+    .await;
+}
+
+/// What is done to a consumer that others may share, and what will never come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_said_what_becomes_of_a_consumer_and_when_it_can_read_nothing() {
+    in_time(async {
+        let nats = server().await;
+        let js = JetStream::connect(nats.url()).await;
+        js.make_stream(json!({})).await;
+        let http = HttpServer::start().await;
+        let run = |options: &str| Program::run(&config(&nats.url(), &http, options), &[]);
+        let mut first = run(CREATE);
+        first.wait_for_log("made the JetStream consumer C of stream S, for the subjects logs.>").await;
+        js.wait_for_consumer(|info| info["num_waiting"].as_u64() > Some(0)).await;
+        first.signal("-TERM").await;
+        let (code, log) = first.ended().await;
+        assert!(code == Some(0) && !log.contains("WARN"), "{log}");
+        let mut second =
+            run(&format!("{CREATE}\njetstream.filter_subjects = ['events.>']\njetstream.max_deliver = 9"));
+        second
+            .wait_for_log(
+                "changed the JetStream consumer C of stream S: filter_subjects logs.> -> events.>, max_deliver -1 -> 9",
+            )
+            .await;
+        second
+            .wait_for_log("the JetStream consumer C of stream S is made for events.>, and the stream takes logs.>")
+            .await;
+        second.wait_for_log("nats stream edit").await;
+        second.signal("-TERM").await;
+        assert_eq!(second.ended().await.0, Some(0));
+    })
+    .await;
+}
+
+/// Whoever may not ask for the stream reads it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_permissions_are_needed_than_before() {
+    in_time(async {
+        let users = "authorization { users: [{ user: admin, password: p }, { user: shipper, password: p, \
+                     permissions: { publish: [\"$JS.API.CONSUMER.>\", \"$JS.ACK.>\"], subscribe: \"_INBOX.>\" } }] }";
+        let nats =
+            NatsServer::with(Options { extra: users.into(), jetstream: true, ..Options::default() }).await;
+        let admin = async_nats::ConnectOptions::with_user_and_password("admin".into(), "p".into());
+        let js = JetStream::connect_with(admin, nats.url()).await;
+        js.make_stream(json!({})).await;
+        js.publish(0..10).await;
+        let http = HttpServer::start().await;
+        let url = nats.url().replace("nats://", "nats://shipper:p@");
+        let shipper = Program::run(&config(&url, &http, CREATE), &[]);
+        wait_for_numbers(&http, 10).await;
+        js.wait_until_acknowledged().await;
+        shipper.signal("-TERM").await;
+        let (code, log) = shipper.ended().await;
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("disconnects 0") && !log.contains("ERROR") && !log.contains("WARN"), "{log}");
+    })
+    .await;
+}
+
+/// A wrong key for as long as it takes: nothing becomes a dead letter, and what is not delivered at the end is the
+/// stream's, which has lost nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_delivered_at_the_end_goes_back_to_the_stream() {
+    in_time(async {
+        const EVENTS: u64 = 100;
+        let directory = tempfile::tempdir().unwrap();
+        let letters = directory.path().join("dead.jsonl");
+        for (has_letters, status) in [(false, 503), (true, 401)] {
+            let nats = server().await;
+            let js = JetStream::connect(nats.url()).await;
+            js.make_stream(json!({})).await;
+            js.publish(0..EVENTS).await;
+            let http = HttpServer::start().await;
+            http.default_reply(Reply::status(status));
+            let mut text = config(&nats.url(), &http, CREATE);
+            if has_letters {
+                text.push_str(&format!("\n[dead_letters]\ntype = 'file'\npath = '{}'", letters.display()));
+            }
+            let mut shipper = Program::run(&text, &[]);
+            if has_letters {
+                shipper.wait_for_log("held until it accepts us, for at most 24 h").await;
+            }
+            js.wait_for_consumer(|info| info["num_ack_pending"] == EVENTS).await;
+            http.wait_for(1).await;
+            shipper.signal("-TERM").await;
+            let (code, log) = shipper.ended().await;
+            assert_eq!(code, Some(0), "{log}");
+            let words =
+                format!("delivered 0, rejected 0, dropped {EVENTS} (returned {EVENTS}), buffered 0, lost 0");
+            assert!(log.contains(&words), "{log}");
+            let info = js.consumer().await;
+            assert_eq!(
+                (&info["num_ack_pending"], &info["num_pending"]),
+                (&json!(EVENTS), &json!(0)),
+                "{log}"
+            );
+        }
+        assert!(!letters.exists() || std::fs::read(&letters).unwrap().is_empty());
     })
     .await;
 }

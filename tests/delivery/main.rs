@@ -40,6 +40,13 @@ fn check_books(report: &Report) {
     }
 }
 
+/// Waits until the books say this.
+async fn until(running: &RunningTopology, condition: impl Fn(&Report) -> bool) {
+    while !condition(&running.report()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Starts what this configuration says, with the secrets of this environment.
 async fn start(text: &str, env: Env) -> RunningTopology {
     let config = Config::from_toml(text, "test", &Registry::builtin(), &env)

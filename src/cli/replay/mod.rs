@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use letters::Letters;
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     }
     let mut config = args.config.load(registry, env, announce)?;
     print_config_warnings(&config, env);
-    prepare(&mut config, &found, &letters, args.sink.as_deref())?;
+    let again = prepare(&mut config, &found, &letters, args.sink.as_deref())?;
     let options =
         TopologyOptions { when_full: WhenFull::Block, env: env.clone(), ..TopologyOptions::default() };
     let report = block_on(NonZero::<usize>::MIN, async {
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
             [first, ..] => Err(Failure::Failed(format!("ended, because a component failed: {first}"))),
         }
     })?;
-    let all_delivered = print_outcome(&found.sinks, &report)?;
+    let all_delivered = print_outcome(&found.sinks, &report, again.as_deref())?;
     found.result()?;
     match all_delivered {
         true => Ok(()),
@@ -163,13 +163,14 @@ fn printable(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).collect()
 }
 
-/// Leaves of the configuration only the sinks that get letters, each behind a source of them.
+/// Leaves of the configuration only the sinks that get letters, each behind a source of them. Returns the file that
+/// takes what is refused again, if there is one.
 fn prepare(
     config: &mut Config,
     found: &Found,
     letters: &Arc<Letters>,
     only: Option<&str>,
-) -> Result<(), Failure> {
+) -> Result<Option<PathBuf>, Failure> {
     let known: Vec<_> = config.sinks.iter().map(|sink| format!("`{}`", sink.id)).collect();
     let is_known = |id: &str| config.sinks.iter().any(|sink| sink.id == id);
     let mut unknown = found.sinks.keys().map(String::as_str).filter(|id| !is_known(id));
@@ -196,11 +197,10 @@ fn prepare(
         // In memory and waiting: that of a shipper which runs beside us is its own, and no letter must be dropped.
         sink.options.buffer = BufferConfig::default();
     }
-    if let Some(sink) = &mut config.dead_letters {
+    Ok(config.dead_letters.as_mut().and_then(|sink| {
         sink.options.buffer = BufferConfig::default();
-        sink.config.avoid_files(&|path| letters.is_read(path));
-    }
-    Ok(())
+        sink.config.avoid_files(&|path| letters.is_read(path))
+    }))
 }
 
 /// A source of the letters for one sink.
@@ -246,8 +246,13 @@ impl SourceConfig for Replay {
     }
 }
 
-/// Shows what became of the letters. Returns whether all were delivered.
-fn print_outcome(sinks: &BTreeMap<String, u64>, report: &Report) -> Result<bool, Failure> {
+/// Shows what became of the letters, of which `again` has those that were refused again. Returns whether all were
+/// delivered.
+fn print_outcome(
+    sinks: &BTreeMap<String, u64>,
+    report: &Report,
+    again: Option<&Path>,
+) -> Result<bool, Failure> {
     let mut rows = vec![["SINK", "LETTERS", "DELIVERED", "REFUSED", "LOST"].map(str::to_owned).to_vec()];
     let mut all_delivered = true;
     for (id, letters) in sinks {
@@ -259,11 +264,12 @@ fn print_outcome(sinks: &BTreeMap<String, u64>, report: &Report) -> Result<bool,
         rows.push([vec![id.clone()], numbers.to_vec()].concat());
     }
     print_table(&rows)?;
-    if let Some(again) = report.dead_letters().filter(|books| books.received > 0) {
+    if let Some(books) = report.dead_letters().filter(|books| books.received > 0) {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let place = again.map(|path| format!(", in {}", absolute(path).display())).unwrap_or_default();
         eprintln!(
-            "refused again: {} of {} are dead letters once more; where they would go to a file that was read, they \
-             are in another beside it, with .again at the end of its name",
-            again.delivered, again.received
+            "refused again: {} of {} are dead letters once more{place}",
+            books.delivered, books.received
         );
     }
     Ok(all_delivered)

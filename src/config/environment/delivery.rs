@@ -2,6 +2,7 @@
 
 use super::source::{is_own_server, list};
 use super::{Environment, EnvironmentError, UnexpectedSnafu, escape, set};
+use crate::config::LEAST_DISK_BYTES;
 use crate::env::Env;
 use crate::memory::ByteSize;
 use crate::nats::SubjectFilter;
@@ -14,7 +15,9 @@ pub(super) fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Resu
     let max_size = env.get("BUFFER_MAX_SIZE")?.map(|text| {
         let wrong = |reason| EnvironmentError::Unexpected { name: "BUFFER_MAX_SIZE".to_owned(), reason };
         match text.parse::<ByteSize>().map_err(wrong)? {
-            ByteSize(0) => Err(wrong("0 bytes hold nothing".to_owned())),
+            ByteSize(bytes) if (bytes as u64) < LEAST_DISK_BYTES => {
+                Err(wrong(format!("{bytes} bytes are too little; expected at least {LEAST_DISK_BYTES} (2M)")))
+            }
             ByteSize(bytes) => Ok(i64::try_from(bytes).unwrap_or(i64::MAX)),
         }
     });
@@ -26,6 +29,7 @@ pub(super) fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Resu
         }
         return Ok(());
     }
+    let has_stream = env.get("JETSTREAM_STREAM")?.is_some();
     let ids: Vec<_> = environment.enabled.iter().map(|provider| provider.name).collect();
     let Environment { table, for_vector, .. } = environment;
     for (table, is_own) in [(table, true), (for_vector, false)] {
@@ -38,10 +42,12 @@ pub(super) fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Resu
                 }
                 continue;
             }
-            // Vector has no `drop_oldest`, which is what log-shipper does here, and no smaller buffers.
+            // Vector has no `drop_oldest`, which is what log-shipper does here but behind a stream, and no smaller
+            // buffers.
             let max_size = max_size.unwrap_or_default().max(VECTOR_DISK_BYTES);
+            let when_full = if has_stream { "block" } else { "drop_newest" };
             set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
-            set(table, &format!("sinks.{id}.buffer.when_full"), "drop_newest");
+            set(table, &format!("sinks.{id}.buffer.when_full"), when_full);
         }
     }
     Ok(())
@@ -81,10 +87,13 @@ pub(super) fn dead_letters(env: &Env, source: &Table) -> Result<Option<Table>, E
             }
             let subjects = list(env.get("SUBJECT")?);
             let subjects = if subjects.is_empty() { vec!["logs.>".to_owned()] } else { subjects };
-            if let Some(read) = subjects.iter().find(|read| may_be_read(&subject, read)) {
+            let is_excluded = |excluded: &String| *excluded == subject;
+            if let Some(read) = subjects.iter().find(|read| may_be_read(&subject, read))
+                && !list(env.get("SUBJECT_EXCLUDE")?).iter().any(is_excluded)
+            {
                 let reason = format!(
                     "letters would come back as logs, because SUBJECT has `{read}`; expected a subject beside it, \
-                     such as dead.{{{{ sink }}}}"
+                     such as dead.{{{{ sink }}}}, or the same in SUBJECT_EXCLUDE"
                 );
                 return unexpected("DEAD_LETTERS_SUBJECT", &reason);
             }

@@ -33,8 +33,6 @@ pub struct Environment {
     pub table: Table,
     /// The same for a stock Vector, which has no transform like ours for log bodies.
     pub(crate) for_vector: Table,
-    /// Whether refused events are kept, which a stock Vector cannot do.
-    has_dead_letters: bool,
     /// The providers that are on.
     pub enabled: Vec<&'static Provider>,
     /// What looks like a mistake but does not keep us from starting.
@@ -96,9 +94,12 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     environment.table.insert("sources".to_owned(), sources(&source).into());
     if let Some(dead_letters) = dead_letters(env, &source)? {
         environment.table.insert(DEAD_LETTERS.to_owned(), dead_letters.into());
-        environment.has_dead_letters = true;
     }
     Bodies::unset_source(&mut source);
+    // Vector's consumers are made by others.
+    if let Some(Value::Table(jetstream)) = source.get_mut("jetstream") {
+        jetstream.remove("create");
+    }
     environment.for_vector.insert("sources".to_owned(), sources(&source).into());
     ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
     Ok(environment)
@@ -137,7 +138,7 @@ pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, Envir
         Ok::<_, EnvError>(table)
     };
     let (table, for_vector) = (table(Form::Own)?, table(Form::Vector)?);
-    Ok(Environment { table, for_vector, has_dead_letters: false, enabled, warnings })
+    Ok(Environment { table, for_vector, enabled, warnings })
 }
 
 /// Warnings for values that cannot be right.

@@ -64,6 +64,10 @@ pub(super) fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
         Some(queue) => set(&mut source, "queue", escape(queue)),
         None => {}
     }
+    if stream.is_some() && has_access_token && !is_set("NATS_URL")? {
+        let reason = "Fly.io's own NATS has no streams; set NATS_URL to your own server";
+        return UnexpectedSnafu { name: "JETSTREAM_STREAM", reason }.fail();
+    }
     if let Some(stream) = stream {
         let consumer = env.get("JETSTREAM_CONSUMER")?.unwrap_or_else(|| JETSTREAM_CONSUMER.to_owned());
         set(&mut source, "jetstream.stream", escape(&stream));

@@ -95,6 +95,7 @@ fn refused_events_are_kept_where_the_environment_says() {
         (&[own, ("DEAD_LETTERS_SUBJECT", "dead.{{ sink }}")], Ok("nats dead.{{ sink }}")),
         (&[("DEAD_LETTERS_SUBJECT", "dead")], Err("nobody may publish to Fly.io's own NATS")),
         (&[own, ("DEAD_LETTERS_SUBJECT", "logs.{{ sink }}")], Err("letters would come back as logs")),
+        (&[own, ("DEAD_LETTERS_SUBJECT", "logs.d"), ("SUBJECT_EXCLUDE", "logs.x,logs.d")], Ok("nats logs.d")),
         (&[own, ("DEAD_LETTERS_SUBJECT", "d"), ("DEAD_LETTERS", "/d")], Err("take one of them")),
         (&[("DEAD_LETTERS", "nats://h")], Err("it is a URL")),
     ] {
@@ -109,9 +110,15 @@ fn refused_events_are_kept_where_the_environment_says() {
 #[test]
 fn a_stream_is_read_at_a_server_of_ones_own() {
     let source = |more: &[(&str, &str)]| {
-        let environment = environment(&[&HTTP[..], &[("ACCESS_TOKEN", "t")], more].concat());
-        let text = generate(&environment).unwrap();
-        assert_eq!(text.contains("`jetstream.create` is log-shipper's own"), text.contains("create = true"));
+        let own = [("ACCESS_TOKEN", "t"), ("NATS_URL", "nats://h"), ("DATA_DIR", "/data")];
+        let environment = environment(&[&HTTP[..], &own, more].concat());
+        let (text, has_stream) =
+            (generate(&environment).unwrap(), !more.is_empty() && more[0].0.ends_with("STREAM"));
+        // For Vector, the consumer is there already.
+        assert_eq!(text.contains("(`jetstream.create = true`)"), has_stream);
+        assert!(!text.contains("\ncreate = true"), "{text}");
+        let when_full = environment.for_vector["sinks"]["http"]["buffer"]["when_full"].as_str();
+        assert_eq!(when_full, Some(if has_stream { "block" } else { "drop_newest" }));
         (environment.table["sources"]["nats"].clone(), environment.warnings)
     };
     let (read, warnings) = source(&[("JETSTREAM_STREAM", "LOGS")]);
@@ -124,9 +131,13 @@ fn a_stream_is_read_at_a_server_of_ones_own() {
     assert_eq!(read["jetstream"]["consumer"].as_str(), Some("c"));
     let (read, warnings) = source(&[("JETSTREAM_CONSUMER", "c")]);
     assert!(read.get("jetstream").is_none() && warnings[0].contains("has no effect"), "{warnings:?}");
-    let both = [("ACCESS_TOKEN", "t"), ("JETSTREAM_STREAM", "LOGS"), ("QUEUE", "q")];
-    let error = from_environment(&Env::from_pairs([&HTTP[..], &both].concat())).unwrap_err();
-    assert!(error.to_string().contains("QUEUE is wrong"), "{error}");
+    for (more, words) in
+        [(("QUEUE", "q"), "QUEUE is wrong"), (("ORG", "o"), "Fly.io's own NATS has no streams; set NATS_URL")]
+    {
+        let variables = [("ACCESS_TOKEN", "t"), ("JETSTREAM_STREAM", "LOGS"), more];
+        let error = from_environment(&Env::from_pairs([&HTTP[..], &variables].concat())).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }
 
 #[test]
@@ -207,7 +218,7 @@ fn a_data_directory_means_buffers_on_disk() {
     }
     let warnings = with(&[("BUFFER_MAX_SIZE", "1G")]).unwrap().warnings.join("\n");
     assert!(warnings.contains("BUFFER_MAX_SIZE has no effect"), "{warnings}");
-    for size in ["much", "0", "-1", "1.5G", "G", "99999999T"] {
+    for size in ["much", "0", "1M", "-1", "1.5G", "G", "99999999T"] {
         let error = with(&[("DATA_DIR", "/data"), ("BUFFER_MAX_SIZE", size)]).unwrap_err().to_string();
         assert!(error.contains("BUFFER_MAX_SIZE is wrong"), "{error}");
     }

@@ -1,6 +1,7 @@
 //! The configuration as text.
 
 use super::{Environment, EnvironmentError, SerializeSnafu, add_provider, nats_source};
+use crate::config::DEAD_LETTERS;
 use crate::env::Env;
 use crate::providers::{Need, PROVIDERS};
 use snafu::ResultExt;
@@ -26,24 +27,28 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
         );
     }
     if environment.for_vector.contains_key("data_dir") {
-        text.push_str(
-            "# Where a buffer is full, log-shipper drops its oldest events, which Vector cannot.\n\n",
-        );
+        text.push_str("# `max_size` of a buffer is at least what Vector takes.\n\n");
+        if !has("jetstream") {
+            text.push_str(
+                "# Where a buffer is full, log-shipper drops its oldest events, which Vector cannot.\n\n",
+            );
+        }
     }
     if has("jetstream") {
         text.push_str(
-            "# `jetstream.create` is log-shipper's own: for Vector, take it out and make the consumer yourself. Vector\n\
-             # acknowledges a message before it is delivered, unless `acknowledgements.enabled = true` stands at a sink.\n\n",
+            "# log-shipper makes the consumer (`jetstream.create = true`); Vector wants it to be there. And Vector acknowledges\n\
+             # a message before it is delivered.\n\n",
         );
     }
     if environment.enabled.iter().any(|provider| provider.sink == "slack") {
         text.push_str("# `slack` is log-shipper's own: Vector has no such sink.\n\n");
     }
-    if environment.has_dead_letters {
-        text.push_str(
-            "# Dead letters are left out, which Vector has not. log-shipper's own table for them is, for example:\n\
-             # [dead_letters]\n# type = \"file\"\n# path = \"/data/dead-letters.jsonl\"\n\n",
-        );
+    if let Some(dead_letters) = environment.table.get(DEAD_LETTERS) {
+        let table: Table = [(DEAD_LETTERS.to_owned(), dead_letters.clone())].into_iter().collect();
+        let table = toml::to_string(&table).context(SerializeSnafu)?;
+        text.push_str("# Vector has no dead letters; this is for log-shipper:\n");
+        table.lines().for_each(|line| text.push_str(&format!("# {line}\n")));
+        text.push('\n');
     }
     text.push_str(&toml::to_string_pretty(&environment.for_vector).context(SerializeSnafu)?);
     Ok(text)

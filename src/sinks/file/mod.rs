@@ -18,6 +18,7 @@ use crate::template::Template;
 use crate::topology::{BufferReceiver, Outcome, Receipts, SinkCounts};
 use async_trait::async_trait;
 use open::OpenFile;
+use rotate::Removed;
 pub(crate) use rotate::RotateConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -82,8 +83,32 @@ impl FileConfig {
             id: id.to_owned(),
             config,
             open: HashMap::new(),
+            holds_letters: false,
+            removed_bytes: 0,
             failed_log: LogLimit::every_10_s(),
             reject_log: LogLimit::every_10_s(),
+            removed_log: LogLimit::every_10_s(),
+        }
+    }
+
+    /// The path with the directory that it is in: a template, as a path is.
+    fn place(&self) -> PathBuf {
+        Path::new(self.base_dir.as_deref().unwrap_or_default()).join(self.path.as_str())
+    }
+
+    /// Looks whether the path, if it is the same for every event, can never be a file.
+    fn check_path(&self) -> Result<(), String> {
+        let Some(path) = self.path.as_static() else { return Ok(()) };
+        let path = Path::new(self.base_dir.as_deref().unwrap_or_default()).join(path);
+        let found = std::fs::metadata(&path);
+        let path = path.display();
+        match found {
+            Ok(found) if found.is_dir() => Err(format!("path: {path} is a directory; expected a file")),
+            Err(error) if is_hopeless(error.kind()) => {
+                Err(format!("path: {path} cannot be a file: {error}; expected the path of a file"))
+            }
+            // One that is not there yet is made, and what is wrong otherwise may be mended.
+            _ => Ok(()),
         }
     }
 }
@@ -96,6 +121,7 @@ impl SinkConfig for FileConfig {
         if self.base_dir.as_ref().is_some_and(|base| !Path::new(base).is_absolute()) {
             return Err("base_dir: not an absolute path; expected one such as /var/log/fly".into());
         }
+        self.check_path()?;
         Ok((Box::new(self.sink(&cx.id)), None))
     }
 
@@ -107,20 +133,21 @@ impl SinkConfig for FileConfig {
         said.map(|message| Problem::at("path", format!("{message}; or set base_dir"))).into_iter().collect()
     }
 
-    fn avoid_files(&mut self, is_taken: &dyn Fn(&Path) -> bool) {
+    fn avoid_files(&mut self, is_taken: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
         let base = PathBuf::from(self.base_dir.as_deref().unwrap_or_default());
         loop {
             let is_known = self.path.as_static().map(|path| is_taken(&base.join(path)));
             if is_known == Some(false) {
-                return;
+                break;
             }
-            let Ok(path) = Template::parse(&format!("{}.again", self.path.as_str())) else { return };
+            let Ok(path) = Template::parse(&format!("{}.again", self.path.as_str())) else { break };
             self.path = path;
             // Nobody knows which files a template will be.
             if is_known.is_none() {
-                return;
+                break;
             }
         }
+        Some(self.place())
     }
 }
 
@@ -128,8 +155,13 @@ struct FileSink {
     id: String,
     config: FileConfig,
     open: HashMap<String, OpenFile>,
+    /// What is written are dead letters.
+    holds_letters: bool,
+    /// Bytes of letters in files that have been removed.
+    removed_bytes: u64,
     failed_log: LogLimit,
     reject_log: LogLimit,
+    removed_log: LogLimit,
 }
 
 /// How many files are open at once: fewer than any system allows.
@@ -144,6 +176,8 @@ fn is_hopeless(kind: io::ErrorKind) -> bool {
 #[async_trait]
 impl StreamSink for FileSink {
     async fn run(mut self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
+        self.holds_letters = input.counts().holds_letters();
+        input.counts().announce_letters(&self.config.place().to_string_lossy());
         let idle = self.config.idle_timeout_secs.0;
         let mut sweep = tokio::time::interval(idle);
         loop {
@@ -271,7 +305,10 @@ impl FileSink {
             && file.is_full(packed.len(), rotate.max_bytes())
         {
             drop(file);
-            rotate.put_aside(Path::new(path)).await?;
+            let mut removed = Removed::default();
+            let put_aside = rotate.put_aside(Path::new(path), &mut removed).await;
+            self.tell_removed(&removed);
+            put_aside?;
             // Another path may be what an old file is called now.
             self.open.clear();
             file = self.open(path).await?;
@@ -281,11 +318,30 @@ impl FileSink {
         Ok(())
     }
 
+    /// Letters that were in a file that went are gone for good.
+    fn tell_removed(&mut self, removed: &Removed) {
+        if !self.holds_letters || removed.bytes == 0 {
+            return;
+        }
+        self.removed_bytes += removed.bytes;
+        if let Some(unsaid) = self.removed_log.allow() {
+            let (sink, path) = (&self.id, removed.path.display());
+            tracing::error!(
+                sink,
+                unsaid,
+                "removed {path}, the oldest file of dead letters, to make room for new ones: {} bytes of letters \
+                 are gone, {} since the start; move such files away in time, or set rotate.max_files",
+                removed.bytes,
+                self.removed_bytes
+            );
+        }
+    }
+
     async fn open(&self, path: &str) -> io::Result<OpenFile> {
         // In a compressed file nobody sees where a line ends.
         let is_plain = self.config.compression.algorithm == Algorithm::None;
         let terminator = if is_plain { self.framing().terminator() } else { &[] };
-        OpenFile::open(Path::new(path), terminator).await
+        OpenFile::open(Path::new(path), terminator, self.holds_letters).await
     }
 }
 

@@ -21,11 +21,17 @@ pub(super) struct OpenFile {
 impl OpenFile {
     /// Opens a file, and makes it and its directory if they are not there. If it does not end with the
     /// terminator, a crash has cut its last line off: that line is ended, so that it does not spoil the next one.
-    pub(super) async fn open(path: &Path, terminator: &[u8]) -> io::Result<OpenFile> {
+    /// A new file that is private can be read by its owner alone.
+    pub(super) async fn open(path: &Path, terminator: &[u8], is_private: bool) -> io::Result<OpenFile> {
         if let Some(parent) = path.parent() {
             tokio::fs::create_dir_all(parent).await?;
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(path).await?;
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        if is_private {
+            options.mode(0o600);
+        }
+        let mut file = options.open(path).await?;
         file.set_max_buf_size(MAX_COPY);
         let metadata = file.metadata().await?;
         let (length, is_regular) = (metadata.len(), metadata.is_file());

@@ -32,23 +32,24 @@ impl RotateConfig {
         self.max_bytes.get()
     }
 
-    /// Makes room for a new file of this name. What fails half-way may be tried again: each step leaves every
-    /// file under a name of its own.
-    pub(super) async fn put_aside(self, path: &Path) -> io::Result<()> {
+    /// Makes room for a new file of this name, and notes what goes. What fails half-way may be tried again: each
+    /// step leaves every file under a name of its own.
+    pub(super) async fn put_aside(self, path: &Path, removed: &mut Removed) -> io::Result<()> {
         let most = self.max_files.get();
         // There may have been more of them once.
         let mut surplus = most;
-        while remove(&numbered(path, surplus)).await? {
+        while removed.remove(&numbered(path, surplus)).await? {
             surplus += 1;
         }
         if most == 1 {
-            return remove(path).await.map(drop);
+            return removed.remove(path).await.map(drop);
         }
         // The first name that is free; without one, that of the oldest, which goes.
         let mut free = 1;
         while free + 1 < most && tokio::fs::try_exists(numbered(path, free)).await? {
             free += 1;
         }
+        removed.remove(&numbered(path, free)).await?;
         for number in (1..free).rev() {
             tokio::fs::rename(numbered(path, number), numbered(path, number + 1)).await?;
         }
@@ -62,12 +63,32 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-/// Removes a file. Returns whether there was one.
-async fn remove(path: &Path) -> io::Result<bool> {
-    match tokio::fs::remove_file(path).await {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+/// The files that went.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// The last of them, under the name that it had.
+    pub path: PathBuf,
+    /// How long they were together.
+    pub bytes: u64,
+}
+
+impl Removed {
+    /// Removes a file. Returns whether there was one.
+    async fn remove(&mut self, path: &Path) -> io::Result<bool> {
+        let removing = async {
+            let bytes = tokio::fs::symlink_metadata(path).await?.len();
+            tokio::fs::remove_file(path).await?;
+            Ok::<_, io::Error>(bytes)
+        };
+        match removing.await {
+            Ok(bytes) => {
+                self.path = path.to_owned();
+                self.bytes += bytes;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -91,20 +112,23 @@ mod tests {
             max_files: NonZero::new(max_files).unwrap(),
             ..RotateConfig::default()
         };
-        for (number, max_files, expected) in [
-            (1, 3, ",1"),
-            (2, 3, ",2,1"),
-            (3, 3, ",3,2"),
-            (4, 5, ",4,3,2"),
+        for (number, max_files, expected, gone) in [
+            (1, 3, ",1", 0),
+            (2, 3, ",2,1", 0),
+            (3, 3, ",3,2", 1),
+            (4, 5, ",4,3,2", 0),
             // One that is missing is filled, and nothing is lost.
-            (5, 5, ",5,4,3,2"),
+            (5, 5, ",5,4,3,2", 0),
             // Fewer than there were.
-            (6, 2, ",6"),
-            (7, 1, ""),
+            (6, 2, ",6", 4),
+            (7, 1, "", 2),
         ] {
             write(&path, number.to_string()).unwrap();
-            rotate(max_files).put_aside(&path).await.unwrap();
+            let mut removed = Removed::default();
+            rotate(max_files).put_aside(&path, &mut removed).await.unwrap();
             assert_eq!(files(&path), expected, "{number}");
+            // Each holds one byte.
+            assert_eq!(removed.bytes, gone, "{number}: {removed:?}");
         }
     }
 
@@ -118,7 +142,8 @@ mod tests {
         }
         let rotate =
             RotateConfig { max_files: const { NonZero::new(4).unwrap() }, ..RotateConfig::default() };
-        rotate.put_aside(&path).await.unwrap();
-        assert_eq!(files(&path), ",4,3,2");
+        let mut removed = Removed::default();
+        rotate.put_aside(&path, &mut removed).await.unwrap();
+        assert_eq!((files(&path).as_str(), removed.bytes), (",4,3,2", 0));
     }
 }

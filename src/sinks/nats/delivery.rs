@@ -110,6 +110,7 @@ impl StreamSink for NatsSink {
     /// while there is room for more to wait.
     async fn run(mut self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
         let counts = Arc::clone(input.counts());
+        counts.announce_letters(&format!("the subject {}", self.config.subject.as_str()));
         let mut waiting = Batch::new(&counts);
         let mut has_more = true;
         while has_more || !waiting.is_empty() {
@@ -232,8 +233,8 @@ impl NatsSink {
         let now = Instant::now();
         let is_one_subject = self.config.subject.as_static().is_some();
         let request = &self.config.request;
-        let keeps_events = batch.receipts.keep_events();
-        let limits = Limits::new(request.hold_secs, request.give_up_after_secs, keeps_events);
+        let is_urgent = batch.receipts.is_hold_urgent();
+        let limits = Limits::new(request.hold_secs, request.give_up_after_secs, is_urgent);
         let mut rejected = Said::default();
         let mut held = Said::default();
         let mut refused = Said::default();

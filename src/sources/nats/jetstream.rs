@@ -1,4 +1,4 @@
-//! JetStream: what a stream keeps for us, acknowledged when every sink that must deliver it has.
+//! JetStream: what a stream keeps for us, acknowledged when every sink that must deliver it has, or has it on disk.
 
 use super::decode::Decoder;
 use super::in_flight::{Arrival, InFlight, Waiting};

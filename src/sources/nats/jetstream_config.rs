@@ -8,8 +8,8 @@ use std::num::NonZero;
 
 /// Reads a stream of JetStream through a durable pull consumer, instead of what is published while we are there.
 ///
-/// A message is acknowledged when every sink has delivered it that must: all of them, unless
-/// `acknowledgements.enabled = false` stands at a sink. (In Vector, none must.) The consumer's `ack_policy` must be
+/// A message is acknowledged when every sink has delivered it that must, or has it on disk (`buffer.type = 'disk'`):
+/// all of them, unless `acknowledgements.enabled = false` stands at a sink. (In Vector, none must.) The consumer's `ack_policy` must be
 /// `explicit`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

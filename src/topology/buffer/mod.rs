@@ -180,8 +180,8 @@ impl Shared {
     }
 
     fn settle_unanswered(&self, events: Vec<LogEvent>) {
-        if !events.is_empty() {
-            self.counts.settle_events(events, &self.counts.unanswered());
+        for mut event in events {
+            self.counts.let_go(event.take_finalizers());
         }
     }
 
@@ -498,6 +498,7 @@ impl Drop for BufferReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finalizer::{BatchNotifier, EventFinalizers};
     use std::time::Duration;
 
     fn events(numbers: std::ops::Range<u32>) -> Vec<LogEvent> {
@@ -622,12 +623,14 @@ mod tests {
         drop(receiver);
         counts.give_up();
         sender.send(events(3..5)).await;
+        let (batch, mut answer) = BatchNotifier::new_with_receiver();
+        let owed = events(5..6).pop().unwrap().with_finalizers(EventFinalizers::new(batch));
+        sender.send(vec![owed]).await;
+        assert_eq!(answer.try_recv(), Ok(EventStatus::Errored));
         let books = counts.snapshot();
-        assert_eq!(
-            (books.dropped_for(DropReason::Unanswered), books.dropped_for(DropReason::Shutdown)),
-            (3, 2)
-        );
-        assert_eq!(books.buffered, 0);
+        let reasons = [DropReason::Unanswered, DropReason::Shutdown, DropReason::Returned];
+        assert_eq!(reasons.map(|reason| books.dropped_for(reason)), [3, 2, 1]);
+        assert_eq!((books.buffered, books.lost()), (0, 5));
     }
 
     #[tokio::test]
