@@ -155,9 +155,14 @@ impl Batch {
         self.body.clone()
     }
 
+    /// Whether all its events become dead letters if they are refused.
+    pub(super) fn keeps_events(&self) -> bool {
+        self.receipts.keep_events()
+    }
+
     /// Whether its events are not to be held for long.
     pub(super) fn is_hold_urgent(&self) -> bool {
-        self.receipts.is_hold_urgent()
+        self.keeps_events() && self.receipts.counts().is_hold_urgent()
     }
 
     /// Waits until there is room for its events among the dead letters, if there are any.

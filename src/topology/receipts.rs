@@ -14,13 +14,15 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Receipts {
     counts: Arc<SinkCounts>,
+    /// How many of them, the first, nobody asks for, and are not kept: all, from core NATS without dead letters.
+    plain: usize,
     owed: Vec<Owed>,
     /// The size of the events that are kept, as they came.
     kept: usize,
 }
 
 /// What is owed for one event.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Owed {
     finalizers: EventFinalizers,
     /// The event itself, where a refused one becomes a dead letter.
@@ -36,13 +38,18 @@ impl Owed {
 impl Receipts {
     /// None yet, to be counted in these books.
     pub fn new(counts: Arc<SinkCounts>) -> Receipts {
-        Receipts { counts, owed: Vec::new(), kept: 0 }
+        Receipts { counts, plain: 0, owed: Vec::new(), kept: 0 }
     }
 
     /// Takes an event's receipts, and the event itself if it may become a dead letter.
     pub fn push(&mut self, mut event: LogEvent) {
         let finalizers = event.take_finalizers();
-        let event = self.counts.keeps_events().then(|| Box::new(event));
+        let keeps = self.counts.keeps_events();
+        if !keeps && self.owed.is_empty() && finalizers.is_empty() {
+            self.plain += 1;
+            return;
+        }
+        let event = keeps.then(|| Box::new(event));
         self.kept += event.as_ref().map_or(0, |event| event.size());
         self.owed.push(Owed { finalizers, event });
     }
@@ -59,18 +66,17 @@ impl Receipts {
 
     /// How many events are unanswered.
     pub fn len(&self) -> usize {
-        self.owed.len()
+        self.plain + self.owed.len()
     }
 
     /// Whether every event has been answered for.
     pub fn is_empty(&self) -> bool {
-        self.owed.is_empty()
+        self.len() == 0
     }
 
-    /// Whether the events are not to be held for long. Those that came before there were dead letters are not here,
-    /// and cannot become one.
-    pub(crate) fn is_hold_urgent(&self) -> bool {
-        self.counts.is_hold_urgent() && self.owed.iter().all(|owed| owed.event.is_some())
+    /// Whether all events are here, so that each can become a dead letter. What came before there were any is not.
+    pub(crate) fn keep_events(&self) -> bool {
+        self.counts.keeps_events() && self.plain == 0 && self.owed.iter().all(|owed| owed.event.is_some())
     }
 
     /// Answers for all events, of which the destination has refused so many and does not say which: they are counted
@@ -91,7 +97,7 @@ impl Receipts {
 
     /// Answers for all events.
     pub fn settle(&mut self, outcome: &Outcome) {
-        self.settle_range(0..self.owed.len(), outcome);
+        self.settle_range(0..self.len(), outcome);
     }
 
     /// Answers for the events at these places; the later ones move up.
@@ -105,7 +111,10 @@ impl Receipts {
         let is_rejected = matches!(outcome, Outcome::Rejected(_));
         let status = self.counts.status(outcome);
         let mut refused = Vec::new();
-        for owed in self.owed.drain(range) {
+        let plain = self.plain;
+        self.plain -= range.end.min(plain) - range.start.min(plain);
+        let owed = range.start.saturating_sub(plain)..range.end.saturating_sub(plain);
+        for owed in self.owed.drain(owed) {
             match owed.event {
                 Some(_) if is_rejected => refused.extend(owed.into_event()),
                 _ => owed.finalizers.answer(status),
@@ -118,28 +127,43 @@ impl Receipts {
 
     /// The events from this place on, as receipts of their own.
     pub fn split_off(&mut self, at: usize) -> Receipts {
-        let owed = self.owed.split_off(at);
+        let owed = self.owed.split_off(at.saturating_sub(self.plain));
         let all = (self.owed.len() + owed.len()).max(1);
         let kept = self.kept / all * owed.len();
         self.kept -= kept;
-        Receipts { counts: Arc::clone(&self.counts), owed, kept }
+        let plain = self.plain.saturating_sub(at);
+        self.plain -= plain;
+        Receipts { counts: Arc::clone(&self.counts), plain, owed, kept }
     }
 
     /// Takes over the events of these receipts, behind its own.
     pub fn append(&mut self, mut other: Receipts) {
+        let plain = std::mem::take(&mut other.plain);
+        if self.owed.is_empty() {
+            self.plain += plain;
+        } else {
+            self.owed.extend((0..plain).map(|_| Owed::default()));
+        }
         self.owed.append(&mut other.owed);
         self.kept += std::mem::take(&mut other.kept);
     }
 
     /// Answers for each event that `judge` has an outcome for; the others stay, in order.
     pub fn settle_each(&mut self, judge: impl Fn(usize) -> Option<Outcome>) {
+        let plain = std::mem::take(&mut self.plain);
+        for index in 0..plain {
+            match judge(index) {
+                None => self.plain += 1,
+                Some(outcome) => self.counts.add(&outcome, 1),
+            }
+        }
         let owed = std::mem::take(&mut self.owed);
         for (index, owed) in owed.into_iter().enumerate() {
-            match judge(index) {
+            match judge(plain + index) {
                 None => self.owed.push(owed),
                 Some(outcome) => {
-                    let mut settled =
-                        Receipts { counts: Arc::clone(&self.counts), owed: vec![owed], kept: 0 };
+                    let mut settled = Receipts::new(Arc::clone(&self.counts));
+                    settled.owed.push(owed);
                     settled.settle(&outcome);
                 }
             }
@@ -149,9 +173,9 @@ impl Receipts {
 
 impl Drop for Receipts {
     fn drop(&mut self) {
-        for owed in std::mem::take(&mut self.owed) {
-            self.counts.let_go(owed.finalizers);
-        }
+        let plain = std::iter::repeat_with(EventFinalizers::default).take(self.plain);
+        let owed = std::mem::take(&mut self.owed).into_iter().map(|owed| owed.finalizers);
+        plain.chain(owed).for_each(|finalizers| self.counts.let_go(finalizers));
     }
 }
 
@@ -161,8 +185,7 @@ mod tests {
     use super::super::dead_letters::DeadLetters;
     use super::*;
     use crate::finalizer::{BatchNotifier, EventStatus};
-    use crate::topology::dead_letters::DeadLetters;
-    use crate::topology::{BufferSettings, Capacity, DropReason, WhenFull, buffer};
+    use crate::topology::DropReason;
 
     fn event() -> LogEvent {
         LogEvent::from_json("{}".into()).unwrap()
@@ -198,6 +221,39 @@ mod tests {
             books.to_string(),
             "received 10, delivered 6, rejected 2, dropped 2 (unanswered 2), buffered 0"
         );
+    }
+
+    /// Some events owe a receipt and others don't; whoever answers for a range of them finds the right ones.
+    #[test]
+    fn events_keep_their_places_whoever_asks_for_them() {
+        let counts = Arc::new(SinkCounts::default());
+        let asked: Vec<_> = [false, false, true, false, true]
+            .into_iter()
+            .map(|asks| asks.then(BatchNotifier::new_with_receiver))
+            .collect();
+        let mut receipts = receipts(&counts, 0);
+        counts.add_received(7);
+        for asked in &asked {
+            let finalizers = asked.as_ref().map(|(batch, _)| EventFinalizers::new(Arc::clone(batch)));
+            receipts.push(event().with_finalizers(finalizers.unwrap_or_default()));
+        }
+        let mut answers: Vec<_> =
+            asked.into_iter().map(|asked| asked.map(|(_, receiver)| receiver)).collect();
+        let mut heard = |index: usize| answers[index].as_mut().unwrap().try_recv();
+        let mut last = receipts.split_off(4);
+        let mut more = super::Receipts::new(Arc::clone(&counts));
+        (0..2).for_each(|_| more.push(event()));
+        last.append(more);
+        assert_eq!((receipts.len(), last.len()), (4, 3));
+        receipts.settle_range(1..3, &Outcome::Delivered);
+        assert_eq!((receipts.len(), heard(2)), (2, Ok(EventStatus::Delivered)));
+        last.settle_each(|index| (index != 0).then_some(Outcome::Delivered));
+        assert_eq!((last.len(), heard(4)), (1, Err(tokio::sync::oneshot::error::TryRecvError::Empty)));
+        last.settle(&Outcome::unsent("no"));
+        receipts.settle(&Outcome::Delivered);
+        assert_eq!(heard(4), Ok(EventStatus::Rejected));
+        let books = counts.snapshot();
+        assert_eq!((books.delivered, books.rejected, books.buffered), (6, 1, 0));
     }
 
     /// The buffer of dead letters, and its other end.

@@ -63,20 +63,20 @@ async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>,
     });
     let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
     running.finished().await;
-    let report = running.stop(Duration::from_secs(5)).await;
+    let report = running.report();
     check_books(&report);
-    (statuses.await.unwrap(), report)
+    (statuses.await.unwrap(), report, running)
 }
 
-/// Three events, the second of which is refused: what their source hears, and what becomes of the letter.
+/// The same to a destination that refuses the second of them, and with this answer to its letter.
 async fn letter_that_is_answered(reply: Reply) -> (Vec<EventStatus>, HttpServer, Report) {
     let (http, letters) = (HttpServer::start().await, HttpServer::start().await);
-    // One batch each; the second is refused.
+    // One batch each.
     http.respond_with(|request| Reply::status(if request.text().contains("\"n\":1") { 400 } else { 200 }));
     letters.default_reply(reply);
-    let options =
-        format!("type = 'http'\nuri = '{}'\nencoding.codec = 'json'\nbatch.max_events = 1", http.url("/"));
-    let (statuses, report) = three_events(&options, &letters).await;
+    let url = http.url("/");
+    let options = format!("type = 'http'\nuri = '{url}'\nencoding.codec = 'json'\nbatch.max_events = 1");
+    let (statuses, report, _) = three_events(&options, &letters).await;
     (statuses, letters, report)
 }
 

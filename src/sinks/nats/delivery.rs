@@ -233,7 +233,7 @@ impl NatsSink {
         let now = Instant::now();
         let is_one_subject = self.config.subject.as_static().is_some();
         let request = &self.config.request;
-        let is_urgent = batch.receipts.is_hold_urgent();
+        let is_urgent = batch.receipts.keep_events() && batch.receipts.counts().is_hold_urgent();
         let limits = Limits::new(request.hold_secs, request.give_up_after_secs, is_urgent);
         let mut rejected = Said::default();
         let mut held = Said::default();
