@@ -268,18 +268,18 @@ mod tests {
     fn what_came_before_there_were_dead_letters_cannot_become_one() {
         let counts = Arc::new(SinkCounts::default());
         let mut early = receipts(&counts, 2);
-        assert!(!early.is_hold_urgent());
+        assert!(!early.keep_events());
         let (letters, _receiver) = dead_letters();
         counts.set_dead_letters(Some(letters));
-        assert!(!early.is_hold_urgent());
+        assert!(!early.keep_events());
         let late = receipts(&counts, 2);
-        assert!(late.is_hold_urgent());
+        assert!(late.keep_events());
         early.append(late);
-        assert!(!early.is_hold_urgent());
+        assert!(!early.keep_events());
         let mut late = early.split_off(2);
-        assert!(late.is_hold_urgent() && !early.is_hold_urgent());
+        assert!(late.keep_events() && !early.keep_events());
         counts.set_dead_letters(None);
-        assert!(!late.is_hold_urgent(), "nobody takes them any more");
+        assert!(!late.keep_events(), "nobody takes them any more");
         late.settle(&Outcome::Delivered);
         early.settle(&Outcome::Delivered);
     }
