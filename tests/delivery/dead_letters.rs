@@ -47,7 +47,7 @@ impl SourceConfig for Waiting {
 
 /// Three events to a sink of the id `a`, and what it refuses to that server in one request. What their source hears,
 /// and the report.
-async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>, Report) {
+async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>, Report, RunningTopology) {
     let text = format!(
         "[sources.in]\ntype = 'stdin'\n[sinks.a]\ninputs = ['in']\nhealthcheck = false\n{options}\n\
          [sinks.letters]\ntype = 'http'\ninputs = ['in']\nuri = '{}'\nencoding.codec = 'json'\nbatch.timeout_secs = 3600",
@@ -246,7 +246,8 @@ async fn where_only_a_number_is_told_the_whole_batch_is_written() {
         ] {
             let (server, letters) = (HttpServer::start().await, HttpServer::start().await);
             server.default_reply(Reply::status(status).body(answer));
-            let (statuses, report) = three_events(&options.replace("URL", &server.url("/")), &letters).await;
+            let (statuses, report, _running) =
+                three_events(&options.replace("URL", &server.url("/")), &letters).await;
             assert_eq!(server.requests().len(), 1, "{answer}");
             assert_eq!(statuses, [EventStatus::Rejected; 3], "{answer}");
             let books = sink(&report, "a");
