@@ -108,6 +108,9 @@ pub struct Batch {
 /// What a place in a body needs, and room for more of them.
 const SIZE_OF_ENTRY: usize = size_of::<Range<usize>>() * 3 / 2;
 
+/// What an event's receipt needs, if somebody asks for one.
+const SIZE_OF_RECEIPT: usize = 64;
+
 impl Batch {
     /// A number of its own, made at random; the halves of a split batch, and what a partial answer leaves of
     /// one, have others.
@@ -383,7 +386,8 @@ impl Batcher {
             self.counts.settle_events(vec![event], &Outcome::unsent(error.to_string()));
             return Err(error);
         }
-        let is_too_much = opened.batch.finished_len() > limits.max_bytes || opened.size() > most;
+        let needed = opened.size() + SIZE_OF_ENTRY + SIZE_OF_RECEIPT;
+        let is_too_much = opened.batch.finished_len() > limits.max_bytes || needed > most;
         if is_too_much && !opened.batch.entries.is_empty() {
             // It does not fit any more: it becomes the first of the next batch.
             let (partition, framing) = (opened.batch.partition.clone(), Arc::clone(&self.framing));
