@@ -218,8 +218,7 @@ impl SinkCounts {
         } else {
             Outcome::Dropped(match finalizers.is_empty() {
                 false => DropReason::Returned,
-                true if is(&self.gave_up) => DropReason::Shutdown,
-                true => DropReason::Unanswered,
+                true => self.why_lost(),
             })
         };
         self.add(&outcome, 1);
@@ -227,6 +226,18 @@ impl SinkCounts {
             // What is in no books has no answer: the buffer must know.
             Outcome::Kept => drop(finalizers),
             outcome => finalizers.answer(outcome.status()),
+        }
+    }
+
+    /// Counts events that a sink let go, and that nobody asks for.
+    pub(super) fn lose(&self, events: usize) {
+        self.add(&Outcome::Dropped(self.why_lost()), events);
+    }
+
+    fn why_lost(&self) -> DropReason {
+        match self.gave_up.load(Ordering::Relaxed) {
+            true => DropReason::Shutdown,
+            false => DropReason::Unanswered,
         }
     }
 

@@ -173,9 +173,10 @@ impl Receipts {
 
 impl Drop for Receipts {
     fn drop(&mut self) {
-        let plain = std::iter::repeat_with(EventFinalizers::default).take(self.plain);
-        let owed = std::mem::take(&mut self.owed).into_iter().map(|owed| owed.finalizers);
-        plain.chain(owed).for_each(|finalizers| self.counts.let_go(finalizers));
+        self.counts.lose(self.plain);
+        for owed in std::mem::take(&mut self.owed) {
+            self.counts.let_go(owed.finalizers);
+        }
     }
 }
 
