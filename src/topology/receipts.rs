@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// The events that a sink has taken and not yet answered for, in order. Dropped, those that are left
-/// count as [`DropReason::Unanswered`], or as
-/// [`DropReason::Shutdown`] past its deadline, unless they are still on disk, or their source gets them back
-/// ([`DropReason::Returned`]).
+/// count as [`DropReason::Unanswered`](super::DropReason::Unanswered), or as
+/// [`DropReason::Shutdown`](super::DropReason::Shutdown) past its deadline, unless they are still on disk, or their source gets them back
+/// ([`DropReason::Returned`](super::DropReason::Returned)).
 #[derive(Debug)]
 pub struct Receipts {
     counts: Arc<SinkCounts>,
