@@ -164,6 +164,17 @@ impl LogEvent {
         }
     }
 
+    /// Gives those that are kept memory of their own if more bytes of what was read together with them are left out;
+    /// whether it did. Otherwise a few events would keep the whole of it.
+    pub(crate) fn detach_few(kept: &mut [LogEvent], left_out: &[LogEvent]) -> bool {
+        let bytes = |events: &[LogEvent]| -> usize { events.iter().map(LogEvent::body_size).sum() };
+        let are_few = bytes(kept) < bytes(left_out);
+        if are_few {
+            kept.iter_mut().for_each(LogEvent::detach);
+        }
+        are_few
+    }
+
     /// The same event with these finalizers added to its own.
     pub fn with_finalizers(mut self, finalizers: EventFinalizers) -> LogEvent {
         self.finalizers.merge(finalizers);

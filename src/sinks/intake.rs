@@ -212,15 +212,6 @@ impl Drop for SteppedAside<'_> {
     }
 }
 
-/// Events are slices of what was read together. If they are kept for dead letters, and most of the others are not,
-/// they get memory of their own: a batch of one event of each block would keep all of the blocks.
-fn detach_few(kept: &mut [LogEvent], left_out: &[LogEvent]) {
-    let bytes = |events: &[LogEvent]| -> usize { events.iter().map(LogEvent::body_size).sum() };
-    if bytes(kept) < bytes(left_out) {
-        kept.iter_mut().for_each(LogEvent::detach);
-    }
-}
-
 impl Shared {
     /// Puts events into their batches; whether the sink itself has refused any.
     fn take(
@@ -232,7 +223,7 @@ impl Shared {
     ) -> bool {
         let unwanted: Vec<_> = events.extract_if(.., |event| !self.sink.wants(event)).collect();
         if counts.keeps_events() {
-            detach_few(&mut events, &unwanted);
+            LogEvent::detach_few(&mut events, &unwanted);
         }
         counts.settle_events(unwanted, &Outcome::Dropped(DropReason::Filtered));
         let mut has_refused = false;
@@ -310,7 +301,7 @@ mod tests {
             let slices = (0..8).map(|n| LogEvent::from_json(block.slice(n * 7..n * 7 + 7)).unwrap());
             let mut kept: Vec<_> = slices.collect();
             let left_out = kept.split_off(wanted);
-            detach_few(&mut kept, &left_out);
+            LogEvent::detach_few(&mut kept, &left_out);
             assert!(kept.iter().all(|event| is_in_block(event) == expected), "{wanted}");
             assert_eq!(kept[0].json(), "{\"n\":0}");
         }

@@ -60,7 +60,10 @@ impl Queue {
                 let count = capacity.count_of(excess, &events).min(events.len() - keep);
                 let left_out: Vec<_> = events.drain(..count).collect();
                 events.reverse();
-                detach_few(&mut events, &left_out);
+                // A buffer that is always nearly full would come to hold one event of each block, and all of the blocks.
+                if LogEvent::detach_few(&mut events, &left_out) {
+                    events.shrink_to_fit();
+                }
                 dropped.push(left_out);
             }
             WhenFull::DropOldest => {
@@ -126,15 +129,5 @@ impl Queue {
             *size = capacity.measure(events);
             self.size += *size;
         }
-    }
-}
-
-/// Events are slices of what was read together. If most of that is left out, what is kept gets memory of its own: a
-/// buffer that is always nearly full would come to hold one event of each block, and all of the blocks.
-fn detach_few(kept: &mut Vec<LogEvent>, left_out: &[LogEvent]) {
-    let bytes = |events: &[LogEvent]| -> usize { events.iter().map(LogEvent::size).sum() };
-    if bytes(kept) < bytes(left_out) {
-        kept.iter_mut().for_each(LogEvent::detach);
-        kept.shrink_to_fit();
     }
 }
