@@ -174,7 +174,8 @@ impl PullConsumer {
     }
 
     /// Tells the server to send nothing more. What it has sent is still to be taken;
-    /// [`PullConsumer::next_chunk`] then ends.
+    /// [`PullConsumer::next_chunk`] then ends. What the consumer has counted as delivered and the server has not
+    /// yet put on our connection does not come; the consumer delivers it again after its `ack_wait`.
     pub fn drain(&mut self) {
         self.pulls.clear();
         self.drain = match &mut self.link {
