@@ -19,6 +19,7 @@ mod reload;
 mod replay;
 mod run;
 mod schema;
+mod tail;
 mod test;
 mod validate;
 mod vrl;
@@ -71,6 +72,8 @@ enum Command {
     Graph(graph::Args),
     /// Ask NATS and every destination whether they are well and know us.
     Check(check::Args),
+    /// Show the logs as they come, straight from NATS.
+    Tail(tail::Args),
     /// Look into the sinks' buffers on disk.
     Buffer(buffer::Args),
     /// List the destinations that secrets of the environment switch on.
@@ -120,6 +123,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Test(args) => test::run(&args, &registry, &env),
             Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
+            Command::Tail(args) => tail::run(&args, &registry, &env),
             Command::Buffer(args) => buffer::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),

@@ -21,8 +21,7 @@ use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
 use snafu::{Snafu, ensure};
-use source::nats_source;
-pub(crate) use source::subscription;
+pub(crate) use source::{nats_source, subscription};
 pub use text::{example, generate};
 use toml::{Table, Value};
 

@@ -15,7 +15,7 @@ use std::num::NonZero;
 #[serde(deny_unknown_fields)]
 pub(super) struct JetStreamConfig {
     /// The stream.
-    stream: String,
+    pub(super) stream: String,
     /// Its durable pull consumer. Several log-shippers that name the same share the messages.
     consumer: String,
     /// How messages are asked for.
@@ -114,6 +114,7 @@ impl JetStreamConfig {
             ack_wait: self.ack_wait_secs.map(|seconds| seconds.0),
             max_deliver: self.max_deliver,
             max_ack_pending: self.max_ack_pending,
+            look: None,
         };
         Ok(PullOptions {
             stream: self.stream.clone(),

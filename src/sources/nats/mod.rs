@@ -4,15 +4,17 @@
 //! - `subscription`: what is published while we are there
 //! - `jetstream`, with its options in `jetstream_config` and its books in `in_flight`: what a stream keeps
 //! - `decode`: messages to events
+//! - `tap`: a look at all that, beside whoever ships it
 
 mod decode;
 mod in_flight;
 mod jetstream;
 mod jetstream_config;
 mod subscription;
+mod tap;
 
 use crate::bodies::{BodyOptions, LogParse, MultilineConfig, Redaction};
-use crate::config::{ComponentInfo, Result, Seconds, Source, SourceConfig, SourceContext};
+use crate::config::{ComponentInfo, Result, Seconds, Source, SourceConfig, SourceContext, Tap, TapOptions};
 use crate::env::Env;
 use crate::event::Path;
 use crate::healthcheck::Healthcheck;
@@ -259,6 +261,10 @@ impl SourceConfig for NatsConfig {
         }
         let client = Publisher::new(options, Confirmation::Server, CHECK_PATIENCE);
         Ok(Some(Healthcheck::new(endpoint, async move { client.check(None).await })))
+    }
+
+    fn tap(&self, options: &TapOptions, env: &Env) -> Result<Option<Tap>> {
+        tap::tap(self, options, env).map(Some)
     }
 
     fn can_acknowledge(&self) -> bool {
