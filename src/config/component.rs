@@ -37,6 +37,11 @@ pub trait SourceConfig: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// What it reads, and from where, in a few words without secrets. Default: nothing is said of that.
+    fn about(&self) -> Option<String> {
+        None
+    }
+
     /// What the source reads, to be looked at beside it: nothing is taken from whoever ships it, and nobody is told
     /// that it arrived. Does not wait for the network. Default: it cannot be looked at.
     ///

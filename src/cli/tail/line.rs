@@ -162,8 +162,12 @@ mod tests {
             false,
             "1970-01-01T00:00:00Z other.subject no json\n",
         );
-        let bare = event(r#"{"a":1,"ts":0}"#);
-        check(&bare, false, "1970-01-01T00:00:00Z  {\"a\":1,\"ts\":0}\n".replace("  ", " ").as_str());
+        let bare = event(r#"{"a":1,"ts":"1970-01-01T00:00:00Z"}"#);
+        check(
+            &bare,
+            false,
+            "1970-01-01T00:00:00Z  {\"a\":1,\"ts\":\"1970-01-01T00:00:00Z\"}\n".replace("  ", " ").as_str(),
+        );
     }
 
     #[test]
@@ -186,7 +190,7 @@ mod tests {
             assert_eq!((cleaned(false).as_str(), cleaned(true).as_str()), (plain, coloured), "{message:?}");
         }
         let mean = event(
-            "{\"message\":\"x\",\"fly\":{\"app\":{\"name\":\"a\\u001b[2Jb\",\"instance\":\"\\n\"},\"region\":\"\\u0007\"},\"ts\":0}",
+            "{\"message\":\"x\",\"fly\":{\"app\":{\"name\":\"a\\u001b[2Jb\",\"instance\":\"\\n\"},\"region\":\"\\u0007\"},\"ts\":\"1970-01-01T00:00:00Z\"}",
         );
         check(&mean, false, "1970-01-01T00:00:00Z ab[\\n] \\u{7} x\n");
     }

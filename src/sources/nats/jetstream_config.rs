@@ -67,6 +67,11 @@ fn yes() -> bool {
 }
 
 impl JetStreamConfig {
+    /// The stream and the consumer, in words.
+    pub(super) fn shown(&self) -> String {
+        format!("stream {}, consumer {}", self.stream, self.consumer)
+    }
+
     /// How the consumer is read, with the source's subjects as the filters of one that is made.
     pub(super) fn options(&self, subjects: &[SubjectFilter]) -> Result<PullOptions> {
         for (option, name) in [("stream", &self.stream), ("consumer", &self.consumer)] {

@@ -263,6 +263,23 @@ impl SourceConfig for NatsConfig {
         Ok(Some(Healthcheck::new(endpoint, async move { client.check(None).await })))
     }
 
+    fn about(&self) -> Option<String> {
+        let all: Vec<_> = self.subject.iter().chain(&self.subjects).map(String::as_str).collect();
+        let subjects = if all.len() == 1 { "subject" } else { "subjects" };
+        // One that cannot be read is refused when the source is made.
+        let servers = Servers::parse(self.url.expose()).ok()?.shown();
+        let way = match (&self.jetstream, self.queue.as_str()) {
+            (Some(jetstream), _) => format!("JetStream {}", jetstream.shown()),
+            (None, "") => "no queue group".to_owned(),
+            (None, queue) => format!("queue group {queue}"),
+        };
+        let exclude = match self.exclude.as_slice() {
+            [] => String::new(),
+            exclude => format!(" without {}", exclude.join(", ")),
+        };
+        Some(format!("{subjects} {}{exclude} from {servers}, {way}", all.join(", ")))
+    }
+
     fn tap(&self, options: &TapOptions, env: &Env) -> Result<Option<Tap>> {
         tap::tap(self, options, env).map(Some)
     }
