@@ -42,7 +42,7 @@ pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Transform,
     TransformConfig, TransformContext,
 };
-pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
+pub use environment::{Environment, EnvironmentError, example, from_environment, generate, variables};
 pub(crate) use environment::{destinations, subscription};
 pub use files::ConfigFile;
 pub use format::Format;

@@ -20,6 +20,7 @@ use crate::env::{Env, EnvError};
 use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
+pub use misspelt::variables;
 use snafu::{Snafu, ensure};
 use source::nats_source;
 pub(crate) use source::subscription;
