@@ -88,7 +88,10 @@ fn the_nats_server_takes_its_arguments() {
     assert!(args.contains(&"--jetstream"));
     // In the image /data is a volume.
     let args = args.iter().map(|arg| if *arg == "/data" { directory.path().to_str().unwrap() } else { arg });
-    let output = Command::new(nats_server::program()).args(args).arg("-t").output().unwrap();
+    let config = directory.path().join("nats.conf");
+    std::fs::write(&config, "server_name: \"nats\"\n").unwrap();
+    let mut server = Command::new(nats_server::program());
+    let output = server.args(args).arg("-t").arg("-c").arg(&config).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 

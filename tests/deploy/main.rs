@@ -104,20 +104,25 @@ fn bytes(text: &str) -> u64 {
 async fn ships(args: &[&str], variables: impl IntoIterator<Item = (&str, &str)>) {
     let mut env: BTreeMap<String, String> =
         variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let login = ("personal".to_owned(), "token".to_owned());
-    let extra = Options { jetstream: env.contains_key("JETSTREAM_STREAM"), ..Options::default() };
-    let nats = NatsServer::with(Options { user_password: Some(login), ..extra }).await;
-    let url = format!("nats://personal:token@127.0.0.1:{}", nats.port());
-    if let Some(stream) = env.get("JETSTREAM_STREAM") {
+    // Fly.io's own wants the organisation and a token; a server of one's own here wants nothing.
+    let org = env.get("ORG").cloned();
+    let stream = env.get("JETSTREAM_STREAM").cloned();
+    let user_password = org.clone().map(|org| (org, "token".to_owned()));
+    let nats =
+        NatsServer::with(Options { user_password, jetstream: stream.is_some(), ..Options::default() }).await;
+    if let Some(stream) = &stream {
         let config = json!({"name": stream, "subjects": ["logs.>"], "storage": "file"});
-        let answer =
-            JetStream::connect(url.as_str()).await.ask(&format!("STREAM.CREATE.{stream}"), config).await;
+        let jetstream = JetStream::connect(nats.url()).await;
+        let answer = jetstream.ask(&format!("STREAM.CREATE.{stream}"), config).await;
         assert!(answer["error"].is_null(), "{answer}");
     }
     let loki = HttpServer::start().await;
     let directory = tempfile::tempdir().unwrap();
     let mut set = |name: &str, value: &str| drop(env.insert(name.to_owned(), value.to_owned()));
-    set("NATS_URL", &url);
+    set("NATS_URL", &nats.url());
+    if org.is_some() {
+        set("ACCESS_TOKEN", "token");
+    }
     set("LOKI_URL", &loki.url(""));
     set("LOKI_USERNAME", "user");
     set("LOKI_PASSWORD", "password");
@@ -128,10 +133,12 @@ async fn ships(args: &[&str], variables: impl IntoIterator<Item = (&str, &str)>)
     env.remove("LOKI_PASSWORD_FILE");
     let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let program = Program::start(args, &env, "shipping to Grafana Loki").await;
-    if !env.iter().any(|(name, _)| *name == "JETSTREAM_STREAM") {
+    // A stream keeps what nobody reads yet.
+    if stream.is_none() {
         nats.wait_for_subscription("logs.>").await;
     }
-    let mut publisher = Publisher::connect(&nats.url(), Some(("personal", "token"))).await;
+    let login = org.as_deref().map(|org| (org, "token"));
+    let mut publisher = Publisher::connect(&nats.url(), login).await;
     publisher.publish_events(0..1).await;
     publisher.flush().await;
     let is_push =

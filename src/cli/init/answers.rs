@@ -72,10 +72,12 @@ impl Answers {
                 );
                 return Ok(text.to_owned());
             }
-            if let Some(ask) = &mut ask
-                && let Some(text) = question.ask(*ask)?
-            {
-                return Ok(text);
+            if let Some(asking) = &mut ask {
+                match question.ask(asking)? {
+                    Some(text) => return Ok(text),
+                    // Nobody is there any more.
+                    None => ask = None,
+                }
             }
             missing.extend(question.default.is_none().then_some(question.option));
             Ok(question.default.unwrap_or_default().to_owned())
