@@ -110,12 +110,6 @@ async fn ships(args: &[&str], variables: impl IntoIterator<Item = (&str, &str)>)
     let user_password = org.clone().map(|org| (org, "token".to_owned()));
     let nats =
         NatsServer::with(Options { user_password, jetstream: stream.is_some(), ..Options::default() }).await;
-    if let Some(stream) = &stream {
-        let config = json!({"name": stream, "subjects": ["logs.>"], "storage": "file"});
-        let jetstream = JetStream::connect(nats.url()).await;
-        let answer = jetstream.ask(&format!("STREAM.CREATE.{stream}"), config).await;
-        assert!(answer["error"].is_null(), "{answer}");
-    }
     let loki = HttpServer::start().await;
     let directory = tempfile::tempdir().unwrap();
     let mut set = |name: &str, value: &str| drop(env.insert(name.to_owned(), value.to_owned()));
@@ -133,9 +127,15 @@ async fn ships(args: &[&str], variables: impl IntoIterator<Item = (&str, &str)>)
     env.remove("LOKI_PASSWORD_FILE");
     let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let program = Program::start(args, &env, "shipping to Grafana Loki").await;
-    // A stream keeps what nobody reads yet.
-    if stream.is_none() {
-        nats.wait_for_subscription("logs.>").await;
+    match &stream {
+        // It may come up before its stream is made.
+        Some(stream) => {
+            let config = json!({"name": stream, "subjects": ["logs.>"], "storage": "file"});
+            let jetstream = JetStream::connect(nats.url()).await;
+            let answer = jetstream.ask(&format!("STREAM.CREATE.{stream}"), config).await;
+            assert!(answer["error"].is_null(), "{answer}");
+        }
+        None => nats.wait_for_subscription("logs.>").await,
     }
     let login = org.as_deref().map(|org| (org, "token"));
     let mut publisher = Publisher::connect(&nats.url(), login).await;

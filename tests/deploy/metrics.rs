@@ -111,14 +111,12 @@ async fn every_name_and_label_is_on_the_page_of_the_program() {
     let selector = Regex::new(r#"[{,]\s*([a-z_]+)\s*(?:=~|!~|!=|=)"#).unwrap();
     let by = Regex::new(r"\b(?:by|without)\s*\(([^)]*)\)").unwrap();
     let all: Vec<_> = dashboard().into_iter().chain(alerts()).collect();
-    let mut asked = BTreeSet::new();
     for (title, expression) in &all {
         let found: Vec<_> = metric.find_iter(expression).map(|found| found.as_str()).collect();
         assert!(!found.is_empty(), "{title}: {expression}");
         for name in &found {
             assert!(names.contains(*name), "{title}: the program has no {name}; it has {names:?}");
         }
-        asked.extend(found.into_iter().map(str::to_owned));
         let of_selectors = selector.captures_iter(expression).map(|found| found.get(1).unwrap().as_str());
         let grouped =
             by.captures_iter(expression).flat_map(|found| found.get(1).unwrap().as_str().split(','));
@@ -133,7 +131,4 @@ async fn every_name_and_label_is_on_the_page_of_the_program() {
             );
         }
     }
-    // What is counted can be seen.
-    let unseen: Vec<_> = names.iter().filter(|name| !asked.contains(*name)).collect();
-    assert!(unseen.is_empty(), "the dashboard does not show {unseen:?}");
 }
