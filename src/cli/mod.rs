@@ -15,6 +15,8 @@ mod config_args;
 mod demo;
 mod generate;
 mod graph;
+mod health;
+mod init;
 mod list;
 mod log;
 mod machines;
@@ -73,6 +75,10 @@ enum Command {
     Tail(tail::Args),
     /// Look into the sinks' buffers on disk.
     Buffer(buffer::Args),
+    /// Write a fly.toml for a destination, and print what to run on Fly.io.
+    Init(init::Args),
+    /// Ask a running log-shipper whether logs flow.
+    Health(health::Args),
     /// List the destinations that secrets of the environment switch on.
     Providers(providers::Args),
     /// List the components of configurations, with their options.
@@ -92,6 +98,8 @@ enum Command {
 enum Failure {
     /// It failed at work: exit code 1.
     Failed(String),
+    /// Its arguments do not say enough, or something wrong: exit code 64.
+    Usage(String),
     /// Its configuration is wrong: exit code 78, as sysexits.h has it.
     Config(String),
 }
@@ -122,6 +130,8 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Check(args) => check::run(&args, &registry, &env),
             Command::Tail(args) => tail::run(&args, &registry, &env),
             Command::Buffer(args) => buffer::run(&args, &registry, &env),
+            Command::Init(args) => init::run(&args),
+            Command::Health(args) => health::run(&args, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
             Command::Replay(args) => replay::run(&args, &registry, &env),
@@ -135,6 +145,10 @@ pub fn main(registry: Registry) -> ExitCode {
         Err(Failure::Failed(message)) => {
             eprintln!("log-shipper: {message}");
             ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("log-shipper: {message}");
+            ExitCode::from(EXIT_USAGE)
         }
         Err(Failure::Config(message)) => {
             eprintln!("log-shipper: {message}");

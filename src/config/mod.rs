@@ -42,8 +42,8 @@ pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Tap, TapOptions,
     Transform, TransformConfig, TransformContext,
 };
-pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
 pub(crate) use environment::{destinations, nats_source, subscription};
+pub use environment::{Environment, EnvironmentError, example, from_environment, generate, variables};
 pub use files::ConfigFile;
 pub use format::Format;
 pub use global::{

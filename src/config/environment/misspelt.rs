@@ -5,12 +5,17 @@ use super::source::OWN_SERVER;
 use crate::env::{Env, EnvError};
 use crate::providers::PROVIDERS;
 
-/// Warnings for variables that are empty, and for those whose name is nearly that of one we know.
-pub(super) fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
+/// The names of all variables that are read, but for those with the prefix `ENRICH_` and those of proxies. Each may
+/// also be given as `NAME_FILE`.
+pub fn variables() -> Vec<&'static str> {
     let of_providers = PROVIDERS.iter().flat_map(|provider| provider.variables);
     let of_providers = of_providers.flat_map(|variable| [Some(variable.name), variable.or]).flatten();
-    let known = CORE.iter().chain(OWN_SERVER).chain(bodies::VARIABLES).copied();
-    let known: Vec<&str> = known.chain(of_providers).collect();
+    CORE.iter().chain(OWN_SERVER).chain(bodies::VARIABLES).copied().chain(of_providers).collect()
+}
+
+/// Warnings for variables that are empty, and for those whose name is nearly that of one we know.
+pub(super) fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
+    let known = variables();
     let mut warnings = Vec::new();
     for name in env.names() {
         let base = name.strip_suffix("_FILE").unwrap_or(name);
@@ -52,4 +57,9 @@ const CORE: &[&str] = &[
     "DEAD_LETTERS",
     "DEAD_LETTERS_SUBJECT",
     crate::topology::MEMORY_LIMIT,
+    "LOG_SHIPPER_LOG",
+    "LOG_SHIPPER_LOG_FORMAT",
+    "API_ADDRESS",
+    "API_TAIL",
+    "METRICS_ADDRESS",
 ];

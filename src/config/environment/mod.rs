@@ -20,6 +20,7 @@ use crate::env::{Env, EnvError};
 use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
+pub use misspelt::variables;
 use snafu::{Snafu, ensure};
 pub(crate) use source::{nats_source, subscription};
 pub use text::{example, generate};
