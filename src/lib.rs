@@ -64,6 +64,7 @@ pub mod bodies;
 pub mod cli;
 pub mod config;
 mod deadline;
+mod docs;
 pub mod env;
 pub mod event;
 pub mod finalizer;

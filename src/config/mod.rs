@@ -42,7 +42,10 @@ pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Transform,
     TransformConfig, TransformContext,
 };
-pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
+pub use environment::{
+    CoreVariable, Environment, EnvironmentError, VARIABLES, VariableGroup, example, from_environment,
+    generate,
+};
 pub(crate) use environment::{destinations, subscription};
 pub use files::ConfigFile;
 pub use format::Format;
@@ -52,6 +55,7 @@ pub use global::{
 };
 pub use interpolate::interpolate;
 pub use problem::{Places, Problem, Problems, Severity};
+pub(crate) use registry::SINK_OPTIONS;
 pub use registry::{ComponentInfo, ComponentKind, Registry};
 pub(crate) use sink_options::BoolOr;
 pub use sink_options::{AcknowledgementsConfig, HealthcheckConfig, Seconds, SinkOptions};

@@ -46,6 +46,8 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
     /// Its own options in TOML; a configuration made of it loads.
     const EXAMPLE: &'static str;
 
+    /// What its page in the book says beside its options, in Markdown: limits, answers. Default: nothing.
+    const NOTES: &'static str = "";
     /// Old and new dotted names of its options: the old ones are read too, with a warning. Default: none.
     const RENAMED: &'static [(&'static str, &'static str)] = &[];
     /// The options that say how the destination is reached and who we are, and have no part in how events are
