@@ -11,7 +11,6 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -46,19 +45,21 @@ pub struct Servers {
 }
 
 impl Servers {
-    pub async fn start() -> Arc<Servers> {
+    pub async fn start() -> Servers {
         let nats = NatsServer::with(Options { jetstream: true, ..Options::default() }).await;
         let client = JetStream::connect(nats.url()).await;
         let answer = client.ask("STREAM.CREATE.LOGS", json!({"name": "LOGS", "subjects": ["logs.>"]})).await;
         assert!(answer["error"].is_null(), "{answer}");
-        Arc::new(Servers { nats, http: HttpServer::start().await })
+        Servers { nats, http: HttpServer::start().await }
     }
 
     /// The text with addresses and values that are there.
-    fn fill_in(&self, text: &str) -> String {
-        let text = text
-            .replace("localhost:4222", &format!("127.0.0.1:{}", self.nats.port()))
-            .replace("https://logs.example", self.http.url("").trim_end_matches('/'));
+    fn fill_in(&self, text: &str, home: &Path) -> String {
+        let nats = format!("127.0.0.1:{}", self.nats.port());
+        let text = text.replace("localhost:4222", &nats).replace("[fdaa::3]:4223", &nats);
+        let text = text.replace("/var/log", &home.join("log").display().to_string());
+        let vendor = regex::Regex::new(r"https://[a-z.-]+\.example").unwrap();
+        let text = vendor.replace_all(&text, self.http.url("").trim_end_matches('/'));
         let value = regex::Regex::new(r"\b([A-Z][A-Z0-9_]*)=\.\.\.").unwrap();
         let url = self.http.url("/ingest");
         let value = value.replace_all(&text, |found: &regex::Captures<'_>| {
@@ -70,21 +71,16 @@ impl Servers {
     }
 }
 
-/// Runs all commands of a page, in order; each finds the configurations that stand before it as `vector.toml`.
-pub async fn run(page: Page, servers: Arc<Servers>) {
-    if let Err(error) = try_run(&page, &servers).await {
-        panic!("{}: {error}", page.path.display());
-    }
-}
-
-/// The same; what went wrong.
+/// Runs all commands of a page, in order; each finds the configurations that stand before it as `vector.toml`. The error
+/// is what went wrong.
 pub async fn try_run(page: &Page, servers: &Servers) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
     prepare(home);
-    let mut script = String::from("set -eo pipefail\n");
+    // What would read Fly.io's own NATS reads ours.
+    let mut script = format!("set -eo pipefail\nexport NATS_URL={}\n", servers.nats.url());
     for block in blocks(page, &["sh", "toml", "yaml"]) {
-        let text = servers.fill_in(&block.text);
+        let text = servers.fill_in(&block.text, home);
         match block.language.as_str() {
             "sh" => {
                 writeln!(script, "echo '--- line {}' >&2", block.line).unwrap();
@@ -105,7 +101,7 @@ pub async fn try_run(page: &Page, servers: &Servers) -> Result<(), String> {
     let said = String::from_utf8_lossy(&output.stderr);
     match output.status.success() && !said.contains("ERROR") {
         true => Ok(()),
-        false => Err(format!("{}:\n{script}\nsays\n{said}", output.status)),
+        false => Err(format!("{}: {}:\n{script}\nsays\n{said}", page.path.display(), output.status)),
     }
 }
 
@@ -128,6 +124,10 @@ fn prepare(home: &Path) {
 case "${{1:-run}}" in
   run|-*) case "$*" in *--help*|--version) exec "{real}" "$@" ;; esac ;;
   demo) case "$*" in *--count*) exec "{real}" "$@" ;; esac ;;
+  test)
+    # A page need not have tests to show how they are run.
+    said=$("{real}" "$@" 2>&1) || [[ "$said" == *"there is no [[tests]]"* ]] || {{ echo "$said" >&2; exit 1; }}
+    exit 0 ;;
   *) exec "{real}" "$@" ;;
 esac
 log=$(mktemp "$HOME/log.XXXXXX")
@@ -146,5 +146,8 @@ exit $code
     );
     program("bin/log-shipper", &wrapper);
     program("target/release/log-shipper", &wrapper);
-    std::fs::copy(root().join("tests/golden/input.jsonl"), home.join("events.jsonl")).unwrap();
+    // Somebody's own.
+    std::fs::copy(root().join("examples/configs/fly-to-loki.toml"), home.join("vector.toml")).unwrap();
+    let event = r#"{"log":{"level":"warn"},"level":"warn","message":"m","timestamp":"2026-01-02T03:04:05Z"}"#;
+    std::fs::write(home.join("events.jsonl"), format!("{event}\n")).unwrap();
 }
