@@ -71,6 +71,28 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A whole configuration: components by id, and who feeds whom.
+///
+/// ```
+/// use log_shipper::config::{Config, Registry};
+/// use log_shipper::env::Env;
+///
+/// let text = r#"
+///     [sources.in]
+///     type = "demo_logs"
+///     format = "fly"
+///
+///     [sinks.out]
+///     type = "console"
+///     inputs = ["in"]
+///     encoding.codec = "${CODEC:-json}"
+/// "#;
+/// let load = |text: &str| Config::from_toml(text, "vector.toml", &Registry::builtin(), &Env::default());
+/// let config = load(text).unwrap();
+/// assert_eq!(config.sinks[0].id, "out");
+/// // Every mistake at once, with its place.
+/// let problems = load(&text.replace("console", "consle")).unwrap_err();
+/// assert!(problems.to_string().contains("did you mean `console`?"));
+/// ```
 #[derive(Debug, Default)]
 pub struct Config {
     /// The sources, by id.

@@ -19,6 +19,17 @@ type Parse<T> = Box<dyn Fn(Table, &References) -> Parsed<T> + Send + Sync>;
 pub(crate) const SINK_OPTIONS: &[&str] = &["inputs", "buffer", "healthcheck", "acknowledgements", "proxy"];
 
 /// Every source, transform and sink that a configuration may name.
+///
+/// ```
+/// use log_shipper::config::{ComponentKind, Registry};
+///
+/// let registry = Registry::builtin();
+/// let sinks = registry.components(ComponentKind::Sink);
+/// assert!(sinks.iter().any(|sink| sink.name == "loki"));
+/// assert!(registry.component_schema(ComponentKind::Sink, "loki").is_some());
+/// ```
+///
+/// A sink of one's own is a line, `registry.http_sink::<Acme>()`; see [`HttpSink`](crate::sinks::HttpSink).
 #[derive(Default)]
 pub struct Registry {
     sources: BTreeMap<&'static str, Entry<dyn SourceConfig>>,

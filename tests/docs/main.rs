@@ -4,8 +4,8 @@
 //! - [`markdown`]: pages, their blocks, links and headings
 //! - [`shell`]: a page's commands, run in a place of their own
 //!
-//! A block whose fence says `norun` is left alone, and a comment in front of it says why:
-//! `<!-- norun: the reason -->`. A configuration whose fence says `part` is a part of one; the rest is added.
+//! A block whose fence says `skip` is left alone, and a comment in front of it says why:
+//! `<!-- skip: the reason -->`. A configuration whose fence says `part` is a part of one; the rest is added.
 
 mod markdown;
 mod shell;
@@ -23,7 +23,7 @@ use toml::{Table, Value};
 
 /// The blocks of a page in these languages that are not left alone.
 fn blocks<'a>(page: &'a Page, languages: &'a [&str]) -> impl Iterator<Item = &'a Block> {
-    page.blocks.iter().filter(|block| languages.contains(&block.language.as_str()) && !block.has("norun"))
+    page.blocks.iter().filter(|block| languages.contains(&block.language.as_str()) && !block.has("skip"))
 }
 
 #[test]
@@ -199,8 +199,8 @@ fn what_is_not_run_says_why() {
             let language = &block.language;
             assert!(known.contains(&language.as_str()), "{place}: `{language}` is none of {known:?}");
             let flags: &[&str] = match language.as_str() {
-                "sh" | "yaml" | "json" => &["norun"],
-                "toml" => &["norun", "part"],
+                "sh" | "yaml" | "json" => &["skip"],
+                "toml" => &["skip", "part"],
                 "rust" => &["no_run", "ignore"],
                 _ => &[],
             };
@@ -214,10 +214,10 @@ fn what_is_not_run_says_why() {
                 !block.has("ignore") || block.text.starts_with("{{#include "),
                 "{place}: it is not compiled"
             );
-            if block.has("norun") {
+            if block.has("skip") {
                 assert!(
                     block.reason.is_some(),
-                    "{place}: a comment `<!-- norun: why -->` belongs in front of it"
+                    "{place}: a comment `<!-- skip: why -->` belongs in front of it"
                 );
                 left_alone.push(place);
             }

@@ -20,7 +20,7 @@ pub struct Block {
     pub language: String,
     pub flags: Vec<String>,
     pub text: String,
-    /// What the comment in front of it says after `norun:`.
+    /// What the comment in front of it says after `skip:`.
     pub reason: Option<String>,
 }
 
@@ -104,7 +104,7 @@ impl Page {
                 open = Some((block, line.len() - trimmed.len()));
                 continue;
             }
-            if let Some(why) = trimmed.strip_prefix("<!-- norun:") {
+            if let Some(why) = trimmed.strip_prefix("<!-- skip:") {
                 reason = Some(why.trim_end_matches("-->").trim().to_owned()).filter(|why| !why.is_empty());
                 continue;
             }
