@@ -59,6 +59,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod aws;
 pub mod bodies;
 pub mod cli;
@@ -79,6 +80,7 @@ pub mod providers;
 pub mod secret;
 pub mod sinks;
 pub mod sources;
+pub mod status;
 pub mod template;
 pub mod tls;
 pub mod topology;

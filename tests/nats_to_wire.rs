@@ -678,6 +678,7 @@ async fn our_client_and_the_library_receive_the_same() {
         let mut theirs = library.subscribe("logs.>").await.unwrap();
         library.flush().await.unwrap();
         let mut ours = Connection::new(ConnectionOptions {
+            status: Default::default(),
             id: "test".into(),
             name: "test".into(),
             servers: Servers::parse(&nats.url()).unwrap(),

@@ -4,6 +4,7 @@ use super::config_args::ConfigArgs;
 use super::{Failure, print, print_warnings};
 use crate::config::{ComponentKind, Config, Registry, SinkEntry};
 use crate::env::{Env, PLACEHOLDER};
+use crate::topology::Description;
 use clap::ValueEnum;
 
 /// `graph`'s arguments.
@@ -36,8 +37,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
 
 /// Components and who feeds whom.
 struct Graph {
-    /// Kind, id and type.
-    nodes: Vec<(ComponentKind, String, String)>,
+    nodes: Vec<Description>,
     /// From, the output's name if it has one, and to.
     edges: Vec<(String, Option<String>, String)>,
 }
@@ -56,12 +56,12 @@ impl Graph {
             let to = |sink: &SinkEntry| (sink.id.clone(), Some("refused".to_owned()), letters.id.clone());
             config.sinks.iter().map(to)
         });
-        Graph { edges: edges.chain(refused).collect(), nodes: config.types() }
+        Graph { edges: edges.chain(refused).collect(), nodes: config.components() }
     }
 
     /// A name for the node of this id that both languages take, whatever is in the id.
     fn name(&self, id: &str) -> String {
-        let at = self.nodes.iter().position(|(_, other, _)| other == id).unwrap_or_default();
+        let at = self.nodes.iter().position(|node| node.id == id).unwrap_or_default();
         format!("n{at}")
     }
 }
@@ -76,7 +76,7 @@ fn draw(graph: &Graph, format: Format) -> String {
 fn mermaid(graph: &Graph) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     let mut out = String::from("flowchart LR\n");
-    for (kind, id, name) in &graph.nodes {
+    for Description { kind, id, r#type: name, .. } in &graph.nodes {
         let (open, close) = match kind {
             ComponentKind::Source => ("([", "])"),
             ComponentKind::Transform => ("[", "]"),
@@ -95,7 +95,7 @@ fn mermaid(graph: &Graph) -> String {
 fn dot(graph: &Graph) -> String {
     let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let mut out = String::from("digraph {\n    rankdir = LR\n");
-    for (kind, id, name) in &graph.nodes {
+    for Description { kind, id, r#type: name, .. } in &graph.nodes {
         let shape = match kind {
             ComponentKind::Source => "cds",
             ComponentKind::Transform => "box",

@@ -5,6 +5,7 @@ use crate::env::Env;
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
+use crate::status::Status;
 use crate::topology::{Books, BufferReceiver, OutputNames, Outputs, SinkMemory, SourceSender};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -58,17 +59,25 @@ pub struct SourceContext {
 
 /// Whether a source is ready for events: connected, subscribed.
 #[derive(Clone, Debug, Default)]
-pub struct Ready(CancellationToken);
+pub struct Ready {
+    token: CancellationToken,
+    status: Status,
+}
 
 impl Ready {
+    pub(crate) fn new(status: Status) -> Ready {
+        Ready { token: CancellationToken::new(), status }
+    }
+
     /// It is.
     pub fn set(&self) {
-        self.0.cancel();
+        self.status.working();
+        self.token.cancel();
     }
 
     /// Waits until it is.
     pub async fn wait(&self) {
-        self.0.cancelled().await;
+        self.token.cancelled().await;
     }
 }
 
@@ -161,6 +170,8 @@ pub struct SinkContext {
     pub books: Books,
     /// What it may hold.
     pub memory: SinkMemory,
+    /// Told what goes wrong, where the outcome of the events does not tell it.
+    pub status: Status,
 }
 
 /// A running sink.

@@ -62,6 +62,7 @@ pub use sink_options::{AcknowledgementsConfig, HealthcheckConfig, Seconds, SinkO
 pub use unit_test::{InputKind, OneOrMany, TestInput, TestOutput, UnitTest};
 
 use crate::env::PLACEHOLDER;
+use crate::topology::Description;
 use std::fmt::Debug;
 
 /// Any error that a component reports; its text says what was wrong and what to do.
@@ -209,15 +210,24 @@ impl Config {
         problems.filter(|problem| !problem.message.contains(PLACEHOLDER)).collect()
     }
 
-    /// The kind, the id and the type of every component.
-    pub(crate) fn types(&self) -> Vec<(ComponentKind, String, String)> {
-        let sources = self.sources.iter().map(|entry| (ComponentKind::Source, &entry.id, &entry.r#type));
-        let transforms =
-            self.transforms.iter().map(|entry| (ComponentKind::Transform, &entry.id, &entry.r#type));
+    /// Every component: sources, transforms, sinks, that of the dead letters last.
+    pub(crate) fn components(&self) -> Vec<Description> {
+        let one = |kind, id: &str, r#type: &str, inputs: &[String]| Description {
+            kind,
+            id: id.to_owned(),
+            r#type: r#type.to_owned(),
+            inputs: inputs.to_vec(),
+        };
+        let sources =
+            self.sources.iter().map(|entry| one(ComponentKind::Source, &entry.id, &entry.r#type, &[]));
+        let transforms = self
+            .transforms
+            .iter()
+            .map(|entry| one(ComponentKind::Transform, &entry.id, &entry.r#type, &entry.inputs));
         let sinks = self.sinks.iter().chain(&self.dead_letters);
-        let sinks = sinks.map(|entry| (ComponentKind::Sink, &entry.id, &entry.r#type));
-        let all = sources.chain(transforms).chain(sinks);
-        all.map(|(kind, id, name)| (kind, id.clone(), name.clone())).collect()
+        let sinks =
+            sinks.map(|entry| one(ComponentKind::Sink, &entry.id, &entry.r#type, &entry.options.inputs));
+        sources.chain(transforms).chain(sinks).collect()
     }
 
     /// Adds a source.

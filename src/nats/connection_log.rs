@@ -1,8 +1,9 @@
-//! What happens to a connection, said to a person.
+//! What happens to a connection, said to a person, and noted in its component's [`Status`].
 
 use super::connector::Role;
 use super::link::LinkError;
 use crate::log_limit::LogLimit;
+use crate::status::Status;
 use std::time::Duration;
 
 /// What happens to a connection, said once, and not more often than every ten seconds.
@@ -15,10 +16,11 @@ pub(super) struct ConnectionLog {
     refused: LogLimit,
     failed: LogLimit,
     lost: LogLimit,
+    status: Status,
 }
 
 impl ConnectionLog {
-    pub(super) fn new(id: &str, role: Role) -> ConnectionLog {
+    pub(super) fn new(id: &str, role: Role, status: Status) -> ConnectionLog {
         ConnectionLog {
             role,
             source: (role != Role::Publisher).then(|| id.to_owned()),
@@ -26,10 +28,15 @@ impl ConnectionLog {
             refused: LogLimit::every_10_s(),
             failed: LogLimit::every_10_s(),
             lost: LogLimit::every_10_s(),
+            status,
         }
     }
 
     pub(super) fn connected(&self) {
+        // That of a consumer is ready when that is found, and that of a sink has delivered nothing yet.
+        if self.role == Role::Reader {
+            self.status.working();
+        }
         tracing::info!(source = self.source, sink = self.sink, "connected to NATS");
     }
 
@@ -45,6 +52,7 @@ impl ConnectionLog {
         match error {
             LinkError::Refused { message } => self.refused(message),
             LinkError::Auth { source } => {
+                self.status.failing(format!("cannot sign in to NATS: {source}"), "check the credentials");
                 if let Some(unsaid) = self.refused.allow() {
                     tracing::error!(
                         source = self.source,
@@ -55,6 +63,8 @@ impl ConnectionLog {
                 }
             }
             error => {
+                let advice = "check the address and the network; it is tried again";
+                self.status.failing(format!("cannot connect to NATS at {server}: {error}"), advice);
                 if let Some(unsaid) = self.failed.allow() {
                     tracing::warn!(
                         source = self.source,
@@ -68,6 +78,9 @@ impl ConnectionLog {
     }
 
     pub(super) fn disconnected(&self, error: &LinkError) {
+        let advice =
+            "wait: it connects again; if that happens often, look at the server's log for slow consumers";
+        self.status.failing(format!("the connection to NATS is lost: {error}"), advice);
         if let Some(unsaid) = self.lost.allow() {
             tracing::warn!(
                 source = self.source,
@@ -91,6 +104,8 @@ impl ConnectionLog {
     }
 
     pub(super) fn cannot_renew(&self, error: &LinkError) {
+        let advice = "nothing, while messages come: a quiet subscription is renewed, and that is tried again";
+        self.status.note(format!("cannot open a second connection to NATS: {error}"), advice);
         tracing::debug!(
             source = self.source,
             sink = self.sink,
@@ -99,6 +114,8 @@ impl ConnectionLog {
     }
 
     pub(super) fn was_dead(&self, silence: Duration) {
+        let text = format!("the connection to NATS was dead for {:.0} s", silence.as_secs_f64());
+        self.status.note(text, "nothing: a fresh one has taken its place");
         if let Some(unsaid) = self.lost.allow() {
             tracing::warn!(
                 source = self.source,
@@ -111,19 +128,26 @@ impl ConnectionLog {
     }
 
     pub(super) fn refused(&self, reason: &str) {
+        let advice =
+            format!("check the user, the token or password, and what they may {}", self.permissions());
+        self.status.failing(format!("NATS refuses us: {reason}"), advice);
         if let Some(unsaid) = self.refused.allow() {
             tracing::error!(
                 source = self.source,
                 sink = self.sink,
                 unsaid,
                 "NATS refuses us ({reason}); check the user, the token or password, and what they may {}. Will try again, with the secret as it is then",
-                match self.role {
-                    Role::Reader => "subscribe to",
-                    Role::Consumer =>
-                        "publish to ($JS.API.CONSUMER.> and $JS.ACK.>) and subscribe to (_INBOX.>)",
-                    Role::Publisher => "publish to",
-                }
+                self.permissions()
             );
+        }
+    }
+
+    /// What a server must let us do.
+    fn permissions(&self) -> &'static str {
+        match self.role {
+            Role::Reader => "subscribe to",
+            Role::Consumer => "publish to ($JS.API.CONSUMER.> and $JS.ACK.>) and subscribe to (_INBOX.>)",
+            Role::Publisher => "publish to",
         }
     }
 }

@@ -81,7 +81,7 @@ struct Connect<'a> {
 
 impl Connector {
     pub(super) fn new(options: ConnectionOptions, role: Role) -> Connector {
-        let log = ConnectionLog::new(&options.id, role);
+        let log = ConnectionLog::new(&options.id, role, options.status.clone());
         let tls = options.tls.as_ref().map(|tls| TlsConnector::from(Arc::new(tls.config.clone())));
         let mut servers = options.servers.urls.clone();
         // So that many clients do not all go to the first server of the list.
@@ -121,7 +121,7 @@ impl Connector {
             turn: self.turn,
             attempts: self.attempts,
             role: self.role,
-            log: ConnectionLog::new(&self.options.id, self.role),
+            log: ConnectionLog::new(&self.options.id, self.role, self.options.status.clone()),
         }
     }
 

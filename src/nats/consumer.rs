@@ -117,7 +117,7 @@ impl PullConsumer {
     pub fn new(connection: ConnectionOptions, options: PullOptions) -> PullConsumer {
         let inbox = format!("_INBOX.{:032x}", rand::random::<u128>());
         PullConsumer {
-            log: ConsumerLog::new(&connection.id, &options),
+            log: ConsumerLog::new(&connection.id, &options, connection.status.clone()),
             connector: Some(Connector::new(connection, Role::Consumer)),
             connecting: None,
             link: None,
@@ -584,6 +584,7 @@ mod tests {
             tls: None,
             env: Env::default(),
             ping_interval: crate::nats::PING_INTERVAL,
+            status: crate::status::Status::default(),
         };
         let create = create.then(CreateOptions::default);
         let options = PullOptions { stream: "S".into(), consumer: "C".into(), batch: 4, max_bytes, create };

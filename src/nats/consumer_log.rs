@@ -3,6 +3,7 @@
 
 use super::jetstream_api::{Consumer, PullOptions, differences};
 use crate::log_limit::LogLimit;
+use crate::status::Status;
 
 /// What is said of it.
 #[derive(Debug)]
@@ -14,20 +15,23 @@ pub(super) struct ConsumerLog {
     missing: LogLimit,
     broken: LogLimit,
     other: LogLimit,
+    status: Status,
 }
 
 impl ConsumerLog {
-    pub(super) fn new(id: &str, options: &PullOptions) -> ConsumerLog {
+    pub(super) fn new(id: &str, options: &PullOptions, status: Status) -> ConsumerLog {
         ConsumerLog {
             id: id.to_owned(),
             name: format!("JetStream consumer {} of stream {}", options.consumer, options.stream),
             missing: LogLimit::every_10_s(),
             broken: LogLimit::every_10_s(),
             other: LogLimit::every_10_s(),
+            status,
         }
     }
 
     pub(super) fn reads(&self, found: &Consumer) {
+        self.status.working();
         tracing::info!(
             source = self.id,
             pending = found.num_pending,
@@ -54,6 +58,10 @@ impl ConsumerLog {
 
     /// The one that is there can be read all the same.
     pub(super) fn cannot_change(&mut self, why: &str) {
+        self.status.note(
+            format!("the {} cannot be changed to what the options say: {why}", self.name),
+            "make the options say what it is, or delete it, so that it is made anew",
+        );
         if let Some(unsaid) = self.other.allow() {
             tracing::error!(
                 source = self.id,
@@ -75,6 +83,7 @@ impl ConsumerLog {
     }
 
     pub(super) fn is_broken(&mut self, why: &str) {
+        self.status.failing(format!("the {} sends no more: {why}", self.name), "wait: it is asked for again");
         if let Some(unsaid) = self.broken.allow() {
             tracing::warn!(
                 source = self.id,
@@ -87,6 +96,8 @@ impl ConsumerLog {
 
     /// Something that a person has to mend, or that passes.
     pub(super) fn is_missing(&mut self, why: &str) {
+        let advice = "make the stream or the consumer, or let `jetstream.create` make the consumer";
+        self.status.failing(format!("cannot read the {}: {why}", self.name), advice);
         if let Some(unsaid) = self.missing.allow() {
             tracing::error!(source = self.id, unsaid, "cannot read yet, will try again: {why}");
         }

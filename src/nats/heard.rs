@@ -111,7 +111,10 @@ mod tests {
     fn take(input: &[u8]) -> (Heard, Result<(), LinkError>, usize) {
         let mut link = Link::new(Box::new(duplex(1).0));
         link.input.extend_from_slice(input);
-        let (heard, taken) = Heard::take(&mut link, &ConnectionLog::new("test", Role::Consumer));
+        let (heard, taken) = Heard::take(
+            &mut link,
+            &ConnectionLog::new("test", Role::Consumer, crate::status::Status::default()),
+        );
         (heard, taken, link.input.len())
     }
 

@@ -2,6 +2,7 @@
 
 use super::{NatsAuth, Servers};
 use crate::env::Env;
+use crate::status::Status;
 use crate::tls::{TlsConfig, TlsError};
 use snafu::Snafu;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct ConnectionOptions {
     /// How long a server may be silent before it is asked whether it is there; if nothing comes for as long
     /// again, it is not. See [`PING_INTERVAL`].
     pub ping_interval: Duration,
+    /// Told how the connection is.
+    pub status: Status,
 }
 
 /// How long a server may be silent before it is asked whether it is there, unless an option says otherwise.

@@ -423,6 +423,7 @@ mod tests {
             tls: None,
             env: Env::default(),
             ping_interval: PING_INTERVAL,
+            status: crate::status::Status::default(),
         };
         let mut publisher = Publisher::new(options, Confirmation::Stream, LIMIT);
         let mut messages = Messages::default();

@@ -250,6 +250,7 @@ impl Shared {
         }
         if let Some(heard) = heard {
             self.log_retry(&heard, batch.len());
+            self.note(&heard);
             passage.report(heard, batch.partition(), batch.len(), &self.limits_of(batch));
         }
         verdict
@@ -292,6 +293,22 @@ impl Shared {
     fn hide(&self, text: String, request: &Request<Bytes>) -> String {
         let text = hide_secrets(text, request);
         self.sink.secrets().into_iter().fold(text, |text, secret| redact(&text, secret.expose()))
+    }
+
+    /// Notes what stands in the way of delivery.
+    fn note(&self, heard: &Heard) {
+        match heard {
+            // Whether its answer was a good one, the outcome of the events tells.
+            Heard::Answered => {}
+            Heard::Failed(reason) => self.status.failing(
+                reason,
+                "check the address and the network; if both are right, wait: it is tried again",
+            ),
+            Heard::Refused(refused) => {
+                self.status
+                    .failing(format!("{} refuses us: {}", refused.to, refused.reason), refused.advice());
+            }
+        }
     }
 
     /// Says why a batch is still here; that it is held says the gate.

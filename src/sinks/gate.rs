@@ -457,7 +457,7 @@ impl Gate {
 
 impl Refused {
     /// What a person can do.
-    fn advice(&self) -> &'static str {
+    pub(super) fn advice(&self) -> &'static str {
         match self.status {
             Some(401 | 403 | 407) => "check its key and what that may do",
             Some(402) => "check whether somebody has to pay",

@@ -451,6 +451,7 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             memory: cx.memory.clone(),
             options: self.options.clone(),
             gate: Gate::new(&cx.id, &self.options.request),
+            status: cx.status.clone(),
             retry_log: LogLimit::every_10_s(),
             reject_log: LogLimit::every_10_s(),
             truncate_log: LogLimit::every_10_s(),

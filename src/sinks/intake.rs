@@ -12,6 +12,7 @@ use crate::config::{Result, StreamSink};
 use crate::deadline::sleep_until;
 use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
+use crate::status::Status;
 use crate::template::Template;
 use crate::topology::{BufferReceiver, DropReason, Outcome, SinkCounts, SinkMemory};
 use async_trait::async_trait;
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) memory: SinkMemory,
     pub(super) options: HttpOptions,
     pub(super) gate: Gate,
+    pub(super) status: Status,
     pub(super) retry_log: LogLimit,
     pub(super) reject_log: LogLimit,
     pub(super) truncate_log: LogLimit,

@@ -4,6 +4,8 @@ use super::counts::{
     SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
 };
 use crate::config::{CUSTOM, ComponentKind};
+use crate::event::Timestamp;
+use crate::status::StatusSnapshot;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,11 +21,36 @@ struct All {
     transforms: Vec<(String, Arc<TransformCounts>)>,
     sinks: Vec<(String, Arc<SinkCounts>)>,
     types: Types,
+    components: Vec<Description>,
     dead_letters: Option<String>,
 }
 
 /// The `type` of each component, by its kind and id.
 type Types = HashMap<(ComponentKind, String), String>;
+
+/// A component as the configuration has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Source, transform or sink.
+    pub kind: ComponentKind,
+    /// Its id.
+    pub id: String,
+    /// Its type; `custom` for one that no registry has made.
+    pub r#type: String,
+    /// The outputs that feed it: ids of sources and transforms, or `id.output` of a transform with several.
+    pub inputs: Vec<String>,
+}
+
+/// A component that is there now, and how it gets on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// What it is.
+    pub description: Description,
+    /// How it gets on; nothing for a transform.
+    pub status: Option<StatusSnapshot>,
+    /// When an event last came to a source, or was last delivered by a sink.
+    pub last_event: Option<Timestamp>,
+}
 
 /// The books of a topology at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,14 +92,12 @@ impl Books {
         book(&mut self.all().transforms, id)
     }
 
-    /// Notes the type of each component, as metrics have it, and which sink is that of the dead letters.
-    pub(super) fn describe(
-        &self,
-        types: Vec<(ComponentKind, String, String)>,
-        dead_letters: Option<&String>,
-    ) {
+    /// Notes which components there are now, and which sink is that of the dead letters.
+    pub(super) fn describe(&self, components: Vec<Description>, dead_letters: Option<&String>) {
         let mut all = self.all();
-        all.types.extend(types.into_iter().map(|(kind, id, name)| ((kind, id), name)));
+        let types = components.iter().map(|one| ((one.kind, one.id.clone()), one.r#type.clone()));
+        all.types.extend(types.collect::<Vec<_>>());
+        all.components = components;
         if let Some(id) = dead_letters {
             book(&mut all.sinks, id).set_holds_letters();
             all.dead_letters = Some(id.clone());
@@ -81,6 +106,25 @@ impl Books {
 
     pub(super) fn sink(&self, id: &str) -> Arc<SinkCounts> {
         book(&mut self.all().sinks, id)
+    }
+
+    /// The components that are there now, in the order of the configuration.
+    pub fn components(&self) -> Vec<Component> {
+        let all = self.all();
+        let component = |description: &Description| {
+            let id = &description.id;
+            let (status, last_event) = match description.kind {
+                ComponentKind::Source => find(&all.sources, id)
+                    .map(|counts| (counts.status().snapshot(), counts.last_event()))
+                    .unzip(),
+                ComponentKind::Transform => (None, None),
+                ComponentKind::Sink => find(&all.sinks, id)
+                    .map(|counts| (counts.status().snapshot(), counts.last_delivery()))
+                    .unzip(),
+            };
+            Component { description: description.clone(), status, last_event: last_event.flatten() }
+        };
+        all.components.iter().map(component).collect()
     }
 
     /// So many books there are, of each kind.
@@ -120,9 +164,14 @@ impl Books {
     }
 }
 
+/// The book of this component.
+fn find<'a, T>(books: &'a [(String, Arc<T>)], id: &str) -> Option<&'a Arc<T>> {
+    books.iter().find(|(other, _)| other == id).map(|(_, counts)| counts)
+}
+
 /// The book of this component, opened if there is none.
 fn book<T: Default>(books: &mut Vec<(String, Arc<T>)>, id: &str) -> Arc<T> {
-    if let Some((_, counts)) = books.iter().find(|(other, _)| other == id) {
+    if let Some(counts) = find(books, id) {
         return Arc::clone(counts);
     }
     let counts = Arc::<T>::default();

@@ -1,11 +1,12 @@
 //! The books: every event that comes in is found again as delivered, rejected, dropped or buffered.
 
 use super::dead_letters::DeadLetters;
-use super::outcome::{DropReason, Outcome};
-use crate::event::LogEvent;
+use super::outcome::{DropReason, Outcome, Rejection};
+use crate::event::{LogEvent, Timestamp};
 use crate::finalizer::{EventFinalizers, EventStatus};
+use crate::status::Status;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The running books of one sink.
@@ -29,6 +30,9 @@ pub struct SinkCounts {
     /// A source of the topology waits for deliveries: what is held here waits there, where it is kept.
     sources_wait: AtomicBool,
     dead_letters: Mutex<Option<DeadLetters>>,
+    status: Status,
+    /// When something was last delivered, in nanoseconds since the epoch; 0 is never.
+    last_delivery: AtomicI64,
 }
 
 /// The running books of one source.
@@ -42,6 +46,9 @@ pub struct SourceCounts {
     disconnects: AtomicU64,
     resubscribes: AtomicU64,
     pending: AtomicU64,
+    status: Status,
+    /// When the last event came, in nanoseconds since the epoch; 0 is never.
+    last_event: AtomicI64,
 }
 
 /// The running books of one transform.
@@ -180,7 +187,7 @@ impl SinkCounts {
 
     /// What a source hears of this outcome. A letter that is refused was the last trace of its event: whoever has
     /// that still has to keep it.
-    pub(super) fn status(&self, outcome: &Outcome) -> EventStatus {
+    pub(super) fn answer_to(&self, outcome: &Outcome) -> EventStatus {
         match outcome.status() {
             EventStatus::Rejected if self.holds_letters() => EventStatus::Errored,
             status => status,
@@ -241,7 +248,33 @@ impl SinkCounts {
         }
     }
 
+    /// How the sink gets on with its destination.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// When something was last delivered.
+    pub fn last_delivery(&self) -> Option<Timestamp> {
+        read_time(&self.last_delivery)
+    }
+
+    fn has_outcome(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Delivered => {
+                self.status.working();
+                note_time(&self.last_delivery);
+            }
+            Outcome::Rejected(Rejection { reason, .. }) => {
+                self.status.refused(reason, "look at the event: dead letters keep what is refused");
+            }
+            Outcome::Dropped(_) | Outcome::Kept => {}
+        }
+    }
+
     pub(super) fn add(&self, outcome: &Outcome, events: usize) {
+        if events > 0 {
+            self.has_outcome(outcome);
+        }
         let counter = match outcome {
             Outcome::Delivered => &self.delivered,
             Outcome::Rejected(_) => &self.rejected,
@@ -256,7 +289,7 @@ impl SinkCounts {
         self.add(outcome, events.len());
         let events = self.bury(events, outcome);
         for mut event in events {
-            event.take_finalizers().answer(self.status(outcome));
+            event.take_finalizers().answer(self.answer_to(outcome));
         }
     }
 
@@ -407,9 +440,29 @@ impl fmt::Display for TransformSnapshot {
     }
 }
 
+/// Puts the time of the clock there.
+fn note_time(place: &AtomicI64) {
+    place.store(Timestamp::now().nanos(), Ordering::Relaxed);
+}
+
+fn read_time(place: &AtomicI64) -> Option<Timestamp> {
+    Some(place.load(Ordering::Relaxed)).filter(|nanos| *nanos != 0).map(Timestamp::from_nanos)
+}
+
 impl SourceCounts {
+    /// How the source gets on with where its events come from.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// When the last event came.
+    pub fn last_event(&self) -> Option<Timestamp> {
+        read_time(&self.last_event)
+    }
+
     /// Counts events that are passed on, and the bytes of their payloads.
     pub fn add_received(&self, events: usize, bytes: usize) {
+        note_time(&self.last_event);
         self.received.fetch_add(events as u64, Ordering::Relaxed);
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -199,7 +199,7 @@ fn escape(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Books, Outcome};
+    use super::super::{Books, Description, Outcome};
     use super::*;
     use crate::event::LogEvent;
 
@@ -207,7 +207,13 @@ mod tests {
     fn the_text_is_what_prometheus_reads() {
         let books = Books::default();
         let id = "a \"b\"\\\nc";
-        books.describe(vec![(ComponentKind::Sink, id.to_owned(), "loki".to_owned())], None);
+        let description = Description {
+            kind: ComponentKind::Sink,
+            id: id.to_owned(),
+            r#type: "loki".to_owned(),
+            inputs: Vec::new(),
+        };
+        books.describe(vec![description], None);
         let counts = books.sink(id);
         counts.add_received(3);
         counts.settle_events(vec![LogEvent::from_json("{}".into()).unwrap()], &Outcome::unsent("no"));

@@ -22,7 +22,7 @@ mod outputs;
 mod receipts;
 mod running;
 
-pub use books::{Books, Report, Totals};
+pub use books::{Books, Component, Description, Report, Totals};
 pub use buffer::disk;
 pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer, disk_buffer};
 pub use counts::{
@@ -37,8 +37,8 @@ pub use receipts::Receipts;
 pub use running::{Changes, RunningTopology};
 
 use crate::config::{
-    ComponentKind, Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry,
-    Source, SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
+    Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry, Source,
+    SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
 };
 use crate::env::Env;
 use crate::healthcheck::Healthcheck;
@@ -129,8 +129,8 @@ pub struct Topology {
     transforms: Vec<Planned<Arc<TransformNode>>>,
     sinks: Vec<Planned<BuiltSink>>,
     dead_letters: Option<Planned<BuiltSink>>,
-    /// The type of each component, for its books.
-    types: Vec<(ComponentKind, String, String)>,
+    /// All components, for their books.
+    components: Vec<Description>,
     books: Books,
     open_sources: OpenSources,
     shutdown: CancellationToken,
@@ -281,7 +281,7 @@ impl Builder<'_> {
             transforms: Vec::new(),
             sinks: Vec::new(),
             dead_letters: None,
-            types: Vec::new(),
+            components: Vec::new(),
             books,
             open_sources,
             shutdown,
@@ -307,7 +307,7 @@ impl Builder<'_> {
 
     async fn build(mut self, config: Config, running: &Graph) -> Result<Topology, StartError> {
         self.check_inputs(&config);
-        self.topology.types = config.types();
+        self.topology.components = config.components();
         let Config { sources, transforms, sinks, dead_letters, .. } = config;
         if let Some(entry) = dead_letters {
             let is_kept = running.keeps_dead_letters(entry.fingerprint);
@@ -425,6 +425,7 @@ impl Builder<'_> {
             env: self.options.env.clone(),
             books: self.topology.books.clone(),
             memory: memory.clone(),
+            status: self.topology.books.sink(&entry.id).status().clone(),
         };
         let (sink, healthcheck) = entry.config.build(&cx)?;
         let is_checked = self.healthchecks && options.healthcheck.enabled;
@@ -454,9 +455,9 @@ impl Builder<'_> {
 
     async fn source(&self, entry: &SourceEntry) -> crate::config::Result<BuiltSource> {
         let env = &self.options.env;
-        let (fanout, stop, ready) =
-            (Fanout::default(), self.topology.shutdown.child_token(), Ready::default());
         let counts = self.topology.books.source(&entry.id);
+        let ready = Ready::new(counts.status().clone());
+        let (fanout, stop) = (Fanout::default(), self.topology.shutdown.child_token());
         let cx = SourceContext {
             id: entry.id.clone(),
             output: SourceSender::new(counts, fanout.clone(), &self.topology.open_sources),

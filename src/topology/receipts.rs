@@ -109,7 +109,7 @@ impl Receipts {
     /// Answers for these events, which have been counted.
     fn answer(&mut self, range: Range<usize>, outcome: &Outcome) {
         let is_rejected = matches!(outcome, Outcome::Rejected(_));
-        let status = self.counts.status(outcome);
+        let status = self.counts.answer_to(outcome);
         let mut refused = Vec::new();
         let plain = self.plain;
         self.plain -= range.end.min(plain) - range.start.min(plain);

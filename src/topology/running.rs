@@ -315,8 +315,9 @@ impl RunningTopology {
         self.check(sinks, require_healthy).await?;
         let mut disks = self.open_disks(&topology).await?;
         let changes = self.graph.changes(&topology);
-        let Topology { sources, transforms, sinks, dead_letters, types, plan, sources_wait, .. } = topology;
-        self.books.describe(types, dead_letters.as_ref().map(|planned| &planned.id));
+        let Topology { sources, transforms, sinks, dead_letters, components, plan, sources_wait, .. } =
+            topology;
+        self.books.describe(components, dead_letters.as_ref().map(|planned| &planned.id));
         plan.announce();
         let mut old = std::mem::take(&mut self.graph);
         self.graph.dead_letters = dead_letters.and_then(|planned| {

@@ -12,6 +12,7 @@ use crate::env::Env;
 use crate::event::Timestamp;
 use crate::nats::{Answer, Confirmation, ConnectionOptions, Messages, PING_INTERVAL, Publisher, Servers};
 use crate::sources::demo_logs::FlyEvent;
+use crate::status::Status;
 use crate::topology::{Topology, TopologyOptions, WhenFull};
 use broker::Broker;
 use std::num::NonZero;
@@ -112,6 +113,7 @@ async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option
         tls: None,
         env: Env::default(),
         ping_interval: PING_INTERVAL,
+        status: Status::default(),
     };
     let mut apps = Publisher::new(options, Confirmation::Server, Duration::from_secs(10));
     broker.wait_for_subscriptions(subscriptions).await;

@@ -14,6 +14,7 @@ use crate::config::{ComponentInfo, Problem, Result, Seconds, SinkConfig, SinkCon
 use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::log_limit::LogLimit;
+use crate::status::Status;
 use crate::template::Template;
 use crate::topology::{BufferReceiver, Outcome, Receipts, SinkCounts};
 use async_trait::async_trait;
@@ -74,7 +75,7 @@ impl FileConfig {
 }
 
 impl FileConfig {
-    fn sink(&self, id: &str) -> FileSink {
+    fn sink(&self, id: &str, status: Status) -> FileSink {
         let mut config = self.clone();
         if !self.dangerously_allow_unconfined_template_resolution {
             config.path.confine();
@@ -86,6 +87,7 @@ impl FileConfig {
             holds_letters: false,
             removed_bytes: 0,
             failed_log: LogLimit::every_10_s(),
+            status,
             reject_log: LogLimit::every_10_s(),
             removed_log: LogLimit::every_10_s(),
         }
@@ -122,7 +124,7 @@ impl SinkConfig for FileConfig {
             return Err("base_dir: not an absolute path; expected one such as /var/log/fly".into());
         }
         self.check_path()?;
-        Ok((Box::new(self.sink(&cx.id)), None))
+        Ok((Box::new(self.sink(&cx.id, cx.status.clone())), None))
     }
 
     fn warnings(&self) -> Vec<Problem> {
@@ -160,6 +162,7 @@ struct FileSink {
     /// Bytes of letters in files that have been removed.
     removed_bytes: u64,
     failed_log: LogLimit,
+    status: Status,
     reject_log: LogLimit,
     removed_log: LogLimit,
 }
@@ -285,6 +288,10 @@ impl FileSink {
                 }
                 return Err(error);
             }
+            self.status.failing(
+                format!("cannot write to {path}: {error}"),
+                "check the disk and who may write there",
+            );
             if let Some(unsaid) = self.failed_log.allow() {
                 tracing::error!(sink = self.id, unsaid, "cannot write to {path}, will try again: {error}");
             }
@@ -366,14 +373,14 @@ mod tests {
         ] {
             let config: FileConfig = toml::from_str(&format!("{options}\nencoding.codec = 'json'")).unwrap();
             let event = LogEvent::from_json(serde_json::json!({"app": app}).to_string().into()).unwrap();
-            let found = config.sink("out").path(&event);
+            let found = config.sink("out", Status::default()).path(&event);
             assert_eq!(found.as_deref().ok(), expected, "{options} with {app}: {found:?}");
         }
     }
 
     fn sink(options: &str) -> FileSink {
         let config: FileConfig = toml::from_str(&format!("{options}\nencoding.codec = 'text'")).unwrap();
-        config.sink("out")
+        config.sink("out", Status::default())
     }
 
     fn events(numbers: std::ops::Range<usize>) -> Vec<LogEvent> {

@@ -1,12 +1,13 @@
 //! The way of a batch: published, judged by its answers, and what of it is not taken yet once more.
 
 use super::NatsSinkConfig;
-use crate::config::{Result, StreamSink};
+use crate::config::{Result, SinkContext, StreamSink};
 use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::nats::{Answer, Messages, Publisher};
 use crate::sinks::patience::{self, Limits, Patience};
 use crate::sinks::request::Backoff;
+use crate::status::Status;
 use crate::topology::{BufferReceiver, Outcome, Receipts, Rejection, SinkCounts, SinkMemory};
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -29,6 +30,7 @@ pub(super) struct NatsSink {
     /// Where an event is encoded; kept for its memory.
     payload: Vec<u8>,
     memory: SinkMemory,
+    status: Status,
     /// Whether the sink has refused some of what it took last.
     has_refused: bool,
     /// Since when the user may not publish.
@@ -144,20 +146,16 @@ impl StreamSink for NatsSink {
 }
 
 impl NatsSink {
-    pub(super) fn new(
-        id: String,
-        config: NatsSinkConfig,
-        publisher: Publisher,
-        memory: SinkMemory,
-    ) -> NatsSink {
+    pub(super) fn new(cx: &SinkContext, config: NatsSinkConfig, publisher: Publisher) -> NatsSink {
         NatsSink {
-            id,
+            id: cx.id.clone(),
             publisher,
             backoff: config.request.backoff(),
             config,
             again: Instant::now(),
             payload: Vec::new(),
-            memory,
+            memory: cx.memory.clone(),
+            status: cx.status.clone(),
             has_refused: false,
             held_since: None,
             retry_log: LogLimit::every_10_s(),
@@ -286,6 +284,10 @@ impl NatsSink {
         if let Some(reason) = &rejected.reason {
             self.log_rejected(rejected.events, reason);
         }
+        if let Some(reason) = &refused.reason {
+            self.status
+                .failing(format!("NATS does not take it now: {reason}"), "wait: it is published again");
+        }
         if let Some(reason) = refused.reason
             && let Some(unsaid) = self.retry_log.allow()
         {
@@ -297,6 +299,10 @@ impl NatsSink {
             );
         }
         if let Some(reason) = held.reason {
+            self.status.failing(
+                format!("NATS does not let us publish: {reason}"),
+                "check the user and what it may publish to",
+            );
             self.held_since.get_or_insert(now);
             if let Some(unsaid) = self.hold_log.allow() {
                 tracing::error!(

@@ -28,6 +28,7 @@ use crate::healthcheck::Healthcheck;
 use crate::nats::subject::is_valid_subject;
 use crate::nats::{Confirmation, ConnectionOptions, NatsAuth, PING_INTERVAL, Publisher, Servers, TlsOptions};
 use crate::secret::SensitiveString;
+use crate::status::Status;
 use crate::template::Template;
 use crate::tls::TlsConfig;
 use delivery::NatsSink;
@@ -254,13 +255,17 @@ impl SinkConfig for NatsSinkConfig {
             tls: TlsOptions::new(self.tls.as_ref(), self.tls_first)?,
             env: cx.env.clone(),
             ping_interval: PING_INTERVAL,
+            status: cx.status.clone(),
         };
         let confirmation = if self.jetstream.enabled { Confirmation::Stream } else { Confirmation::Server };
-        let publisher = || Publisher::new(options.clone(), confirmation, self.request.timeout_secs.0);
-        let (check, subject) = (publisher(), only_subject.map(str::to_owned));
+        let publisher = |status: &Status| {
+            let options = ConnectionOptions { status: status.clone(), ..options.clone() };
+            Publisher::new(options, confirmation, self.request.timeout_secs.0)
+        };
+        let (check, subject) = (publisher(&Status::default()), only_subject.map(str::to_owned));
         let check = async move { check.check(subject.as_deref()).await };
         let check = Healthcheck::new(options.servers.shown(), check);
-        let sink = NatsSink::new(cx.id.clone(), self.clone(), publisher(), cx.memory.clone());
+        let sink = NatsSink::new(cx, self.clone(), publisher(&cx.status));
         Ok((Box::new(sink), Some(check)))
     }
 

@@ -21,6 +21,7 @@ use super::request::{Backoff, RequestConfig};
 use crate::config::{ComponentInfo, Result, Seconds, SinkConfig, SinkContext, StreamSink};
 use crate::healthcheck::{Healthcheck, Unhealthy};
 use crate::log_limit::LogLimit;
+use crate::status::Status;
 use crate::template::Template;
 use crate::tls::TlsConfig;
 use crate::topology::{BufferReceiver, Outcome, Receipts};
@@ -111,6 +112,7 @@ impl SinkConfig for PapertrailConfig {
             backoff: Backoff::new(&RequestConfig::default()),
             pause: Duration::ZERO,
             failed_log: LogLimit::every_10_s(),
+            status: cx.status.clone(),
             truncated_log: LogLimit::every_10_s(),
         };
         let healthcheck = Healthcheck::new(self.endpoint.to_string(), async move {
@@ -136,6 +138,7 @@ struct Papertrail {
     /// Before the next connection is made.
     pause: Duration,
     failed_log: LogLimit,
+    status: Status,
     truncated_log: LogLimit,
 }
 
@@ -191,6 +194,8 @@ impl Papertrail {
     async fn deliver(&mut self, lines: &[u8]) {
         while let Err(error) = self.try_deliver(lines).await {
             self.lose();
+            let advice = "check the address and the network; if both are right, wait: it is tried again";
+            self.status.failing(format!("cannot send to {}: {error}", self.connector.endpoint), advice);
             if let Some(unsaid) = self.failed_log.allow() {
                 let endpoint = &self.connector.endpoint;
                 tracing::error!(sink = self.id, unsaid, "cannot send to {endpoint}, will try again: {error}");

@@ -21,6 +21,7 @@ use crate::nats::{
     SubjectFilter, TlsOptions,
 };
 use crate::secret::SensitiveString;
+use crate::status::Status;
 use crate::tls::TlsConfig;
 use async_trait::async_trait;
 use decode::Decoder;
@@ -178,7 +179,7 @@ impl NatsConfig {
         "url = \"nats://localhost:4222\"\nconnection_name = \"log-shipper\"\nsubject = \"logs.>\"\ndecoding.codec = \"json\"",
     );
 
-    fn connection_options(&self, id: &str, env: &Env) -> Result<ConnectionOptions> {
+    fn connection_options(&self, id: &str, env: &Env, status: Status) -> Result<ConnectionOptions> {
         Ok(ConnectionOptions {
             id: id.to_owned(),
             name: self.connection_name.clone(),
@@ -187,6 +188,7 @@ impl NatsConfig {
             tls: TlsOptions::new(self.tls.as_ref(), self.tls_first)?,
             env: env.clone(),
             ping_interval: self.ping_interval_secs.0,
+            status,
         })
     }
 
@@ -225,7 +227,7 @@ impl SourceConfig for NatsConfig {
         if self.subscriber_capacity == 0 {
             return Err("subscriber_capacity: 0 would drop everything; expected at least 1".into());
         }
-        let options = self.connection_options(&cx.id, &cx.env)?;
+        let options = self.connection_options(&cx.id, &cx.env, cx.output.counts().status().clone())?;
         let key = self.subject_key_field.trim();
         let subject_key = if key.is_empty() { None } else { Some(Path::parse(key)?) };
         let queue = Some(self.queue.clone()).filter(|queue| !queue.is_empty());
@@ -251,7 +253,7 @@ impl SourceConfig for NatsConfig {
     /// Connects and signs in, as a client of its own that subscribes to nothing; with JetStream, also looks for
     /// the stream and the consumer.
     fn healthcheck(&self, env: &Env) -> Result<Option<Healthcheck>> {
-        let options = self.connection_options("healthcheck", env)?;
+        let options = self.connection_options("healthcheck", env, Status::default())?;
         let endpoint = options.servers.shown();
         if let Some(jetstream) = &self.jetstream {
             let client = PullConsumer::new(options, jetstream.options(&[])?);

@@ -1,0 +1,162 @@
+//! [`Status`]: how a component gets on with whom it speaks to, and what went wrong last.
+
+use crate::event::Timestamp;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a component gets on; a clone shows the same.
+///
+/// ```
+/// use log_shipper::status::{State, Status};
+///
+/// let status = Status::default();
+/// status.failing("status 503 Service Unavailable", "wait: it is tried again");
+/// assert_eq!(status.snapshot().state, State::Failing);
+/// status.working();
+/// let now = status.snapshot();
+/// assert_eq!(now.state, State::Working);
+/// assert_eq!(now.trouble.unwrap().text, "status 503 Service Unavailable");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Status(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// What is said with every batch costs no lock while nothing changes.
+    is_working: AtomicBool,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    state: State,
+    since: Option<Timestamp>,
+    trouble: Option<Trouble>,
+    /// How many refusals have come since something last went well.
+    refusals: u32,
+}
+
+/// Whether a component can do its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nothing is known yet: a source is not connected yet, a sink has sent nothing.
+    #[default]
+    Starting,
+    /// A source can receive; what a sink sent last was taken.
+    Working,
+    /// A source cannot receive; what a sink sent last was not taken.
+    Failing,
+}
+
+/// What went wrong, and what a person can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// When it was last seen.
+    pub at: Timestamp,
+    /// What it was; without secrets.
+    pub text: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// How a component got on at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSnapshot {
+    /// Whether it could do its work.
+    pub state: State,
+    /// Since when; nothing if it has done nothing yet.
+    pub since: Option<Timestamp>,
+    /// What went wrong last, though all may be well since.
+    pub trouble: Option<Trouble>,
+}
+
+/// So many refusals in a row, without anything that went well, and the component counts as failing: a few events
+/// may well be bad by themselves.
+const REFUSALS: u32 = 3;
+
+impl Status {
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It works: connected and subscribed, or something was delivered.
+    pub fn working(&self) {
+        if !self.0.is_working.load(Ordering::Relaxed) {
+            let mut current = self.current();
+            current.refusals = 0;
+            current.turn(State::Working);
+            self.0.is_working.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// It does not work, and is tried again.
+    pub fn failing(&self, text: impl Into<String>, advice: impl Into<String>) {
+        let mut current = self.current();
+        current.note(text.into(), advice.into());
+        current.turn(State::Failing);
+        self.0.is_working.store(false, Ordering::Relaxed);
+    }
+
+    /// Something was refused for good, which says little of the next: several in a row count as failing.
+    pub fn refused(&self, text: impl Into<String>, advice: impl Into<String>) {
+        let mut current = self.current();
+        current.note(text.into(), advice.into());
+        current.refusals += 1;
+        if current.refusals >= REFUSALS {
+            current.turn(State::Failing);
+        }
+        self.0.is_working.store(false, Ordering::Relaxed);
+    }
+
+    /// Something went wrong that changes nothing: it goes on as before.
+    pub fn note(&self, text: impl Into<String>, advice: impl Into<String>) {
+        self.current().note(text.into(), advice.into());
+    }
+
+    /// Now.
+    pub fn snapshot(&self) -> StatusSnapshot {
+        let current = self.current();
+        StatusSnapshot { state: current.state, since: current.since, trouble: current.trouble.clone() }
+    }
+}
+
+impl Current {
+    fn turn(&mut self, state: State) {
+        if self.state != state || self.since.is_none() {
+            self.state = state;
+            self.since = Some(Timestamp::now());
+        }
+    }
+
+    fn note(&mut self, text: String, advice: String) {
+        self.trouble = Some(Trouble { at: Timestamp::now(), text, advice });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_refusals_are_no_failure_until_they_are_several_in_a_row() {
+        let status = Status::default();
+        status.refused("bad event", "");
+        assert_eq!(status.snapshot().state, State::Starting);
+        status.working();
+        for _ in 0..2 {
+            status.refused("bad event", "look at it");
+            assert_eq!(status.snapshot().state, State::Working);
+        }
+        status.working();
+        for expected in [State::Working, State::Working, State::Failing] {
+            status.refused("bad event", "look at it");
+            assert_eq!(status.snapshot().state, expected);
+        }
+        assert_eq!(status.snapshot().trouble.unwrap().advice, "look at it");
+        let since = status.snapshot().since;
+        status.failing("worse", "");
+        assert_eq!(status.snapshot().since, since, "it has failed since then");
+        status.working();
+        assert_eq!(status.snapshot().state, State::Working);
+    }
+}
