@@ -30,10 +30,8 @@ pub use counts::{
 };
 pub use graph::SourceSender;
 pub use memory::SinkMemory;
+pub use metrics::{BufferFill, Family, MetricKind, Origin, PROMETHEUS_CONTENT_TYPE, metric_families};
 pub(crate) use metrics::{ErrorKind, Failure, Held, SinkMeters};
-pub use metrics::{
-    BufferFill, Family, MetricKind, Origin, PROMETHEUS_CONTENT_TYPE, metric_families,
-};
 pub use outcome::{DropReason, Outcome, Rejection};
 pub use outputs::{OutputNames, Outputs};
 pub use receipts::Receipts;
