@@ -6,6 +6,9 @@
 
 mod broker;
 
+#[doc(hidden)]
+pub use broker::broker_answers;
+
 use super::{Failure, print_problems, run, start_failure};
 use crate::config::{Config, Registry, destinations, subscription};
 use crate::env::Env;
