@@ -75,6 +75,7 @@ pub mod memory;
 mod metrics_server;
 pub mod nats;
 pub mod providers;
+mod redact;
 pub mod secret;
 pub mod sinks;
 pub mod sources;

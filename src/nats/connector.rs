@@ -3,7 +3,8 @@
 use super::auth::Credentials;
 use super::connection_log::ConnectionLog;
 use super::link::{
-    CONNECT_TIMEOUT, Info, InfoSnafu, IoSnafu, Link, LinkError, NoAddressSnafu, TlsSwitchedOffSnafu, within,
+    CONNECT_TIMEOUT, Info, InfoSnafu, IoSnafu, Link, LinkError, NoAddressSnafu, RefusedSnafu,
+    TlsSwitchedOffSnafu, within,
 };
 use super::options::{ConnectionOptions, TlsMode};
 use super::servers::host_and_port;
@@ -204,14 +205,20 @@ impl Connector {
             credentials,
         };
         // Straight to the stream, so that no buffer keeps the secret.
-        let connect = Zeroizing::new(serde_json::to_vec(&connect).context(InfoSnafu)?);
-        for part in [b"CONNECT ", connect.as_slice(), b"\r\n"] {
+        let text = Zeroizing::new(serde_json::to_vec(&connect).context(InfoSnafu)?);
+        for part in [b"CONNECT ", text.as_slice(), b"\r\n"] {
             link.stream.write_all(part).await.context(IoSnafu)?;
         }
         link.subscribe(subscriptions);
         link.flush().await?;
-        link.wait_for_pong().await?;
-        Ok(link)
+        match link.wait_for_pong().await {
+            Ok(()) => Ok(link),
+            // It may repeat what we have just said.
+            Err(LinkError::Refused { message }) => {
+                RefusedSnafu { message: connect.credentials.hide(&message) }.fail()
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads `INFO`, and turns to TLS before or after it; the link is then as it stays.
