@@ -11,6 +11,8 @@ const HIDDEN: &str = "**REDACTED**";
 const LEAST: usize = 4;
 /// So much in a row of a secret is taken out wherever it stands: it is no ordinary word, and may be a key by itself.
 const LONG: usize = 12;
+/// The same at the end of a text, which may have been cut there.
+const LEAST_PIECE: usize = 8;
 /// What need not be encoded in a URL (RFC 3986 section 2.3), and mostly is not.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -56,7 +58,8 @@ fn forms(secret: &str) -> Vec<Zeroizing<String>> {
     forms.into_iter().map(Zeroizing::new).collect()
 }
 
-/// Marks where this stands in the text: all of it, every [`LONG`] bytes in a row of it, its beginning at the text's end.
+/// Marks where this stands in the text: all of it, every [`LONG`] bytes in a row of it, a shorter piece at the
+/// text's end.
 fn hide(text: &str, form: &str, is_hidden: &mut [bool]) {
     if form.len() < LEAST {
         return;
@@ -70,9 +73,13 @@ fn hide(text: &str, form: &str, is_hidden: &mut [bool]) {
             is_hidden[at..at + piece.len()].fill(true);
         }
     }
-    let mut beginnings = (LEAST..form.len()).rev().filter(|length| form.is_char_boundary(*length));
-    if let Some(length) = beginnings.find(|length| text.ends_with(&form[..*length])) {
-        is_hidden[text.len() - length..].fill(true);
+    // Where the text may have been cut: the beginning of the secret, or a piece of it that is no ordinary word either.
+    for (start, _) in form.char_indices() {
+        let least = if start == 0 { LEAST } else { LEAST_PIECE };
+        let mut ends = (start + least..form.len()).rev().filter(|end| form.is_char_boundary(*end));
+        if let Some(end) = ends.find(|end| text.ends_with(&form[start..*end])) {
+            is_hidden[text.len() - (end - start)..].fill(true);
+        }
     }
 }
 
@@ -101,7 +108,7 @@ mod tests {
     fn a_piece_of_a_secret_is_taken_out() {
         let dsn = "https://0123456789abcdef@host/1";
         assert_eq!(redact("no project 0123456789abcdef at host", dsn), "no project **REDACTED** at host");
-        assert_eq!(redact("half: 6789abcdef@ho, 89abcdef", dsn), "half: **REDACTED**, 89abcdef");
+        assert_eq!(redact("half: 6789abcdef@ho, 9abcdef", dsn), "half: **REDACTED**, 9abcdef");
         let encoded = &STANDARD.encode(dsn)[5..20];
         assert_eq!(redact(&format!("half: {encoded}; no more"), dsn), "half: **REDACTED**; no more");
         assert_eq!(redact("ein Schl\u{fc}ssel\u{fc}ber", "Schl\u{fc}ssel\u{fc}ber"), "ein **REDACTED**");

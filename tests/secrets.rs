@@ -625,3 +625,147 @@ async fn no_command_shows_a_secret() {
     assert!(leaks.is_empty(), "{} leaks:\n{}", leaks.len(), leaks.join("\n\n"));
     assert!(unexpected.is_empty(), "{}", unexpected.join("\n\n"));
 }
+
+/// Configurations with mistakes in them, each with a secret near by: `SECRET` stands for it.
+const BAD: &[(&str, &str)] = &[
+    // Where something else is expected.
+    ("a.toml", "[sinks.a]\ntype='axiom'\ninputs=['s']\ntoken='SECRET'\ndataset=['x']\n"),
+    ("a.toml", "[sinks.a]\ntype='axiom'\ninputs=['s']\ntoken=['SECRET']\ndataset='d'\n"),
+    ("a.toml", "[sinks.a]\ntype='axiom'\ninputs=['s']\ntoken={value='SECRET'}\ndataset='d'\n"),
+    ("a.toml", "[sinks.a]\ntype='axiom'\ninputs=['s']\ntokn='SECRET'\ndataset='d'\n"),
+    ("a.toml", "[sinks.a]\ntype='axiom'\ninputs=['s']\ndataset='d'\n[sinks.a.token]\nSECRET='x'\n"),
+    (
+        "a.toml",
+        "[sinks.a]\ntype='http'\ninputs=['s']\nuri='not a url'\nauth={strategy='basic',user='u',password=5,passwordd='SECRET'}\n",
+    ),
+    ("a.toml", "[sinks.a]\ntype='http'\ninputs=['s']\nuri='http://u:SECRET@[bad'\nencoding.codec='json'\n"),
+    (
+        "a.toml",
+        "[sinks.a]\ntype='loki'\ninputs=['s']\nendpoint='http://u:SECRET@h'\nlabels.a='b'\nencoding.codec='json'\n",
+    ),
+    (
+        "a.toml",
+        "[sinks.a]\ntype='slack'\ninputs=['s']\nwebhook_url='hooks.slack.com/services/SECRET'\nkeywords='x'\n",
+    ),
+    ("a.toml", "[sinks.a]\ntype='axiom'\ninputs=['s']\ntoken='SECRET'\ndataset='d'\nbatch={max_bytes='x'}\n"),
+    ("a.toml", "[sinks.a]\ntype='datadog_logs'\ninputs=['s']\ndefault_api_key=\"SECRET\\n\"\n"),
+    ("a.toml", "[sources.n]\ntype='nats'\nurl='http://u:SECRET@h'\nconnection_name='x'\nsubject='a'\n"),
+    (
+        "a.toml",
+        "[sources.n]\ntype='nats'\nurl='nats://u:SECRET@h'\nconnection_name='x'\nsubject='a'\nauth={strategy='nkey',nkey={nkey='U',seed='SECRET'}}\n",
+    ),
+    (
+        "a.toml",
+        "[sources.n]\ntype='nats'\nurl='nats://u:SECRET@h,nats://v:SECRET@i'\nconnection_name='x'\nsubject='a b'\n",
+    ),
+    (
+        "a.toml",
+        "[sources.n]\ntype='nats'\nurl='nats://h'\nconnection_name='x'\nsubject='a'\nauth={strategy='credentials_file',credentials_file={path='-----BEGIN SECRET'}}\n",
+    ),
+    (
+        "a.toml",
+        "[sinks.a]\ntype='http'\ninputs=['s']\nuri='https://h'\nencoding.codec='json'\nproxy.https='ftp://u:SECRET@'\n",
+    ),
+    (
+        "a.toml",
+        "[sinks.a]\ntype='http'\ninputs=['s']\nuri='https://h'\nencoding.codec='json'\ntls={key_file='k',key_pass='SECRET',crt_fil='x'}\n",
+    ),
+    (
+        "a.toml",
+        "[sinks.a]\ntype='aws_s3'\ninputs=['s']\nbucket='b'\nauth={access_key_id='i',secret_access_key='SECRET',regio='x'}\n",
+    ),
+    // Texts that cannot be parsed.
+    ("a.toml", "[sinks.a]\ntype='axiom'\ntoken='SECRET\ndataset='d'\n"),
+    ("a.toml", "[sinks.a]\ntoken=SECRET\n"),
+    ("a.toml", "[sinks.a]\ntoken=\"SECRET\" x\n"),
+    ("a.toml", "[sinks.a]\ntoken='SECRET'\ntoken='SECRET'\n"),
+    ("a.yaml", "sinks:\n  a:\n    type: axiom\n    token: \"SECRET\n    dataset: d\n"),
+    ("a.yaml", "sinks:\n  a:\n    token: 'SECRET' x\n"),
+    ("a.yaml", "sinks:\n  a: {type: axiom, token: [SECRET], dataset: {a: x}}\n"),
+    ("a.json", "{\"sinks\": {\"a\": {\"type\": \"axiom\", \"token\": \"SECRET}}}"),
+    ("a.json", "{\"sinks\": {\"a\": {\"token\": \"SECRET\" \"x\"}}}"),
+    // From the environment, and from a backend.
+    (
+        "a.toml",
+        "[sinks.a]\ntype='http'\ninputs=['s']\nuri='${VALUE}'\nbatch={max_bytes='${VALUE}'}\nencoding.codec='json'\n",
+    ),
+    (
+        "a.toml",
+        "[sinks.a]\ntype='http'\ninputs=['s']\nuri='http://h/{{ ${VALUE}'\nencoding.codec='${VALUE}'\n",
+    ),
+    ("a.toml", "[transforms.a]\ntype='remap'\ninputs=['s']\nsource='.a = \"${VALUE}'\n"),
+    (
+        "a.toml",
+        "[secret.b]\ntype='exec'\ncommand=['sh','-c','echo SECRET']\n[sinks.a]\ntype='axiom'\ninputs=['s']\ntoken='SECRET[b.k]'\ndataset='d'\n",
+    ),
+    (
+        "a.toml",
+        "[secret.b]\ntype='file'\npath='INPUTS/not.json'\n[sinks.a]\ntype='axiom'\ninputs=['s']\ntoken='SECRET[b.k]'\ndataset='d'\n",
+    ),
+];
+
+#[tokio::test]
+async fn no_mistake_in_a_configuration_shows_a_secret() {
+    let mut markers = Markers::default();
+    let secret = format!("{}{}", markers.word("first"), markers.word("second"));
+    let directory = tempfile::tempdir().unwrap();
+    let inputs = directory.path().to_str().unwrap();
+    std::fs::write(directory.path().join("not.json"), format!("{{\"k\": {secret}}}")).unwrap();
+    let env = [("VALUE", secret.as_str()), ("LOG_SHIPPER_LOG", "trace")];
+    let mut leaks = Vec::new();
+    for (name, text) in BAD {
+        // The name of a reference is no secret.
+        let text = text.replace("SECRET[", "\0").replace("SECRET", &secret).replace('\0', "SECRET[");
+        let path = directory.path().join(name);
+        std::fs::write(&path, text.replace("INPUTS", inputs)).unwrap();
+        let path = path.to_str().unwrap();
+        for args in
+            [&["validate", "-c", path][..], &["run", "-c", path], &["validate", "--no-environment", path]]
+        {
+            let ended = program::run(args, &env).await;
+            let said = ended.out + &ended.err;
+            let is_bad = ended.code == Some(78) || args.contains(&"--no-environment");
+            assert!(is_bad && said.len() > 20, "{args:?}: {:?}: {text}\n{said}", ended.code);
+            leaks.extend(markers.found_in(&said).into_iter().map(|leak| format!("{args:?}: {text}\n{leak}")));
+        }
+    }
+    // And the environment itself.
+    for (name, value) in [
+        ("HTTP_URL", format!("u:{secret}@h")),
+        ("HTTP_URL", format!("ftp://h/{secret}")),
+        ("SLACK_WEBHOOK_URL", format!("not-a-url-{secret}")),
+        ("SLACK_ALERT_KEYWORDS", format!("/({secret}/")),
+        ("LOKI_URL", format!("http://u:{secret}@h")),
+        ("HYPERDX_API_KEY", secret.clone()),
+        ("AXIOM_TOKEN", format!("{secret}\n{secret}")),
+        ("NATS_URL", format!("http://u:{secret}@h")),
+        ("NATS_NKEY", secret.clone()),
+        ("NATS_CREDS", format!("-----BEGIN {secret}")),
+        ("NATS_CREDS", format!("/nowhere\n{secret}")),
+        ("HTTPS_PROXY", format!("ftp:u:{secret}@h:x")),
+        ("AXIOM_TOKN", secret.clone()),
+        ("LOG_SHIPPER_LOG", format!("a={secret}=b")),
+        ("NATS_KEY", secret.clone()),
+    ] {
+        let good = [
+            ("ACCESS_TOKEN", "t"),
+            ("AXIOM_TOKEN", "t"),
+            ("AXIOM_DATASET", "d"),
+            ("HTTP_URL", "http://127.0.0.1:1"),
+            ("HTTP_TOKEN", "t"),
+            ("SLACK_WEBHOOK_URL", "http://127.0.0.1:1/x"),
+            ("SLACK_ALERT_KEYWORDS", "x"),
+            ("LOKI_URL", "http://127.0.0.1:1"),
+            ("LOKI_USERNAME", "u"),
+            ("LOKI_PASSWORD", "p"),
+        ];
+        let mut env: Vec<_> = good.into_iter().filter(|(known, _)| *known != name).collect();
+        env.push((name, &value));
+        for args in [&["validate"][..], &["generate"], &["check"], &["providers"], &["graph"]] {
+            let ended = program::run(args, &env).await;
+            let said = ended.out + &ended.err;
+            leaks.extend(markers.found_in(&said).into_iter().map(|leak| format!("{args:?} {name}: {leak}")));
+        }
+    }
+    assert!(leaks.is_empty(), "{} leaks:\n{}", leaks.len(), leaks.join("\n\n"));
+}
