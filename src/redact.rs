@@ -1,4 +1,5 @@
-//! Takes our secrets out of what others have written: a destination, or a server, that repeats what it was sent.
+//! What others have written, a destination or a server, made fit for our log: without our secrets, which it may repeat, and
+//! as a piece of one line.
 
 use crate::secret::SensitiveString;
 use base64::Engine;
@@ -37,6 +38,15 @@ pub(crate) fn redact(text: &str, secret: &str) -> String {
 /// The text without these secrets.
 pub(crate) fn redact_all<'a>(text: String, secrets: impl IntoIterator<Item = &'a SensitiveString>) -> String {
     secrets.into_iter().fold(text, |text, secret| redact(&text, secret.expose()))
+}
+
+/// The beginning of a text as a piece of one line: what would move the cursor, begin a line or turn the direction of the
+/// text is a space.
+pub(crate) fn one_line(text: &str, most: usize) -> String {
+    let is_unfit = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.trim().chars().take(most).map(|c| if is_unfit(c) { ' ' } else { c }).collect()
 }
 
 /// How a secret may be written.
@@ -102,6 +112,13 @@ mod tests {
             assert_eq!(redact(&text, secret), expected, "{text}");
         }
         assert_eq!(redact("an abc", "abc"), "an abc", "too short to be told from words");
+    }
+
+    #[test]
+    fn a_text_becomes_a_piece_of_one_line() {
+        let text = "\n a\x1b[31m\r\nb\u{9b}c\u{2028}d\u{202e}e\u{2067}f ü日 ";
+        assert_eq!(one_line(text, 100), "a [31m  b c d e f ü日");
+        assert_eq!(one_line(text, 3), "a [");
     }
 
     #[test]

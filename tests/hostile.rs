@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 const EVENTS: usize = 8;
 /// So many of the first requests are answered badly.
 const BAD_ANSWERS: usize = 2;
-const LIMIT: Duration = Duration::from_secs(50);
+const LIMIT: Duration = Duration::from_secs(100);
 const MIB: usize = 1 << 20;
 
 /// What a destination does about a request.
@@ -201,6 +201,8 @@ async fn misbehave(mut stream: TcpStream, answer: &Answer) {
             let mut written = stream.write_all(head).await;
             while written.is_ok() {
                 written = stream.write_all(unit).await;
+                // Fast, but not so that the others get nothing of the processor.
+                sleep(Duration::from_millis(1)).await;
             }
             written
         }
@@ -246,7 +248,7 @@ async fn destination(answer: Answer) -> (u16, Arc<AtomicUsize>) {
     (port, count)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_does_harm() {
     let mut config = format!(
         "[sources.in]\ntype='demo_logs'\nformat='fly'\ncount={EVENTS}\ninterval=0.0\n\
@@ -294,10 +296,13 @@ async fn no_answer_does_harm() {
     let (_, log) = program.ended().await;
 
     for line in log.lines() {
-        assert!(!line.chars().any(|c| c.is_control() && c != '\t'), "{line:?}");
+        let is_unfit = |c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c);
+        assert!(!line.chars().any(is_unfit), "{line:?}");
         assert!(line.len() < 4000, "a line of {} bytes: {}", line.len(), &line[..1000]);
-        // A line begins with its time, or it is a forged one.
-        assert!(line.starts_with("20") && line.as_bytes()[10] == b'T', "{line:?}");
+        // A line begins with its time, or it is a forged one; but for the last one, if somebody was not done.
+        let is_ours =
+            line.starts_with("20") && line.as_bytes()[10] == b'T' || line.starts_with("log-shipper: ");
+        assert!(is_ours, "{line:?}");
     }
     for (name, _) in &destinations {
         let book = support::program::book_of(&log, name);
@@ -310,5 +315,6 @@ async fn no_answer_does_harm() {
         );
         assert!(book.delivered >= (EVENTS - BAD_ANSWERS) as u64, "{name}: {book:?}");
     }
-    assert!(peak < 300, "{peak} MiB");
+    // 4 MiB of an answer at most, and what is made of it; at rest, so many sinks take 100.
+    assert!(peak < 400, "{peak} MiB");
 }

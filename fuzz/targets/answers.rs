@@ -50,7 +50,7 @@ fn judge<S: HttpSink>(more: &str) -> (&'static str, Judge) {
 fn batch<S: HttpSink>(sink: &S, events: usize) -> Batch {
     let mut batcher = Batcher::new(BatchLimits::DEFAULT, sink.framing(), Arc::default());
     for _ in 0..events {
-        let event = LogEvent::from_json_at(r#"{"message":"m","host":"h"}"#.into(), Timestamp::from_nanos(1));
+        let event = LogEvent::from_json_at(r#"{"message":"m","host":"h","fly":{"app":{"name":"a"}}}"#.into(), Timestamp::from_nanos(1));
         let event = event.expect("an object");
         let partition = sink.partition(&event).expect("the event has what is needed");
         let encode = |event: &LogEvent, out: &mut Vec<u8>| {

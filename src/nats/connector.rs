@@ -60,6 +60,11 @@ const HELD: Duration = Duration::from_secs(10);
 /// How long the lookup of a name may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Characters of an address that a server may tell us of: a name of the DNS, and a port.
+const MAX_ADDRESS: usize = 260;
+/// Servers of a cluster that are taken note of.
+const MAX_LEARNED: usize = 1000;
+
 /// What we say in `CONNECT`.
 #[derive(Serialize)]
 struct Connect<'a> {
@@ -273,10 +278,20 @@ impl Connector {
         if info.connect_urls.is_empty() {
             return;
         }
+        // Anything else is no address, and would only be seen in the log.
+        let is_fit = |address: &&String| {
+            address.len() <= MAX_ADDRESS && address.bytes().all(|byte| byte.is_ascii_graphic())
+        };
         let is_new =
             |address: &&String| !self.servers.iter().any(|known| known.split("://").nth(1) == Some(address));
-        self.learned =
-            info.connect_urls.iter().filter(is_new).map(|address| format!("nats://{address}")).collect();
+        self.learned = info
+            .connect_urls
+            .iter()
+            .filter(is_fit)
+            .filter(is_new)
+            .take(MAX_LEARNED)
+            .map(|address| format!("nats://{address}"))
+            .collect();
     }
 
     /// Takes back a link that is of no more use, if there was one.

@@ -1,6 +1,6 @@
 //! What an answer says about a batch, and what of it may be shown.
 
-use crate::redact::redact;
+use crate::redact::{one_line, redact};
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Request, Response};
@@ -140,7 +140,7 @@ pub fn shorten(text: &str) -> String {
 
 /// The same, of so many characters.
 pub(crate) fn shorten_to(text: &str, most: usize) -> String {
-    text.trim().chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    one_line(text, most)
 }
 
 /// The status and the beginning of the body.
