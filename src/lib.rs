@@ -66,6 +66,7 @@ pub mod config;
 mod deadline;
 pub mod env;
 pub mod event;
+mod files;
 pub mod finalizer;
 pub mod healthcheck;
 pub mod http;

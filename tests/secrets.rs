@@ -769,3 +769,93 @@ async fn no_mistake_in_a_configuration_shows_a_secret() {
     }
     assert!(leaks.is_empty(), "{} leaks:\n{}", leaks.len(), leaks.join("\n\n"));
 }
+
+/// Options whose names sound like a secret's and that are none.
+const NO_SECRETS: &[&str] = &[
+    // Names of fields, files and things, switches, and what only tells who somebody is.
+    "access_key_id",
+    "emit_events_discarded_per_key",
+    "id_key",
+    "kms_key",
+    "pid_key",
+    "sample_rate_key",
+    "account_id",
+    "auth",
+    "authorization",
+    "host_key",
+    "key_field",
+    "key_file",
+    "key_prefix",
+    "message_key",
+    "server_side_encryption",
+    "ssekms_key_id",
+    "subject_key_field",
+    "timestamp_key",
+    "timestamp_nanos_key",
+    "token_file",
+    "credentials_file",
+    "web_identity_token_file",
+];
+
+/// The options below a schema whose name says that they hold a secret, and whether they are marked as such.
+fn secret_options(
+    path: &str,
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+    found: &mut Vec<(String, bool)>,
+    depth: usize,
+) {
+    if depth == 0 {
+        return;
+    }
+    match schema {
+        serde_json::Value::Object(map) => {
+            if let Some(reference) = map.get("$ref").and_then(|name| name.as_str()) {
+                let target = root.pointer(reference.trim_start_matches('#')).unwrap();
+                secret_options(path, target, root, found, depth - 1);
+            }
+            for (key, value) in map {
+                if key == "properties" {
+                    for (name, option) in value.as_object().unwrap() {
+                        let words: Vec<_> = name.split('_').collect();
+                        let is_secret =
+                            ["key", "token", "password", "secret", "credentials", "pass", "seed", "webhook"]
+                                .iter()
+                                .any(|word| words.contains(word));
+                        let text = option.to_string();
+                        let is_text = text.contains("\"string\"");
+                        if is_secret && is_text && !NO_SECRETS.contains(&name.as_str()) {
+                            found.push((format!("{path}.{name}"), text.contains("\"password\"")));
+                        }
+                        secret_options(&format!("{path}.{name}"), option, root, found, depth - 1);
+                    }
+                } else if !["example", "examples", "default", "enum", "const", "$defs"]
+                    .contains(&key.as_str())
+                {
+                    secret_options(path, value, root, found, depth - 1);
+                }
+            }
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| secret_options(path, item, root, found, depth - 1));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_option_that_sounds_like_a_secret_is_one() {
+    let registry = log_shipper::config::Registry::builtin();
+    let mut found = Vec::new();
+    for kind in log_shipper::config::ComponentKind::ALL {
+        for info in registry.components(kind) {
+            let schema = serde_json::to_value(registry.component_schema(kind, info.name)).unwrap();
+            secret_options(info.name, &schema, &schema, &mut found, 24);
+        }
+    }
+    found.sort();
+    found.dedup();
+    assert!(found.len() > 15, "{found:?}");
+    let open: Vec<_> = found.iter().filter(|(_, is_marked)| !is_marked).map(|(path, _)| path).collect();
+    assert!(open.is_empty(), "not a SensitiveString: {open:#?}");
+}
