@@ -249,4 +249,15 @@ mod tests {
         assert_eq!(lines.text().matches("one number=2").count(), 1, "{}", lines.text());
         assert_eq!(lines.text().matches("other").count(), 1, "{}", lines.text());
     }
+
+    #[test]
+    fn nothing_is_left_unsaid_at_the_end() {
+        let (fold, lines) = (Fold::new(Duration::from_secs(600)), Lines::default());
+        tracing::subscriber::with_default(log(&fold, &lines), || {
+            (0..4).for_each(|_| tracing::warn!("again"));
+            fold.flush();
+            fold.flush();
+        });
+        assert_eq!(lines.text(), " WARN again\n WARN the last message was repeated 3 times repeated=3\n");
+    }
 }
