@@ -39,11 +39,11 @@ mod unit_test;
 
 pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES, LEAST_DISK_BYTES};
 pub use component::{
-    Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Transform,
-    TransformConfig, TransformContext,
+    Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Tap, TapOptions,
+    Transform, TransformConfig, TransformContext,
 };
+pub(crate) use environment::{destinations, nats_source, subscription};
 pub use environment::{Environment, EnvironmentError, example, from_environment, generate, variables};
-pub(crate) use environment::{destinations, subscription};
 pub use files::ConfigFile;
 pub use format::Format;
 pub use global::{
