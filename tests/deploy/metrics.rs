@@ -123,13 +123,13 @@ async fn every_name_and_label_is_on_the_page_of_the_program() {
     for (title, expression) in dashboard().into_iter().chain(alerts()) {
         let selectors = selectors(&expression);
         assert!(!selectors.is_empty(), "{title}: {expression}");
-        let mut known = BTreeSet::new();
+        let mut known: BTreeSet<&str> = BTreeSet::new();
         for (name, matched) in selectors {
             let of_metric = labels.get(name).unwrap_or_else(|| panic!("{title}: the program has no {name}"));
             for label in matched {
                 assert!(of_metric.contains(label), "{title}: {name} has no label {label}");
             }
-            known.extend(of_metric);
+            known.extend(of_metric.iter().copied());
         }
         let grouped =
             by.captures_iter(&expression).flat_map(|found| found.get(1).unwrap().as_str().split(','));
