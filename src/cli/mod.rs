@@ -13,6 +13,7 @@ mod check;
 mod completion;
 mod config_args;
 mod demo;
+mod docs;
 mod generate;
 mod graph;
 mod health;
@@ -91,6 +92,9 @@ enum Command {
     Vrl(vrl::Args),
     /// Print the completions of a shell.
     Completion(completion::Args),
+    /// Write the pages of the book that are printed from the code.
+    #[command(hide = true)]
+    Docs(docs::Args),
 }
 
 /// How a command that did not do its work ends.
@@ -138,6 +142,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Schema(args) => schema::run(&args, &registry),
             Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),
+            Command::Docs(args) => docs::run(&args, &registry),
         });
     log::flush();
     match result {

@@ -1,7 +1,7 @@
 //! What looks like a misspelt variable.
 
 use super::bodies;
-use super::source::OWN_SERVER;
+use super::variables::{VARIABLES, VariableGroup};
 use crate::env::{Env, EnvError};
 use crate::providers::PROVIDERS;
 
@@ -10,7 +10,9 @@ use crate::providers::PROVIDERS;
 pub fn variables() -> Vec<&'static str> {
     let of_providers = PROVIDERS.iter().flat_map(|provider| provider.variables);
     let of_providers = of_providers.flat_map(|variable| [Some(variable.name), variable.or]).flatten();
-    CORE.iter().chain(OWN_SERVER).chain(bodies::VARIABLES).copied().chain(of_providers).collect()
+    // Those of the platform are not the user's to set right.
+    let of_users = VARIABLES.iter().filter(|variable| variable.group != VariableGroup::Platform);
+    of_users.map(|variable| variable.name).chain(of_providers).collect()
 }
 
 /// Warnings for variables that are empty, and for those whose name is nearly that of one we know.
@@ -40,26 +42,3 @@ fn is_near(name: &str, known: &str) -> bool {
     // The beginning is what tells one product from another.
     name.get(..3) == known.get(..3) && strsim::damerau_levenshtein(name, known) <= 2
 }
-
-/// The variables that are no provider's.
-const CORE: &[&str] = &[
-    "ORG",
-    "ACCESS_TOKEN",
-    "SUBJECT",
-    "SUBJECT_EXCLUDE",
-    "QUEUE",
-    "NETWORK",
-    "NATS_TLS_FIRST",
-    "DATA_DIR",
-    "BUFFER_MAX_SIZE",
-    "JETSTREAM_STREAM",
-    "JETSTREAM_CONSUMER",
-    "DEAD_LETTERS",
-    "DEAD_LETTERS_SUBJECT",
-    crate::topology::MEMORY_LIMIT,
-    "LOG_SHIPPER_LOG",
-    "LOG_SHIPPER_LOG_FORMAT",
-    "API_ADDRESS",
-    "API_TAIL",
-    "METRICS_ADDRESS",
-];

@@ -8,11 +8,13 @@
 //! - `delivery`: where they wait, and where those go that are refused
 //! - `misspelt`: what looks like a mistake
 //! - `text`: what `generate` prints
+//! - `variables`: every variable that is no destination's
 
 mod delivery;
 mod misspelt;
 mod source;
 mod text;
+mod variables;
 
 use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
@@ -25,6 +27,7 @@ use snafu::{Snafu, ensure};
 pub(crate) use source::{nats_source, subscription};
 pub use text::{example, generate};
 use toml::{Table, Value};
+pub use variables::{CoreVariable, VARIABLES, VariableGroup};
 
 /// What the environment says.
 #[derive(Clone, Debug)]

@@ -22,7 +22,8 @@ pub(super) struct JetStreamConfig {
     #[serde(default)]
     batch_config: BatchConfig,
     /// Whether the consumer is made where it does not exist, and changed where it is not as the options that
-    /// follow say. Default: false, and it is waited for. Ours, as all that follow.
+    /// follow say. Default: false, and it is waited for. Ours, as all
+    /// but `stream`, `consumer` and `batch_config`.
     #[serde(default)]
     create: bool,
     /// Which of the stream's subjects the consumer is made for. Default: those of the source (`subject`,

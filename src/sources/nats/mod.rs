@@ -88,8 +88,8 @@ pub struct NatsConfig {
     /// 0 is never. A stream's consumer has heartbeats instead. Default: 300. Ours.
     #[serde(default)]
     idle_resubscribe_secs: IdleLimit,
-    /// The app whose lines are left out, and counted as excluded. Ours, as all that follow: see
-    /// [`BodyOptions`].
+    /// The app whose lines are left out, and counted as excluded. Ours, as are `strip_ansi`, `multiline`, `log_parse`,
+    /// `detect_level`, `redact` and `enrich`.
     exclude_app: Option<String>,
     /// Whether escape sequences for terminals are taken out of messages. Default: false.
     #[serde(default)]

@@ -161,10 +161,15 @@ static FAMILIES: &[Family] = &[
         Counter,
         Vector,
         component!("protocol"),
-        "Bytes that the destination has taken, as they were sent: encoded and compressed.",
+        "Bytes that the destination has taken, as they were sent: encoded and compressed. Of HTTP, files, the console and Papertrail.",
         |page| {
             page.sinks(|page, sink| {
-                let protocol = if sink.measures.meters.http.is_used() { "http" } else { "other" };
+                let protocol = match page.component_type(sink) {
+                    "console" => "console",
+                    "file" => "file",
+                    "papertrail" => "tcp",
+                    _ => "http",
+                };
                 let bytes = Some(sink.measures.meters.sent_bytes).filter(|bytes| *bytes > 0);
                 page.of_sink(sink, &[("protocol", protocol)], bytes.and_then(count));
             });
@@ -343,9 +348,16 @@ static FAMILIES: &[Family] = &[
     row("vector_uptime_seconds", Gauge, Vector, &[], "Seconds since the start.", |page| {
         page.sample(&[], Some(page.report.measures.uptime.as_secs_f64()));
     }),
-    row("vector_started_total", Counter, Vector, &[], "How often the process has been started: once.", |page| {
-        page.sample(&[], Some(1.0));
-    }),
+    row(
+        "vector_started_total",
+        Counter,
+        Vector,
+        &[],
+        "How often the process has been started: once.",
+        |page| {
+            page.sample(&[], Some(1.0));
+        },
+    ),
     row(
         "vector_build_info",
         Gauge,
@@ -354,7 +366,10 @@ static FAMILIES: &[Family] = &[
         "What runs: log-shipper's version, the kind of processor, whether it is a debug build.",
         |page| {
             let debug = if cfg!(debug_assertions) { "true" } else { "false" };
-            page.sample(&[("version", VERSION), ("arch", std::env::consts::ARCH), ("debug", debug)], Some(1.0));
+            page.sample(
+                &[("version", VERSION), ("arch", std::env::consts::ARCH), ("debug", debug)],
+                Some(1.0),
+            );
         },
     ),
     // === ours, of sources ===
@@ -426,9 +441,7 @@ static FAMILIES: &[Family] = &[
         component!(),
         "Messages of a JetStream stream that its consumer had not delivered when the last one came.",
         |page| {
-            page.each_source(&[], |source| {
-                count(source.books.pending).filter(|_| source.measures.is_there)
-            });
+            page.each_source(&[], |source| count(source.books.pending).filter(|_| source.measures.is_there));
         },
     ),
     // === ours, of sinks ===
@@ -464,9 +477,7 @@ static FAMILIES: &[Family] = &[
         component!(),
         "When the sink last delivered something, in seconds since the epoch; not there before the first.",
         |page| {
-            page.each_sink(&[], |sink| {
-                there(sink, sink.measures.last_delivery?.nanos() as f64 / 1e9)
-            });
+            page.each_sink(&[], |sink| there(sink, sink.measures.last_delivery?.nanos() as f64 / 1e9));
         },
     ),
     row(
@@ -490,14 +501,9 @@ static FAMILIES: &[Family] = &[
         "Batches that wait until the destination accepts us; not the one that asks.",
         |page| page.each_sink(&[], |sink| there(sink, sink.measures.held.0 as f64)),
     ),
-    row(
-        "log_shipper_held_events",
-        Gauge,
-        LogShipper,
-        component!(),
-        "The events of those batches.",
-        |page| page.each_sink(&[], |sink| there(sink, sink.measures.held.1 as f64)),
-    ),
+    row("log_shipper_held_events", Gauge, LogShipper, component!(), "The events of those batches.", |page| {
+        page.each_sink(&[], |sink| there(sink, sink.measures.held.1 as f64))
+    }),
     row(
         "log_shipper_truncated_events_total",
         Counter,
@@ -597,10 +603,7 @@ fn max_bytes(page: &mut Page<'_>) {
 }
 
 /// A histogram of the adaptive concurrency, of sinks that have one.
-fn adaptive(
-    page: &mut Page<'_>,
-    get: for<'b> fn(&'b Sink<'_>) -> &'b super::histogram::HistogramSnapshot,
-) {
+fn adaptive(page: &mut Page<'_>, get: for<'b> fn(&'b Sink<'_>) -> &'b super::histogram::HistogramSnapshot) {
     page.sinks(|page, sink| {
         if get(sink).count() > 0 {
             page.histogram(sink, &[], get(sink));
@@ -646,16 +649,17 @@ fn errors(page: &mut Page<'_>) {
     for (kind, get) in of_sources {
         page.each_source(&labels(kind, "receiving"), get);
     }
-    page.each_transform(&labels("processing_failed", "processing"), |transform| count(transform.books.errors));
+    page.each_transform(&labels("processing_failed", "processing"), |transform| {
+        count(transform.books.errors)
+    });
     page.each_sink(&labels("encoder_failed", "processing"), |sink| {
-        count(sink.measures.meters.unsent).filter(|_| sink.measures.meters.unsent > 0)
+        count(sink.measures.meters.unsent).filter(|_| sink.measures.meters.http.is_used())
     });
     page.sinks(|page, sink| {
         let http = &sink.measures.meters.http;
         let labels = labels("request_failed", "sending");
         if !http.is_used() {
-            let rejected = sink.books.rejected.saturating_sub(sink.measures.meters.unsent);
-            page.of_sink(sink, &labels, count(sink.measures.failures + rejected));
+            page.of_sink(sink, &labels, count(sink.measures.failures + sink.books.rejected));
         }
         for (failure, times) in http.failures() {
             let code = failure.code();
