@@ -10,8 +10,13 @@ use log_shipper::topology::{MetricKind, metric_families};
 use regex::Regex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+/// How long it may take until everything has happened once.
+const LIMIT: Duration = Duration::from_secs(20);
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Labels that Prometheus puts there by itself.
 const OF_PROMETHEUS: [&str; 3] = ["job", "instance", "le"];
@@ -58,17 +63,23 @@ fn alerts() -> Vec<(String, String)> {
     expressions
 }
 
-/// The page of a pipeline that has shipped an event.
-async fn page() -> String {
+/// The page of a pipeline that has shipped an event to one destination, and not to another that is down, once it has
+/// all of these metrics.
+async fn page(asked: &BTreeSet<&str>) -> String {
     let (nats, loki) = (NatsServer::start().await, HttpServer::start().await);
-    let port = free_port();
+    let (port, nobody) = (free_port(), free_port());
+    let directory = tempfile::tempdir().unwrap();
     let config = format!(
-        "[sources.nats]\ntype = 'nats'\nurl = '{}'\nsubject = 'logs.>'\nconnection_name = 'test'\n\
+        "data_dir = '{}'\n\
+         [sources.nats]\ntype = 'nats'\nurl = '{}'\nsubject = 'logs.>'\nconnection_name = 'test'\n\
          decoding.codec = 'json'\n\
          [transforms.level]\ntype = 'remap'\ninputs = ['nats']\nsource = '.level = \"info\"'\n\
          [sinks.loki]\ntype = 'loki'\ninputs = ['level']\nendpoint = '{}'\nencoding.codec = 'json'\nlabels.a = 'b'\n\
-         batch.timeout_secs = 0.05\n\
+         batch.timeout_secs = 0.05\nrequest.concurrency = 'adaptive'\nbuffer = {{ type = 'memory', max_events = 500 }}\n\
+         [sinks.down]\ntype = 'http'\ninputs = ['level']\nuri = 'http://127.0.0.1:{nobody}'\n\
+         encoding.codec = 'json'\nbatch.timeout_secs = 0.05\nbuffer = {{ type = 'disk', max_size = 268435488 }}\n\
          [sinks.metrics]\ntype = 'prometheus_exporter'\ninputs = ['nats']\naddress = '127.0.0.1:{port}'\n",
+        directory.path().display(),
         nats.url(),
         loki.url("")
     );
@@ -77,14 +88,32 @@ async fn page() -> String {
     let mut publisher = Publisher::connect(&nats.url(), None).await;
     publisher.publish_events(0..1).await;
     publisher.flush().await;
-    loki.wait_until(|requests| requests.iter().any(|request| request.path_and_query.contains("push"))).await;
+    let start = Instant::now();
+    let text = loop {
+        let text = scrape(port).await;
+        let missing: Vec<_> = asked.difference(&families(&text)).copied().collect();
+        if missing.is_empty() {
+            break text;
+        }
+        assert!(start.elapsed() < LIMIT, "the program does not show {missing:?}; it shows\n{text}");
+        tokio::time::sleep(POLL_EVERY).await;
+    };
+    program.stop().await;
+    text
+}
+
+async fn scrape(port: u16) -> String {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     connection.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut text = String::new();
     connection.read_to_string(&mut text).await.unwrap();
-    program.stop().await;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     text
+}
+
+/// The names of the metrics on a page.
+fn families(page: &str) -> BTreeSet<&str> {
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
 }
 
 /// The metrics that an expression asks for, each with the labels of its selector.
@@ -103,38 +132,39 @@ fn selectors(expression: &str) -> Vec<(&str, Vec<&str>)> {
 
 #[tokio::test]
 async fn every_name_and_label_is_on_the_page_of_the_program() {
-    let page = page().await;
-    let shown: BTreeSet<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    let mut labels: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    // A histogram is asked for by its series.
+    let mut series = BTreeMap::new();
     for family in metric_families() {
-        let (name, kind) = (family.name, family.kind.as_str());
-        assert!(shown.contains(format!("{name} {kind}").as_str()), "{name} is not on the page:\n{page}");
-        let names = match family.kind {
-            MetricKind::Histogram => {
-                ["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")).to_vec()
-            }
-            _ => vec![name.to_owned()],
+        let suffixes: &[&str] = match family.kind {
+            MetricKind::Histogram => &["_bucket", "_sum", "_count"],
+            MetricKind::Counter | MetricKind::Gauge => &[""],
         };
-        for name in names {
-            labels.insert(name, family.labels.iter().copied().chain(OF_PROMETHEUS).collect());
-        }
+        series.extend(suffixes.iter().map(|suffix| (format!("{}{suffix}", family.name), family)));
     }
     let by = Regex::new(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)").unwrap();
+    let mut asked = BTreeSet::new();
     for (title, expression) in dashboard().into_iter().chain(alerts()) {
         let selectors = selectors(&expression);
         assert!(!selectors.is_empty(), "{title}: {expression}");
-        let mut known: BTreeSet<&str> = BTreeSet::new();
+        let mut known: BTreeSet<&str> = OF_PROMETHEUS.into();
         for (name, matched) in selectors {
-            let of_metric = labels.get(name).unwrap_or_else(|| panic!("{title}: the program has no {name}"));
+            let family = series.get(name).unwrap_or_else(|| panic!("{title}: the program has no {name}"));
             for label in matched {
-                assert!(of_metric.contains(label), "{title}: {name} has no label {label}");
+                let is_known = family.labels.contains(&label) || OF_PROMETHEUS.contains(&label);
+                assert!(is_known, "{title}: {name} has no label {label}");
             }
-            known.extend(of_metric.iter().copied());
+            known.extend(family.labels);
+            asked.insert(family.name);
         }
         let grouped =
             by.captures_iter(&expression).flat_map(|found| found.get(1).unwrap().as_str().split(','));
         for label in grouped.map(str::trim) {
             assert!(known.contains(label), "{title}: no label {label} in {expression}");
         }
+    }
+    let page = page(&asked).await;
+    for family in metric_families().iter().filter(|family| asked.contains(family.name)) {
+        let line = format!("# TYPE {} {}", family.name, family.kind.as_str());
+        assert!(page.lines().any(|found| found == line), "{line}");
     }
 }
