@@ -1,7 +1,7 @@
 //! [`Status`]: how a component gets on with whom it speaks to, and what went wrong last.
 
 use crate::event::Timestamp;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a component gets on; a clone shows the same.
@@ -24,6 +24,7 @@ pub struct Status(Arc<Shared>);
 struct Shared {
     /// What is said with every batch costs no lock while nothing changes.
     is_working: AtomicBool,
+    failures: AtomicU64,
     current: Mutex<Current>,
 }
 
@@ -91,6 +92,7 @@ impl Status {
 
     /// It does not work, and is tried again.
     pub fn failing(&self, text: impl Into<String>, advice: impl Into<String>) {
+        self.0.failures.fetch_add(1, Ordering::Relaxed);
         let mut current = self.current();
         current.note(text.into(), advice.into());
         current.turn(State::Failing);
@@ -111,6 +113,11 @@ impl Status {
     /// Something went wrong that changes nothing: it goes on as before.
     pub fn note(&self, text: impl Into<String>, advice: impl Into<String>) {
         self.current().note(text.into(), advice.into());
+    }
+
+    /// How often [`Status::failing`] was said.
+    pub fn failures(&self) -> u64 {
+        self.0.failures.load(Ordering::Relaxed)
     }
 
     /// Now.

@@ -57,6 +57,7 @@ async fn help_and_version_are_data_and_bad_usage_is_64() {
         "schema",
         "test",
         "graph",
+        "tail",
         "vrl",
     ] {
         let output = run(&[name, "--help"], &[]).await;

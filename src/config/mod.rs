@@ -39,14 +39,14 @@ mod unit_test;
 
 pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES, LEAST_DISK_BYTES};
 pub use component::{
-    Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Transform,
-    TransformConfig, TransformContext,
+    Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Tap, TapOptions,
+    Transform, TransformConfig, TransformContext,
 };
 pub use environment::{
     CoreVariable, Environment, EnvironmentError, VARIABLES, VariableGroup, example, from_environment,
-    generate,
+    generate, variables,
 };
-pub(crate) use environment::{destinations, subscription};
+pub(crate) use environment::{destinations, nats_source, subscription};
 pub use files::ConfigFile;
 pub use format::Format;
 pub use global::{

@@ -8,7 +8,7 @@
 //! - `counts`, `books`: the books; `outcome`, `receipts`: what sinks answer, by which they are kept
 //! - `dead_letters`: where refused events go
 //! - `memory`: what each sink may hold
-//! - `metrics`: the books as Prometheus reads them
+//! - `metrics`: what is measured beside the books, and the page that Prometheus reads
 
 mod books;
 mod buffer;
@@ -30,7 +30,8 @@ pub use counts::{
 };
 pub use graph::SourceSender;
 pub use memory::SinkMemory;
-pub use metrics::PROMETHEUS_CONTENT_TYPE;
+pub use metrics::{BufferFill, Family, MetricKind, Origin, PROMETHEUS_CONTENT_TYPE, metric_families};
+pub(crate) use metrics::{ErrorKind, Failure, Held, SinkMeters};
 pub use outcome::{DropReason, Outcome, Rejection};
 pub use outputs::{OutputNames, Outputs};
 pub use receipts::Receipts;

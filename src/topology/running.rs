@@ -319,6 +319,7 @@ impl RunningTopology {
             topology;
         self.books.describe(components, dead_letters.as_ref().map(|planned| &planned.id));
         plan.announce();
+        self.books.set_memory_limit(plan.limit());
         let mut old = std::mem::take(&mut self.graph);
         self.graph.dead_letters = dead_letters.and_then(|planned| {
             let disk = disks.remove(&planned.id);

@@ -12,7 +12,8 @@ use tokio::time::{sleep, timeout};
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_log-shipper");
+/// The path of the program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_log-shipper");
 
 fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
     prepare(Command::new(PROGRAM), args, env)

@@ -5,13 +5,20 @@ use super::variables::{VARIABLES, VariableGroup};
 use crate::env::{Env, EnvError};
 use crate::providers::PROVIDERS;
 
-/// Warnings for variables that are empty, and for those whose name is nearly that of one we know.
-pub(super) fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
+/// The names of all variables that are read, but for those with the prefix `ENRICH_` and those of proxies. Each may
+/// also be given as `NAME_FILE`.
+pub fn variables() -> Vec<&'static str> {
     let of_providers = PROVIDERS.iter().flat_map(|provider| provider.variables);
     let of_providers = of_providers.flat_map(|variable| [Some(variable.name), variable.or]).flatten();
     // Those of the platform are not the user's to set right.
     let of_users = VARIABLES.iter().filter(|variable| variable.group != VariableGroup::Platform);
-    let known: Vec<&str> = of_users.map(|variable| variable.name).chain(of_providers).collect();
+    let of_users = of_users.map(|variable| variable.name).filter(|name| !name.ends_with("..."));
+    of_users.chain(of_providers).collect()
+}
+
+/// Warnings for variables that are empty, and for those whose name is nearly that of one we know.
+pub(super) fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
+    let known = variables();
     let mut warnings = Vec::new();
     for name in env.names() {
         let base = name.strip_suffix("_FILE").unwrap_or(name);

@@ -187,6 +187,24 @@ pub const VARIABLES: &[CoreVariable] = &[
         "what log-shipper logs of itself, on standard error: a level, or directives such as `info,log_shipper::nats=debug`",
     ),
     variable("LOG_SHIPPER_LOG_FORMAT", Process, "`text`", "how: `text` or `json`"),
+    variable(
+        "API_ADDRESS",
+        Process,
+        "`127.0.0.1:8686`; on Fly.io `[::]:8686`",
+        "where the API listens: health, metrics, the status page; `off` for nowhere",
+    ),
+    variable(
+        "API_TAIL",
+        Process,
+        "`false`",
+        "whether the API shows the content of logs, to whoever reaches its address",
+    ),
+    variable(
+        "METRICS_ADDRESS",
+        Process,
+        "`127.0.0.1:9598`; on Fly.io `[::]:9598`",
+        "one more address, for `/metrics` alone; `off` for none",
+    ),
     variable("NO_COLOR", Platform, "", "without colours; they are for terminals only"),
     variable(
         "FLY_APP_NAME",

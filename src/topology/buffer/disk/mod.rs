@@ -18,7 +18,7 @@ mod simulated;
 mod tests;
 
 pub use files::OpenError;
-pub use look::{BufferSummary, directory, drain, inspect, list, read_segment, write_segment};
+pub use look::{BufferSummary, directory, drain, inspect, list, read_segment, waiting, write_segment};
 
 use super::memory::Queue;
 use super::{Capacity, Shared};
