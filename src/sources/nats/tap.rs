@@ -35,7 +35,7 @@ pub(super) fn tap(config: &NatsConfig, options: &TapOptions, env: &Env) -> Resul
     let connection = || {
         Ok::<_, crate::config::Error>(ConnectionOptions {
             name: NAME.to_owned(),
-            ..config.connection_options("tail", env)?
+            ..config.connection_options("tail", env, crate::status::Status::default())?
         })
     };
     let endpoint = connection()?.servers.shown();
