@@ -436,7 +436,9 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
         let client = HttpClient::new(&self.options.tls, &cx.proxy, timeout)?;
         let sink = self.sink.in_environment(&cx.env)?.map_or_else(|| Arc::clone(&self.sink), Arc::new);
         let signer = sink.signer(cx, &client)?;
-        let client = SigningClient { client, signer, timeout };
+        let meters = Arc::clone(cx.books.sink(&cx.id).meters());
+        meters.http().set_used();
+        let client = SigningClient { client, signer, timeout, meters: Arc::clone(&meters) };
         let secrets: Vec<_> = sink.secrets().into_iter().cloned().collect();
         let healthcheck =
             self.healthcheck(&sink, cx)?.map(|check| healthcheck(client.clone(), check, secrets));
@@ -450,7 +452,8 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             rate_limit: RateLimit::new(&self.options.request),
             memory: cx.memory.clone(),
             options: self.options.clone(),
-            gate: Gate::new(&cx.id, &self.options.request),
+            gate: Gate::new(&cx.id, &self.options.request, Arc::clone(&meters)),
+            meters,
             status: cx.status.clone(),
             retry_log: LogLimit::every_10_s(),
             reject_log: LogLimit::every_10_s(),

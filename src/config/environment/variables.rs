@@ -191,19 +191,19 @@ pub const VARIABLES: &[CoreVariable] = &[
         "API_ADDRESS",
         Process,
         "`127.0.0.1:8686`; on Fly.io `[::]:8686`",
-        "where the API listens: health, metrics, the status page; `off` for nowhere",
+        "where the status page, health and metrics are; `off` is nowhere",
     ),
     variable(
         "API_TAIL",
         Process,
         "`false`",
-        "whether the API shows the content of logs, to whoever reaches its address",
+        "whether the status page shows the events themselves as they come",
     ),
     variable(
         "METRICS_ADDRESS",
         Process,
         "`127.0.0.1:9598`; on Fly.io `[::]:9598`",
-        "one more address, for `/metrics` alone; `off` for none",
+        "where the metrics are besides; `off` is nowhere",
     ),
     variable("NO_COLOR", Platform, "", "without colours; they are for terminals only"),
     variable(

@@ -172,6 +172,7 @@ impl StreamSink for Papertrail {
             input.counts().add_truncated(truncated);
             self.note_truncated(truncated);
             self.deliver(&lines).await;
+            input.counts().meters().add_sent_bytes(lines.len());
             receipts.settle(&Outcome::Delivered);
         }
         if let Some(link) = self.link {

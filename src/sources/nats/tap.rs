@@ -11,6 +11,7 @@ use crate::nats::{
     Confirmation, Connection, ConnectionOptions, CreateOptions, Delivery, LookFrom, Publisher, PullConsumer,
     PullOptions, SubjectFilter,
 };
+use crate::status::Status;
 use futures::stream::{BoxStream, unfold};
 
 /// The name that the server sees.
@@ -35,7 +36,7 @@ pub(super) fn tap(config: &NatsConfig, options: &TapOptions, env: &Env) -> Resul
     let connection = || {
         Ok::<_, crate::config::Error>(ConnectionOptions {
             name: NAME.to_owned(),
-            ..config.connection_options("tail", env, crate::status::Status::default())?
+            ..config.connection_options("tail", env, Status::default())?
         })
     };
     let endpoint = connection()?.servers.shown();

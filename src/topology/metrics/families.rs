@@ -161,10 +161,15 @@ static FAMILIES: &[Family] = &[
         Counter,
         Vector,
         component!("protocol"),
-        "Bytes that the destination has taken, as they were sent: encoded and compressed.",
+        "Bytes that the destination has taken, as they were sent: encoded and compressed. Of HTTP, files, the console and Papertrail.",
         |page| {
             page.sinks(|page, sink| {
-                let protocol = if sink.measures.meters.http.is_used() { "http" } else { "other" };
+                let protocol = match page.component_type(sink) {
+                    "console" => "console",
+                    "file" => "file",
+                    "papertrail" => "tcp",
+                    _ => "http",
+                };
                 let bytes = Some(sink.measures.meters.sent_bytes).filter(|bytes| *bytes > 0);
                 page.of_sink(sink, &[("protocol", protocol)], bytes.and_then(count));
             });
@@ -648,14 +653,13 @@ fn errors(page: &mut Page<'_>) {
         count(transform.books.errors)
     });
     page.each_sink(&labels("encoder_failed", "processing"), |sink| {
-        count(sink.measures.meters.unsent).filter(|_| sink.measures.meters.unsent > 0)
+        count(sink.measures.meters.unsent).filter(|_| sink.measures.meters.http.is_used())
     });
     page.sinks(|page, sink| {
         let http = &sink.measures.meters.http;
         let labels = labels("request_failed", "sending");
         if !http.is_used() {
-            let rejected = sink.books.rejected.saturating_sub(sink.measures.meters.unsent);
-            page.of_sink(sink, &labels, count(sink.measures.failures + rejected));
+            page.of_sink(sink, &labels, count(sink.measures.failures + sink.books.rejected));
         }
         for (failure, times) in http.failures() {
             let code = failure.code();

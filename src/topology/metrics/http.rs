@@ -2,6 +2,7 @@
 
 use super::histogram::{Histogram, HistogramSnapshot, ROUND_TRIP};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub(crate) struct HttpMeters {
     numbers: Mutex<Numbers>,
     round_trip: Histogram,
     by_class: [Histogram; CLASSES.len()],
+    is_used: AtomicBool,
 }
 
 /// Bounded: there are no more methods, statuses and kinds than these keys can be.
@@ -76,6 +78,7 @@ struct Numbers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpSnapshot {
     numbers: Numbers,
+    is_used: bool,
     pub(crate) round_trip: HistogramSnapshot,
     by_class: [HistogramSnapshot; CLASSES.len()],
 }
@@ -86,6 +89,7 @@ impl Default for HttpMeters {
             numbers: Mutex::default(),
             round_trip: Histogram::new(&ROUND_TRIP),
             by_class: CLASSES.map(|_| Histogram::new(&ROUND_TRIP)),
+            is_used: AtomicBool::new(false),
         }
     }
 }
@@ -93,6 +97,11 @@ impl Default for HttpMeters {
 impl HttpMeters {
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sink is one that sends requests.
+    pub(crate) fn set_used(&self) {
+        self.is_used.store(true, Ordering::Relaxed);
     }
 
     /// A request is about to be sent.
@@ -131,6 +140,7 @@ impl HttpMeters {
     pub(crate) fn snapshot(&self) -> HttpSnapshot {
         HttpSnapshot {
             numbers: self.numbers().clone(),
+            is_used: self.is_used.load(Ordering::Relaxed),
             round_trip: self.round_trip.snapshot(),
             by_class: self.by_class.each_ref().map(Histogram::snapshot),
         }
@@ -138,9 +148,9 @@ impl HttpMeters {
 }
 
 impl HttpSnapshot {
-    /// Whether there was a request at all.
+    /// Whether the sink is one that sends requests.
     pub(crate) fn is_used(&self) -> bool {
-        self.numbers.requests.iter().any(|requests| *requests > 0)
+        self.is_used
     }
 
     /// By method, those that there were.

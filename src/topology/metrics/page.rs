@@ -121,6 +121,10 @@ impl<'a> Page<'a> {
         self.component(ComponentKind::Source, id, &[], value);
     }
 
+    pub(super) fn component_type(&self, sink: &Sink<'_>) -> &'a str {
+        self.report.component_type(ComponentKind::Sink, sink.id)
+    }
+
     pub(super) fn of_sink(&mut self, sink: &Sink<'_>, more: Labels<'_>, value: Option<f64>) {
         self.component(ComponentKind::Sink, sink.id, more, value);
     }
