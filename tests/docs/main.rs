@@ -286,6 +286,24 @@ async fn every_command_runs() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// What the quick start publishes arrives.
+#[tokio::test]
+async fn the_quick_start_ships() {
+    let servers = shell::Servers::start().await;
+    let path = root().join("docs/src/quick-start-nats.md");
+    let page = Page::parse(&path, &std::fs::read_to_string(&path).unwrap());
+    shell::try_run(&page, &servers).await.unwrap();
+    let events: Vec<_> =
+        servers.http.requests().iter().filter(|one| one.method == "POST").map(|one| one.text()).collect();
+    let events = events.join("\n");
+    for words in [
+        r#""message": "hello", "level": "warn""#,
+        r#"{"message":"a line that is no JSON","fly":{"app":{"instance":"machine1","name":"my-app"},"region":"lhr"}"#,
+    ] {
+        assert!(events.contains(words), "{words} is not in {events}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_command_is_found() {
     let servers = shell::Servers::start().await;
