@@ -1,7 +1,7 @@
 // Numbers, times and text as people read them.
 
-const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
-const COMPACT = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
+const WHOLE = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const COMPACT = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 
 /** A count: all its digits while they can be read. */
 export function count(number) {
@@ -18,7 +18,7 @@ export function measured(number) {
   const value = Math.max(0, number);
   if (value === 0) return "0";
   if (value < 0.1) return "<0.1";
-  if (value < 9.95) return value.toFixed(1);
+  if (value < 9.95) return value.toFixed(1).replace(".0", "");
   return value < 9_999.5 ? WHOLE.format(value) : COMPACT.format(value);
 }
 
@@ -50,7 +50,7 @@ export function percent(part) {
 export function duration(seconds) {
   const value = Math.max(0, seconds);
   if (value < 0.9995) return `${WHOLE.format(value * 1000)} ms`;
-  if (value < 9.95) return `${value.toFixed(1)} s`;
+  if (value < 9.95) return `${value.toFixed(1).replace(".0", "")} s`;
   if (value < 119.5) return `${WHOLE.format(value)} s`;
   const minutes = Math.floor(value / 60);
   if (minutes < 120) return `${minutes} min`;

@@ -1,7 +1,7 @@
 // The live tail. Log lines come from anyone: they are only ever set as text, with what cannot be seen written out.
 
 import { el, setText } from "./dom.js";
-import { visible } from "./format.js";
+import { many, visible } from "./format.js";
 
 const MOST_LINES = 500;
 const LONGEST_LINE = 4_000;
@@ -23,11 +23,13 @@ export function liveTail(page) {
   function start() {
     stop();
     wanted = true;
+    skipped = 0;
     const filter = subject.value.trim();
     source = new EventSource(`api/tail${filter ? `?subject=${encodeURIComponent(filter)}` : ""}`);
     say(filter ? `Waiting for events on ${visible(filter)}` : "Waiting for events");
     source.addEventListener("open", () => say(filter ? `Showing ${visible(filter)}` : "Showing all subjects"));
-    source.addEventListener("event", (event) => take(event.data));
+    source.addEventListener("line", (event) => take(event.data));
+    source.addEventListener("skipped", (event) => skip(JSON.parse(event.data).skipped));
     source.addEventListener("error", refused);
     setText(toggle, "Pause");
   }
@@ -66,11 +68,13 @@ export function liveTail(page) {
   function take(data) {
     waiting.push(data);
     // In a tab that nobody looks at, nothing is drawn, and only the newest are kept.
-    if (waiting.length > MOST_LINES) {
-      waiting.shift();
-      skipped += 1;
-    }
+    if (waiting.length > MOST_LINES) waiting.shift();
     if (!document.hidden && timer === 0) timer = setTimeout(show, SHOW_EVERY);
+  }
+
+  function skip(number) {
+    skipped += number;
+    say(`Showing as much as can be read: ${many(skipped, "event")} left out. A narrower subject shows all.`);
   }
 
   function show() {
@@ -135,18 +139,18 @@ export function liveTail(page) {
     } else {
       stop();
       say("The live tail is off, because it shows what applications log to whoever can open this page. "
-        + "To switch it on, set api.tail = true in the configuration.");
+        + "To switch it on, set tail = true in the table api of the configuration, or API_TAIL=true.");
     }
   };
 }
 
 function line(event) {
   const level = visible(String(event.level ?? ""));
-  const time = event.timestamp ? new Date(event.timestamp) : new Date();
+  const time = new Date(event.time);
   const text = visible(String(event.message ?? ""));
   return el("div", { class: "line", "data-level": level || null },
     el("time", { datetime: time.toISOString() }, time.toTimeString().slice(0, 8)), " ",
     el("span", { class: "level" }, level || "–"), " ",
-    el("span", { class: "subject" }, visible(String(event.subject ?? ""))), " ",
+    el("span", { class: "subject" }, visible(String(event.subject ?? event.app ?? ""))), " ",
     el("span", { class: "message" }, text.length > LONGEST_LINE ? `${text.slice(0, LONGEST_LINE)}…` : text));
 }

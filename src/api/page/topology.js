@@ -3,10 +3,11 @@
 import { markPath, setAttribute, setText, svg } from "./dom.js";
 import { rate } from "./format.js";
 
-const GAP = 92;
+const GAP = 84;
 const WIDEST = 230;
-const NARROWEST = 132;
+const NARROWEST = 128;
 const MARGIN = 4;
+const PADDING = 12;
 
 const canvas = document.createElement("canvas").getContext("2d");
 
@@ -16,8 +17,8 @@ export function topologyPicture(container) {
   let status = null;
 
   const draw = () => {
-    if (status === null || container.clientWidth === 0) return;
-    const width = container.clientWidth;
+    if (status === null || container.clientWidth <= 2 * PADDING) return;
+    const width = container.clientWidth - 2 * PADDING;
     const shape = JSON.stringify([width, status.components.map((c) => [c.kind, c.id, c.type, c.inputs, c.dead_letters])]);
     if (drawn?.shape !== shape) {
       drawn = { shape, ...picture(status.components, width, getComputedStyle(container).fontFamily) };
@@ -118,34 +119,59 @@ function arrowhead(id) {
 }
 
 function inColumns(components, edges, depth, width, box) {
-  const columns = Array.from({ length: Math.max(...depth) + 1 }, () => []);
-  components.forEach((_, at) => columns[depth[at]].push(at));
-  const most = Math.max(...columns.map((column) => column.length));
-  const isDense = most > 8;
-  const [height, gap] = isDense ? [32, 8] : [52, 18];
-  const total = most * (height + gap) - gap + 2 * MARGIN;
-  const step = columns.length > 1 ? (width - 2 * MARGIN - box) / (columns.length - 1) : 0;
-
-  // Those that are fed from above stand above: fewer lines cross.
   const boxes = [];
-  columns.forEach((column, number) => {
-    const wish = (at) => {
-      const from = edges.filter((edge) => edge.to === at && !edge.isDead).map((edge) => boxes[edge.from]?.y ?? 0);
-      return from.length ? from.reduce((sum, y) => sum + y, 0) / from.length : 0;
-    };
-    const wishes = new Map(column.map((at) => [at, number ? wish(at) : 0]));
-    column.sort((a, b) => wishes.get(a) - wishes.get(b) || a - b);
-    const top = (total - column.length * (height + gap) + gap) / 2;
-    column.forEach((at, row) => {
-      boxes[at] = { x: MARGIN + number * step, y: top + row * (height + gap), width: box, height, isDense, rateAbove: number > 0 };
-    });
+  const isDense = Math.max(...depth.map((column) => depth.filter((other) => other === column).length)) > 8;
+  const [height, gap] = isDense ? [32, 8] : [52, 18];
+
+  // A line that passes a column has a place in it like a component, or it would go behind one: one place for all lines
+  // of the same component.
+  const columns = Array.from({ length: Math.max(...depth) + 1 }, () => []);
+  const items = components.map((_, at) => ({ at, height, from: [] }));
+  items.forEach((item) => columns[depth[item.at]].push(item));
+  const passages = new Map();
+  const ways = edges.map(({ from, to, isDead }) => {
+    const way = [items[from]];
+    for (let column = depth[from] + 1; column < depth[to]; column += 1) {
+      const key = `${from} ${column}`;
+      if (!passages.has(key)) {
+        passages.set(key, { height: 6, from: [way.at(-1)] });
+        columns[column].push(passages.get(key));
+      }
+      way.push(passages.get(key));
+    }
+    if (!isDead) items[to].from.push(way.at(-1));
+    return [...way, items[to]];
   });
 
-  const paths = edges.map(({ from, to }) => {
-    const [start, end] = [boxes[from], boxes[to]];
-    const [x1, y1, x2, y2] = [start.x + box, start.y + height / 2, end.x - 1, end.y + height / 2];
-    const bend = Math.max(30, (x2 - x1) / 2);
-    return svg("path", { d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` });
+  // What is fed from above stands above: fewer lines cross.
+  const tall = (column) => column.reduce((sum, item) => sum + item.height + gap, -gap);
+  const total = Math.max(...columns.map(tall)) + 2 * MARGIN;
+  const step = columns.length > 1 ? (width - 2 * MARGIN - box) / (columns.length - 1) : 0;
+  columns.forEach((column, number) => {
+    column.forEach((item, place) => {
+      item.wish = item.from.reduce((sum, one) => sum + one.middle, 0) / (item.from.length || 1);
+      item.place = place;
+    });
+    column.sort((a, b) => a.wish - b.wish || a.place - b.place);
+    let y = (total - tall(column)) / 2;
+    for (const item of column) {
+      item.x = MARGIN + number * step;
+      item.middle = y + item.height / 2;
+      if (item.at !== undefined) boxes[item.at] = { x: item.x, y, width: box, height, isDense, rateAbove: number > 0 };
+      y += item.height + gap;
+    }
+  });
+
+  const paths = ways.map((way) => {
+    let d = `M${way[0].x + box} ${way[0].middle}`;
+    way.slice(1).forEach((item, number) => {
+      const [from, isLast] = [way[number], number === way.length - 2];
+      const [x1, x2] = [from.x + box, isLast ? item.x - 1 : item.x];
+      const bend = Math.max(30, (x2 - x1) / 2);
+      d += `C${x1 + bend} ${from.middle} ${x2 - bend} ${item.middle} ${x2} ${item.middle}`;
+      if (!isLast) d += `H${item.x + box}`;
+    });
+    return svg("path", { d });
   });
   return { boxes, edges: paths, height: total };
 }
@@ -166,8 +192,10 @@ function listed(components, edges, depth, width) {
   const paths = edges.map(({ from, to, isDead }) => {
     const [y1, y2] = [boxes[from].y + height / 2, boxes[to].y + height / 2];
     if (isDead) {
+      // Only the first goes all the way: dashes on dashes would be no dashes.
       const [right, x] = [boxes[from].x + boxes[from].width, width - MARGIN - 4];
-      return svg("path", { d: `M${right} ${y1}H${x}V${y2}H${right + 1}` });
+      const isFirst = from === order.find((at) => edges.some((edge) => edge.isDead && edge.from === at));
+      return svg("path", { d: `M${right} ${y1}H${x}${isFirst ? `V${y2}H${right + 1}` : ""}`, "data-joins": !isFirst });
     }
     const x = MARGIN + feeding.indexOf(from) * lane;
     return svg("path", { d: `M${left} ${y1}H${x + 5}Q${x} ${y1} ${x} ${y1 + 5}V${y2 - 5}Q${x} ${y2} ${x + 5} ${y2}H${left - 1}` });
@@ -179,14 +207,14 @@ function node(component, box, font) {
   const middle = box.y + box.height / 2;
   const mark = svg("g", { transform: `translate(${box.x + 10} ${middle - 9}) scale(0.75)` }, svg("path", { class: "mark-path" }));
   const room = box.width - 44;
-  const rateRoom = box.isDense || box.rateInside ? 62 : 0;
+  const hasRate = box.rateInside || (box.isDense && component.kind !== "sink");
   const name = svg("text", { class: "name", x: box.x + 36, y: box.isDense ? middle + 4.5 : middle - 4 });
-  name.textContent = fitting(component.id, room - rateRoom, `600 13px ${font}`);
+  name.textContent = fitting(component.id, room - (hasRate ? 62 : 0), `600 13px ${font}`);
   const about = box.isDense ? null : svg("text", { class: "about", x: box.x + 36, y: middle + 14 });
   const above = box.rateAbove
     ? svg("text", { class: "rate in", x: box.x - 12, y: middle - 6, "text-anchor": "end" })
     : null;
-  const inside = box.isDense || box.rateInside
+  const inside = hasRate
     ? svg("text", { class: "rate", x: box.x + box.width - 10, y: box.isDense ? middle + 4.5 : middle - 4, "text-anchor": "end" })
     : null;
   const root = svg("a", { class: "node", href: `#${encodeURIComponent(anchor(component))}` },
@@ -217,7 +245,7 @@ function update(drawn, component, at) {
   const what = component.kind === "transform" ? component.type : `${component.type} · ${state}`;
   if (about) setText(about, fitting(component.dead_letters ? `${component.type} · dead letters` : what, room, `12px ${font}`));
   if (above) setText(above, rate(component.rates.received));
-  if (inside) setText(inside, component.kind === "sink" && above ? "" : out);
+  if (inside) setText(inside, out);
   const verb = component.kind === "sink" ? "delivers" : "passes on";
   setAttribute(root, "aria-label", `${component.kind} ${component.id} (${component.type}): ${state}, ${verb} ${out}`);
 
