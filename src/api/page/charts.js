@@ -148,7 +148,9 @@ export class Chart {
       ],
       series: [
         {},
-        { stroke: () => colours.get(colour), fill: () => colours.get(`${colour}-area`), width: 1.5, points: { show: false } },
+        { stroke: () => colours.get(colour), fill: () => colours.get(`${colour}-area`), width: 1.5,
+          // A line needs two: right after the start there are dots.
+          points: { show: (_, __, first, last) => last - first < 3, size: 4 } },
       ],
       hooks: { setCursor: [() => this.#plot && this.#describe()] },
     };
