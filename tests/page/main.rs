@@ -405,3 +405,71 @@ const OVERLAPS: &str = "(() => {
         a !== b && a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom));
     return bad.map((box) => JSON.stringify(box)).join();
 })()";
+
+/// With `LOG_SHIPPER_SCREENSHOT=PATH`, it takes its time, so that the charts have something to show, and writes the
+/// picture for the README.
+#[tokio::test]
+async fn screenshot() {
+    let path = std::env::var_os("LOG_SHIPPER_SCREENSHOT");
+    let duration = Duration::from_secs(if path.is_some() { 170 } else { 3 });
+    let nats = NatsServer::start().await;
+    let servers = [HttpServer::start().await, HttpServer::start().await, HttpServer::start().await];
+    let [loki, datadog, axiom] = &servers;
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let _program = Program::run(
+        &format!(
+            "[api]\nenabled = true\naddress = '127.0.0.1:{port}'\ntail = true\n\
+             [sources.nats]\ntype = 'nats'\nurl = '{}'\nconnection_name = 'log-shipper'\nsubject = 'logs.>'\n\
+             decoding.codec = 'json'\n\
+             [transforms.without_probes]\ntype = 'filter'\ninputs = ['nats']\ncondition = '.message != \"GET /healthz\"'\n\
+             [transforms.by_level]\ntype = 'route'\ninputs = ['without_probes']\nroute.errors = '.log.level == \"error\"'\n\
+             [sinks.loki]\ntype = 'loki'\ninputs = ['without_probes']\nendpoint = '{}'\nencoding.codec = 'json'\n\
+             labels.app = '{{{{ fly.app.name }}}}'\n\
+             [sinks.datadog]\ntype = 'datadog_logs'\ninputs = ['by_level.errors']\nendpoint = '{}'\n\
+             default_api_key = '0123456789abcdef'\n\
+             [sinks.axiom]\ntype = 'axiom'\ninputs = ['by_level._unmatched']\nurl = '{}'\ndataset = 'fly'\ntoken = 'xaat-1'\n\
+             [dead_letters]\ntype = 'file'\npath = '{}/%F.jsonl'\n",
+            nats.url(),
+            loki.url(""),
+            datadog.url(""),
+            axiom.url(""),
+            directory.path().display(),
+        ),
+        &[],
+    );
+    nats.wait_for_subscription("logs.>").await;
+    let mut publisher = Publisher::connect(&nats.url(), None).await;
+    let begin = tokio::time::Instant::now();
+    let mut every = tokio::time::interval(Duration::from_millis(100));
+    let mut n = 0_u64;
+    while begin.elapsed() < duration {
+        every.tick().await;
+        let seconds = begin.elapsed().as_secs_f64();
+        if seconds > 0.6 * duration.as_secs_f64() {
+            datadog.default_reply(Reply::status(403).body("{\"errors\":[\"Forbidden\"]}"));
+        }
+        let wave = 14.0 + 5.0 * (seconds / 9.0).sin() + 2.0 * (seconds / 2.0).sin();
+        for _ in 0..wave as u64 {
+            n += 1;
+            let level = if n % 9 == 0 { "error" } else { "info" };
+            let message = if n % 13 == 0 { "GET /healthz".to_owned() } else { format!("GET /orders/{n} 200") };
+            let event = format!(
+                "{{\"fly\":{{\"app\":{{\"name\":\"web\"}},\"region\":\"ams\"}},\"log\":{{\"level\":\"{level}\"}},\"message\":\"{message}\"}}"
+            );
+            publisher.publish("logs.web.ams.4d896f", event).await;
+        }
+        publisher.flush().await;
+    }
+    let page = Browser::start(DESKTOP).await;
+    page.open(&format!("http://127.0.0.1:{port}/")).await;
+    page.wait_for_text("#reasons", "sinks.datadog").await;
+    page.wait_for("document.querySelectorAll('#sinks canvas').length >= 8").await;
+    let picture = page.screenshot().await;
+    assert_eq!(picture.get(16..24), Some([0, 0, 5, 0, 0, 0, 3, 132].as_slice()), "1280 by 900");
+    assert!(picture.len() < 300_000, "{} bytes are too many for a README", picture.len());
+    assert_eq!(page.console().await, Vec::<String>::new());
+    if let Some(path) = path {
+        std::fs::write(path, picture).unwrap();
+    }
+}

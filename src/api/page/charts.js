@@ -128,7 +128,7 @@ export class Chart {
     return {
       width: this.canvas.clientWidth,
       height: HEIGHT,
-      padding: [6, 4, 0, 0],
+      padding: [6, 16, 0, 0],
       legend: { show: false },
       select: { show: false },
       cursor: {
