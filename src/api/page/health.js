@@ -55,8 +55,7 @@ function verdict(status) {
       : `Logs are flowing, but look at ${who}`;
     return { state: "warning", headline: `${announcement}: ${flow}`, announcement };
   }
-  const hasStarted = status.totals.received > 0 || received > 0;
-  if (!hasStarted) {
+  if (components.every((component) => component.received === 0)) {
     return { state: "working", headline: "Ready: nothing has come in yet", announcement: "Ready: nothing has come in yet" };
   }
   if (received === 0 && sent === 0) {
@@ -100,10 +99,12 @@ function showReasons({ health, now }) {
   }
 }
 
-function showTotals({ totals }) {
+function showTotals({ totals, components }) {
+  const received = components.filter((component) => component.kind === "source")
+    .reduce((sum, source) => sum + source.received, 0);
   const dropped = Object.values(totals.dropped).reduce((sum, number) => sum + number, 0);
   const rows = [
-    ["received", "Received", totals.received, "Events that came in"],
+    ["received", "Received", received, "Events that came in"],
     ["delivered", "Delivered", totals.delivered, "Events that the destinations have; one that goes to two counts twice"],
     ["buffered", "On their way", totals.buffered, "Events that are buffered or being sent"],
     ["rejected", "Rejected", totals.rejected, "Events that destinations refused for good"],
