@@ -17,6 +17,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/app.js", SCRIPT, include_bytes!("page/app.js")),
     ("/cards.js", SCRIPT, include_bytes!("page/cards.js")),
     ("/charts.js", SCRIPT, include_bytes!("page/charts.js")),
+    ("/component.js", SCRIPT, include_bytes!("page/component.js")),
     ("/dom.js", SCRIPT, include_bytes!("page/dom.js")),
     ("/feed.js", SCRIPT, include_bytes!("page/feed.js")),
     ("/format.js", SCRIPT, include_bytes!("page/format.js")),

@@ -324,10 +324,15 @@ async fn the_tail_shows_lines_by_their_subject_and_as_text() {
         assert_eq!(page.value(&is_red("#tail .level", "color")).await, "true");
         assert_eq!(page.text("#tail .subject").await, "logs.shop.ams.1");
 
-        // No more lines are kept than can be looked at, and who scrolls up is not torn away.
+        // No more lines are kept than can be looked at, and who scrolls up is not torn away. More than 200 in a second
+        // would not all be shown.
+        let mut second = tokio::time::interval(Duration::from_millis(1200));
         for n in 0..700 {
+            if n % 175 == 0 {
+                second.tick().await;
+            }
             shipper.publisher.publish("logs.shop.ams.1", format!("{{\"message\":\"many {n}\"}}")).await;
-            if n % 100 == 99 {
+            if n % 175 == 174 {
                 shipper.publisher.flush().await;
             }
         }
@@ -341,6 +346,12 @@ async fn the_tail_shows_lines_by_their_subject_and_as_text() {
         page.wait_for("document.getElementById('tail').scrollTop < 500").await;
         page.click("#tail-follow").await;
         page.wait_for("document.getElementById('tail').scrollTop > 500").await;
+
+        for n in 0..2000 {
+            shipper.publisher.publish("logs.shop.ams.1", format!("{{\"message\":\"too many {n}\"}}")).await;
+        }
+        shipper.publisher.flush().await;
+        page.wait_for_text("#tail-note", "events left out").await;
 
         page.click("#tail-toggle").await;
         page.wait_for_text("#tail-note", "Paused").await;

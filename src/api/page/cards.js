@@ -1,11 +1,10 @@
 // A card for each destination and each source, and a row for each transform.
 
 import { Chart } from "./charts.js";
+import { bufferFill, nameOf, stateOf } from "./component.js";
 import { el, mark, markPath, setAttribute, setText } from "./dom.js";
 import { ago, bytes, clock, count, duration, measured, percent, rate, visible } from "./format.js";
-import { bufferFill } from "./history.js";
 import { reasonsText } from "./health.js";
-import { anchor, stateName } from "./topology.js";
 
 const SINK_CHARTS = [
   { field: "sent", title: "Delivered", colour: "rate", format: rate, least: 1 },
@@ -22,7 +21,7 @@ const SOURCE_CHARTS = [
 export function componentCards(lists, history) {
   const shown = new Map();
   return (status) => {
-    const keys = new Set(status.components.map(anchor));
+    const keys = new Set(status.components.map(nameOf));
     for (const [key, one] of shown) {
       if (!keys.has(key)) {
         one.remove();
@@ -30,7 +29,7 @@ export function componentCards(lists, history) {
       }
     }
     for (const component of status.components) {
-      const key = anchor(component);
+      const key = nameOf(component);
       if (!shown.has(key)) {
         const one = component.kind === "transform" ? new Row(component) : new Card(component, history);
         shown.set(key, one);
@@ -44,7 +43,7 @@ export function componentCards(lists, history) {
 
 class Card {
   constructor(component, history) {
-    const key = anchor(component);
+    const key = nameOf(component);
     const title = `title-${key}`;
     this.mark = mark(component.state);
     this.type = el("span", { class: "type" }, component.type);
@@ -70,7 +69,7 @@ class Card {
     setAttribute(this.mark.firstChild, "d", markPath(component.state));
     setText(this.type, component.dead_letters ? `${component.type}, dead letters` : component.type);
     const since = component.since ? ` for ${duration(Math.round((Date.parse(now) - Date.parse(component.since)) / 1000))}` : "";
-    setText(this.state, stateName(component) + since);
+    setText(this.state, stateOf(component) + since);
     setAttribute(this.state, "title", component.since ? `since ${clock(component.since, now)}` : null);
     this.trouble.update(component, now);
     this.facts.update(component.kind === "source" ? sourceFacts(component, now) : sinkFacts(component, now));
@@ -174,7 +173,7 @@ class TroubleBox {
 class Row {
   constructor(component) {
     this.cells = Array.from({ length: 5 }, () => el("td", {}));
-    this.root = el("tr", { id: anchor(component), tabindex: "-1" },
+    this.root = el("tr", { id: nameOf(component), tabindex: "-1" },
       el("th", { scope: "row" }, component.id, " ", el("span", { class: "type" }, component.type)), this.cells);
   }
 

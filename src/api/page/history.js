@@ -1,15 +1,9 @@
 // The last hour of every component: what log-shipper remembers, and what has come since.
 
+import { bufferFill, nameOf } from "./component.js";
+
 const HOUR = 3_600;
 const FIELDS = ["received", "sent", "errors", "buffered", "buffer_fill", "lag_secs"];
-
-/** How full a sink's buffer is, from 0 to 1; nothing if it has none. */
-export function bufferFill({ buffer }) {
-  if (!buffer) return null;
-  if (buffer.max_bytes) return buffer.bytes / buffer.max_bytes;
-  if (buffer.max_events) return buffer.events / buffer.max_events;
-  return null;
-}
 
 /** Values of all components at the same times, the last of which is the step that is not over yet. */
 export class History {
@@ -40,7 +34,7 @@ export class History {
     this.times.splice(0, oldest);
     const keys = new Set();
     for (const component of status.components) {
-      const key = `${component.kind}s.${component.id}`;
+      const key = nameOf(component);
       keys.add(key);
       this.#addTo(key, component, oldest);
     }

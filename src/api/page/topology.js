@@ -1,5 +1,6 @@
 // The topology as a picture: sources, transforms and sinks in columns, or one below the other where there is no room.
 
+import { nameOf, stateOf } from "./component.js";
 import { markPath, setAttribute, setText, svg } from "./dom.js";
 import { rate } from "./format.js";
 
@@ -32,17 +33,6 @@ export function topologyPicture(container) {
     status = next;
     draw();
   };
-}
-
-/** Where a component is told more about. */
-export function anchor(component) {
-  return `${component.kind}s.${component.id}`;
-}
-
-/** What a component's state is called. */
-export function stateName(component) {
-  if (component.kind === "source" && component.state === "working") return "connected";
-  return component.state;
 }
 
 // Which component feeds which, by their places: `id.output` is an output of `id`.
@@ -217,7 +207,7 @@ function node(component, box, font) {
   const inside = hasRate
     ? svg("text", { class: "rate", x: box.x + box.width - 10, y: box.isDense ? middle + 4.5 : middle - 4, "text-anchor": "end" })
     : null;
-  const root = svg("a", { class: "node", href: `#${encodeURIComponent(anchor(component))}` },
+  const root = svg("a", { class: "node", href: `#${encodeURIComponent(nameOf(component))}` },
     svg("title", {}, `${component.id} (${component.type})`),
     svg("rect", { class: "box", x: box.x, y: box.y, width: box.width, height: box.height, rx: 7 }),
     svg("rect", { class: "stripe", x: box.x, y: box.y + 8, width: 3, height: box.height - 16 }),
@@ -238,7 +228,7 @@ function fitting(text, room, font) {
 function update(drawn, component, at) {
   const { root, mark, about, above, inside, room, font } = drawn.nodes[at];
   const out = rate(component.rates.sent);
-  const state = stateName(component);
+  const state = stateOf(component);
   setAttribute(root, "data-state", component.state);
   setAttribute(root, "data-kind", component.dead_letters ? "dead" : component.kind);
   setAttribute(mark, "d", markPath(component.state));
