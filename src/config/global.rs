@@ -129,9 +129,6 @@ pub struct ApiOptions {
     pub playground: Option<bool>,
     /// Whether Vector answers GraphQL. Without effect: there is none.
     pub graphql: Option<bool>,
-    /// Whether this is a machine of Fly.io's.
-    #[serde(skip)]
-    pub(crate) is_on_fly: bool,
 }
 
 /// The API's port, and that of the metrics alone.
@@ -139,15 +136,16 @@ const API_PORT: u16 = 8686;
 const METRICS_PORT: u16 = 9598;
 
 impl ApiOptions {
-    /// The same, on the machine with this environment.
+    /// The same with an address: the default of the machine with this environment.
     #[must_use]
     pub(crate) fn on_machine(&self, env: &Env) -> ApiOptions {
-        ApiOptions { is_on_fly: is_on_fly(env), ..self.clone() }
+        let address = self.address.unwrap_or_else(|| ApiOptions::default_address(is_on_fly(env)));
+        ApiOptions { address: Some(address), ..self.clone() }
     }
 
-    /// The address that the API listens on, if it does.
+    /// The address that the API listens on, if it does; the default is loopback.
     pub fn address(&self) -> SocketAddr {
-        self.address.unwrap_or_else(|| ApiOptions::default_address(self.is_on_fly))
+        self.address.unwrap_or_else(|| ApiOptions::default_address(false))
     }
 
     pub(crate) fn default_address(is_on_fly: bool) -> SocketAddr {
