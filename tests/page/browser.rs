@@ -93,7 +93,8 @@ impl Browser {
 
     /// Sets the size of the window and the scheme of colours.
     pub async fn look(&self, Look { width, height, is_dark }: Look) {
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
         let scheme = if is_dark { "dark" } else { "light" };
         let media = json!({"features": [
@@ -106,12 +107,16 @@ impl Browser {
 
     /// Goes to a page.
     pub async fn open(&self, url: &str) {
-        timeout(LIMIT, self.client.goto(url)).await.expect("the page takes too long").expect("the page opens");
+        timeout(LIMIT, self.client.goto(url))
+            .await
+            .expect("the page takes too long")
+            .expect("the page opens");
     }
 
     /// What a script returns: `return document.title`.
     pub async fn run(&self, script: &str) -> Value {
-        let answer = timeout(LIMIT, self.client.execute(script, Vec::new())).await.expect("the script takes too long");
+        let answer =
+            timeout(LIMIT, self.client.execute(script, Vec::new())).await.expect("the script takes too long");
         answer.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
@@ -134,14 +139,22 @@ impl Browser {
             }
         });
         if found.await.is_err() {
-            panic!("not true: {expression}\n{}\n{}", self.text("body").await, self.console().await.join("\n"));
+            panic!(
+                "not true: {expression}\n{}\n{}",
+                self.text("body").await,
+                self.console().await.join("\n")
+            );
         }
     }
 
     /// Waits until an element has these words in its text.
     pub async fn wait_for_text(&self, selector: &str, words: &str) {
-        self.wait_for(&format!("document.querySelector({}).innerText.includes({})", json!(selector), json!(words)))
-            .await;
+        self.wait_for(&format!(
+            "document.querySelector({}).innerText.includes({})",
+            json!(selector),
+            json!(words)
+        ))
+        .await;
     }
 
     /// Clicks on an element.
@@ -180,7 +193,9 @@ impl Browser {
 
     async fn devtools(&self, command: &str, parameters: Value) {
         let body = json!({"cmd": command, "params": parameters});
-        self.issue(Raw { path: "goog/cdp/execute", body }).await.unwrap_or_else(|error| panic!("{command}: {error}"));
+        self.issue(Raw { path: "goog/cdp/execute", body })
+            .await
+            .unwrap_or_else(|error| panic!("{command}: {error}"));
     }
 
     async fn issue(&self, command: Raw) -> Result<Value, CmdError> {
@@ -191,7 +206,8 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // Not waited for: it is gone before its directory is needed again.
-        let _ = std::process::Command::new("kill").args(["-KILL", "--", &format!("-{}", self.group)]).status();
+        let _ =
+            std::process::Command::new("kill").args(["-KILL", "--", &format!("-{}", self.group)]).status();
         let _ = self.driver.start_kill();
     }
 }
