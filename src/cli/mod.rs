@@ -20,6 +20,7 @@ mod replay;
 mod run;
 mod schema;
 mod test;
+mod top;
 mod validate;
 mod vrl;
 
@@ -71,6 +72,8 @@ enum Command {
     Graph(graph::Args),
     /// Ask NATS and every destination whether they are well and know us.
     Check(check::Args),
+    /// Watch a running shipper: rates, errors, buffers, and what to do.
+    Top(top::Args),
     /// Look into the sinks' buffers on disk.
     Buffer(buffer::Args),
     /// List the destinations that secrets of the environment switch on.
@@ -92,6 +95,8 @@ enum Command {
 enum Failure {
     /// It failed at work: exit code 1.
     Failed(String),
+    /// Its arguments do not say enough, or something wrong: exit code 64.
+    Usage(String),
     /// Its configuration is wrong: exit code 78, as sysexits.h has it.
     Config(String),
 }
@@ -120,6 +125,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Test(args) => test::run(&args, &registry, &env),
             Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
+            Command::Top(args) => top::run(&args, &env),
             Command::Buffer(args) => buffer::run(&args, &registry, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
@@ -133,6 +139,10 @@ pub fn main(registry: Registry) -> ExitCode {
         Err(Failure::Failed(message)) => {
             eprintln!("log-shipper: {message}");
             ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("log-shipper: {message}");
+            ExitCode::from(EXIT_USAGE)
         }
         Err(Failure::Config(message)) => {
             eprintln!("log-shipper: {message}");
