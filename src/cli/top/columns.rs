@@ -213,7 +213,7 @@ mod tests {
         }
         let names =
             |width| fitting(width, 5).into_iter().map(|(column, _)| column.title()).collect::<Vec<_>>();
-        assert_eq!(names(30), ["ID", "STATE"]);
+        assert_eq!(names(29), ["ID", "STATE"]);
         assert_eq!(names(50), ["ID", "STATE", "RECV/S", "SENT/S", "ERR/S"]);
         assert_eq!(names(80).last(), Some(&"5 MIN"));
         assert!(!names(80).contains(&"TYPE"));

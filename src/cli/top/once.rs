@@ -70,5 +70,5 @@ fn head(url: &str, status: &TopologyStatus, live: &Live) -> String {
     for reason in &status.health.reasons {
         text += &format!("- {}; {}\n", problem(reason, live.now), reason.advice);
     }
-    text + &format!("lost {}   {}\n\n", count(status.totals.lost), totals(live, status))
+    text + &format!("{}\n\n", totals(live, status).join("   "))
 }

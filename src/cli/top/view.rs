@@ -111,10 +111,20 @@ fn draw_header(
             (headline.tone, headline.text, headline.advice)
         }
     };
-    let mut sums = vec![Span::raw(totals(live, status))];
-    let lost = status.totals.lost;
-    let lost_tone = if lost > 0 { Tone::Bad } else { Tone::Plain };
-    sums.insert(0, Span::styled(format!("lost {}   ", super::figures::count(lost)), theme.style(lost_tone)));
+    let lost = if status.totals.lost > 0 { theme.style(Tone::Bad) } else { Style::new() };
+    let (mut sums, mut width) = (Vec::new(), 0);
+    for (index, sum) in totals(live, status).into_iter().enumerate() {
+        // Half a figure is worse than none.
+        let sum = match index {
+            0 => Span::styled(sum, lost),
+            _ => Span::raw(format!("   {sum}")),
+        };
+        width += sum.width();
+        if width > usize::from(area.width) {
+            break;
+        }
+        sums.push(sum);
+    }
     let mut lines = vec![Line::from(title), Line::from(Span::styled(text, theme.style(tone)))];
     if !advice.is_empty() {
         lines.push(Line::from(format!("  {advice}")));

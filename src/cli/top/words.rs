@@ -1,6 +1,6 @@
 //! What the screen and `--once` say in the same words.
 
-use super::figures::{bytes, count, duration, moment, rate};
+use super::figures::{bytes, count, duration, epoch, moment, rate};
 use super::state::{Live, fill};
 use crate::api::status::{ComponentStatus, Health, Reason, TopologyStatus};
 use std::collections::BTreeMap;
@@ -41,9 +41,10 @@ pub(super) fn headline(health: &Health, now: f64) -> Headline {
     Headline { tone, text: format!("{start} {}{more}", problem(reason, now)), advice: reason.advice.clone() }
 }
 
-/// What is wrong, where, and since when.
+/// What is wrong, where, and for how long.
 pub(super) fn problem(reason: &Reason, now: f64) -> String {
-    let since = reason.since.as_ref().map(|since| format!(" (since {})", moment(since, now)));
+    let since = reason.since.as_deref().and_then(epoch);
+    let since = since.map(|since| format!(", for {}", duration((now - since).floor())));
     let place = match reason.component.as_str() {
         "" => String::new(),
         component => format!("{component}: "),
@@ -51,19 +52,19 @@ pub(super) fn problem(reason: &Reason, now: f64) -> String {
     format!("{place}{}{}", reason.problem, since.unwrap_or_default())
 }
 
-/// The sums of the whole topology.
-pub(super) fn totals(live: &Live, status: &TopologyStatus) -> String {
+/// The sums of the whole topology, the most important first.
+pub(super) fn totals(live: &Live, status: &TopologyStatus) -> Vec<String> {
     let (received, sent, errors) = live.total_rates();
     let totals = &status.totals;
-    format!(
-        "received {}/s   delivered {}/s   errors {}/s   on their way {}   refused {}   dead letters {}",
-        rate(received),
-        rate(sent),
-        rate(errors),
-        count(totals.buffered),
-        count(totals.rejected),
-        count(totals.dead_letters)
-    )
+    vec![
+        format!("lost {}", count(totals.lost)),
+        format!("received {}/s", rate(received)),
+        format!("delivered {}/s", rate(sent)),
+        format!("errors {}/s", rate(errors)),
+        format!("on their way {}", count(totals.buffered)),
+        format!("refused {}", count(totals.rejected)),
+        format!("dead letters {}", count(totals.dead_letters)),
+    ]
 }
 
 /// `buffer_full 12, excluded 3`.
