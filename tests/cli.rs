@@ -8,6 +8,7 @@ use std::time::Duration;
 use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply};
 use support::nats_server::{NatsServer, Options, TlsFiles};
+use support::program::NO_PORTS;
 use support::publisher::Publisher;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -16,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_log-shipper"));
-    command.args(args).env_clear().envs(env.iter().copied()).kill_on_drop(true);
+    command.args(args).env_clear().envs(NO_PORTS).envs(env.iter().copied()).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

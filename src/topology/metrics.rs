@@ -212,6 +212,7 @@ mod tests {
             id: id.to_owned(),
             r#type: "loki".to_owned(),
             inputs: Vec::new(),
+            has_destination: true,
         };
         books.describe(vec![description], None);
         let counts = books.sink(id);

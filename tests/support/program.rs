@@ -14,12 +14,15 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_log-shipper");
 
+/// Many run side by side, and each would like to have the same ports.
+pub const NO_PORTS: [(&str, &str); 2] = [("API_ADDRESS", "off"), ("METRICS_ADDRESS", "off")];
+
 fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
     prepare(Command::new(PROGRAM), args, env)
 }
 
 fn prepare(mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Command {
-    command.args(args).env_clear().envs(env.iter().copied()).kill_on_drop(true);
+    command.args(args).env_clear().envs(NO_PORTS).envs(env.iter().copied()).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -1,7 +1,7 @@
 //! What looks like a misspelt variable.
 
-use super::bodies;
 use super::source::OWN_SERVER;
+use super::{api, bodies};
 use crate::env::{Env, EnvError};
 use crate::providers::PROVIDERS;
 
@@ -9,7 +9,7 @@ use crate::providers::PROVIDERS;
 pub(super) fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
     let of_providers = PROVIDERS.iter().flat_map(|provider| provider.variables);
     let of_providers = of_providers.flat_map(|variable| [Some(variable.name), variable.or]).flatten();
-    let known = CORE.iter().chain(OWN_SERVER).chain(bodies::VARIABLES).copied();
+    let known = CORE.iter().chain(OWN_SERVER).chain(bodies::VARIABLES).chain(api::VARIABLES).copied();
     let known: Vec<&str> = known.chain(of_providers).collect();
     let mut warnings = Vec::new();
     for name in env.names() {

@@ -6,9 +6,11 @@
 //! - this file: [`Environment`], the destinations
 //! - `source`: where events come from
 //! - `delivery`: where they wait, and where those go that are refused
+//! - `api`: where the API and the metrics are
 //! - `misspelt`: what looks like a mistake
 //! - `text`: what `generate` prints
 
+mod api;
 mod delivery;
 mod misspelt;
 mod source;
@@ -18,6 +20,7 @@ use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
 use crate::env::{Env, EnvError};
 use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
+pub(crate) use api::api_table;
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
 use snafu::{Snafu, ensure};
@@ -101,6 +104,7 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
         jetstream.remove("create");
     }
     environment.for_vector.insert("sources".to_owned(), sources(&source).into());
+    api::set_api(env, &mut environment)?;
     ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
     Ok(environment)
 }
