@@ -14,7 +14,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::http_server::{HttpServer, Reply};
-use support::program::{Ended, run};
+use support::program::{Ended, Program, run};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const POLL_EVERY: Duration = Duration::from_millis(10);
@@ -101,6 +101,7 @@ async fn every_other_answer_is_told_with_what_to_do() {
         (Reply::status(200).body("[".repeat(100_000)), "its answer is not a shipper's"),
         (Reply::status(200).body(" ".repeat(5 << 20)), "its answer is larger than 3 MiB"),
         (Reply::status(403), "it answers 403 Forbidden; ask at the API's own address"),
+        (Reply::status(421), "it answers 421 Misdirected Request; ask at the API's own address"),
         (Reply::status(404), "it answers 404 Not Found; something else answers there"),
         (Reply::status(500), "it answers 500"),
         (Reply::status(302).header("location", "/elsewhere"), "it answers 302"),
@@ -375,4 +376,51 @@ async fn it_waits_for_a_shipper_that_is_not_there_and_comes_back_to_one_that_is(
         server.stop().await;
     };
     tokio::join!(session, test);
+}
+
+#[tokio::test]
+async fn a_real_shipper_tells_of_a_sink_that_fails_and_of_its_recovery() {
+    let server = HttpServer::start().await;
+    server.default_reply(Reply::status(401));
+    let config = format!(
+        "[api]\nenabled = true\naddress = '127.0.0.1:0'\n[sources.demo]\ntype = 'demo_logs'\nformat = 'fly'\n\
+         interval = 0.05\n[sinks.out]\ntype = 'http'\ninputs = ['demo']\nuri = '{}'\nencoding.codec = 'json'\n\
+         batch.timeout_secs = 0.05\nrequest.retry_initial_backoff_secs = 1\n\
+         request.retry_max_duration_secs = 1\nhealthcheck.enabled = false\n",
+        server.url("/")
+    );
+    let mut shipper = Program::run(&config, &[]);
+    shipper.wait_for_log("the API is at http://").await;
+    let log = shipper.log();
+    let (_, rest) = log.split_once("the API is at ").expect("it was there");
+    let url = rest.split_whitespace().next().expect("an address").to_owned();
+    let until = async |code: i32, words: &str| {
+        let asked = async {
+            loop {
+                let ended = run(&["top", "--once", "--url", &url], &[]).await;
+                if ended.code == Some(code) && ended.out.contains(words) {
+                    return ended;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, asked).await.unwrap_or_else(|_| panic!("never {code} with {words:?}"))
+    };
+    let ended = until(1, "LOGS DO NOT FLOW").await;
+    for expected in ["sinks.out", "401", "failing", "demo_logs"] {
+        assert!(ended.out.contains(expected), "{expected:?} is not in {}", ended.out);
+    }
+    // In the terminal as well.
+    let place = url.clone();
+    beside(move || {
+        let mut session = Session::start(&place, (100, 30));
+        session.wait_for("401");
+        session.wait_for("demo_logs");
+        session.press("q");
+        assert_eq!(session.ended().code(), Some(0));
+    })
+    .await;
+    server.default_reply(Reply::status(200));
+    let ended = until(0, "logs flow").await;
+    // What went wrong is still told.
+    assert!(ended.out.contains("last trouble:") && ended.out.contains("401"), "{}", ended.out);
 }

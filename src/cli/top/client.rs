@@ -51,15 +51,18 @@ impl AskError {
                  needs WireGuard, or: fly ssh console --pty -C \"log-shipper top\""
             }
             AskError::Unreachable { .. } => {
-                "is log-shipper running, with `api.enabled = true`? is this its `api.address`? on Fly.io the \
-                 private network needs WireGuard, or: fly ssh console --pty -C \"log-shipper top\""
+                "is log-shipper running, with the API on (`api.enabled = true`)? is this its address (`api.address`, \
+                 API_ADDRESS)? on Fly.io the private network needs WireGuard, or: fly ssh console --pty -C \"log-shipper top\""
             }
             AskError::Refused { status: StatusCode::NOT_FOUND } => {
                 "something else answers there, or an older log-shipper: --url is the address of the API \
                  (`api.address`, port 8686), not that of the metrics"
             }
-            AskError::Refused { status: StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED } => {
-                "ask at the API's own address (`api.address`), by its own name, and not through a proxy"
+            AskError::Refused {
+                status: StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED | StatusCode::MISDIRECTED_REQUEST,
+            } => {
+                "ask at the API's own address (`api.address`): by its IP address, as localhost, or by a name that ends \
+                 in .internal; not through a proxy"
             }
             AskError::Refused { .. } => "see log-shipper's own log, or that of the proxy in front of it",
             AskError::TooLarge | AskError::NotOurs { .. } => {

@@ -98,6 +98,13 @@ fn url(given: Option<&str>, env: &Env) -> Result<Url, Failure> {
     let (text, place) = match given {
         Some(url) => (url.to_owned(), "--url"),
         None => match env.get("API_ADDRESS").map_err(Failure::config)? {
+            Some(address) if address == "off" => {
+                return Err(Failure::Usage(
+                    "API_ADDRESS is off, and with it the API that top asks; give it an address, or say with --url whose \
+                     API to ask"
+                        .to_owned(),
+                ));
+            }
             Some(address) => (of_address(&address), "API_ADDRESS"),
             None => (DEFAULT_URL.to_owned(), "--url"),
         },

@@ -352,6 +352,8 @@ fn the_api_is_looked_for_where_it_listens() {
     assert_eq!(url(None, &env).unwrap().as_str(), "http://[::1]:8687/");
     assert_eq!(url(Some("http://a:1"), &env).unwrap().as_str(), "http://a:1/");
     assert_eq!(url(None, &Env::default()).unwrap().as_str(), "http://127.0.0.1:8686/");
+    let off = url(None, &Env::from_pairs([("API_ADDRESS", "off")])).unwrap_err();
+    assert!(format!("{off:?}").contains("API_ADDRESS is off"), "{off:?}");
     for wrong in ["8686", "ftp://a:1", "http://user:secret@a:1", "http://a:1/?x", "localhost:8686"] {
         let error = format!("{:?}", url(Some(wrong), &Env::default()).unwrap_err());
         assert!(error.contains("Usage") && !error.contains("secret"), "{wrong}: {error}");
