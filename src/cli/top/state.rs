@@ -2,6 +2,7 @@
 
 use super::figures::epoch;
 use crate::api::status::{ComponentStatus, History, TopologyStatus};
+use crate::config::DEAD_LETTERS;
 use std::collections::{BTreeMap, VecDeque};
 
 /// How many seconds the sparklines show.
@@ -280,9 +281,12 @@ impl Sort {
     }
 }
 
-/// A component as it stands in the configuration: `sinks.loki`.
+/// A component as it stands in the configuration: `sinks.loki`; the sink of the dead letters has a table of its own.
 pub(super) fn key(component: &ComponentStatus) -> String {
-    format!("{}s.{}", component.kind, component.id)
+    match component.id.as_str() {
+        DEAD_LETTERS => DEAD_LETTERS.to_owned(),
+        id => format!("{}s.{id}", component.kind),
+    }
 }
 
 /// The rate that matters most: what a source gets, and what the others hand on.
