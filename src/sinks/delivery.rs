@@ -10,7 +10,7 @@ use super::intake::Shared;
 use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Concurrency};
 use super::verdict::{
-    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten, shorten_to,
+    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten, shorten_to, split,
 };
 use crate::config::Result;
 use crate::redact::redact_all;
@@ -326,13 +326,15 @@ impl Shared {
         match heard {
             // Whether its answer was a good one, the outcome of the events tells.
             Heard::Answered => {}
-            Heard::Failed(reason) => self.status.failing(
-                reason,
-                "check the address and the network; if both are right, wait: it is tried again",
-            ),
+            Heard::Failed(reason) => {
+                let (text, answer) = split(reason);
+                let advice = "check the address and the network; if both are right, wait: it is tried again";
+                self.status.failing_with(text, answer, advice);
+            }
             Heard::Refused(refused) => {
-                self.status
-                    .failing(format!("{} refuses us: {}", refused.to, refused.reason), refused.advice());
+                let (text, answer) = split(&refused.reason);
+                let text = format!("{} refuses us: {text}", refused.to);
+                self.status.failing_with(text, answer, refused.advice());
             }
         }
     }

@@ -287,8 +287,15 @@ impl SinkCounts {
                 self.status.working();
                 note_time(&self.last_delivery);
             }
-            Outcome::Rejected(Rejection { reason, .. }) => {
-                self.status.refused(reason, "look at the event: dead letters keep what is refused");
+            Outcome::Rejected(Rejection { reason, status, attempts }) => {
+                let (text, answer) = match (status, attempts) {
+                    (None, 0) => (reason.clone(), None),
+                    (None, _) => ("events are refused".to_owned(), Some(reason.clone())),
+                    (Some(status), _) => {
+                        (format!("events are refused with status {status}"), Some(reason.clone()))
+                    }
+                };
+                self.status.refused(text, answer, "look at the event: dead letters keep what is refused");
             }
             Outcome::Dropped(_) | Outcome::Kept => {}
         }
