@@ -138,7 +138,7 @@ async fn the_address_comes_from_the_environment_as_well() {
 #[tokio::test]
 async fn what_cannot_be_is_bad_usage() {
     for (args, expected) in [
-        (&["top"][..], "--once"),
+        (&["top", "--url", "http://127.0.0.1:1"][..], "--once"),
         (&["top", "--once", "--interval", "0"], "--interval 0: expected seconds, 0.2 to 3600"),
         (&["top", "--once", "--interval", "NaN"], "--interval NaN"),
         (&["top", "--once", "--url", "nowhere"], "--url"),
@@ -362,7 +362,7 @@ async fn it_waits_for_a_shipper_that_is_not_there_and_comes_back_to_one_that_is(
         session.wait_for("ANSWER");
         session.wait_for("api.enabled");
         to_test.blocking_send(()).unwrap();
-        session.wait_for("datadog");
+        session.wait_for("logs flow");
         from_test.recv().unwrap();
         session.wait_for("ANSWER");
         session.press("q");

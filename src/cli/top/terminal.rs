@@ -1,11 +1,12 @@
 //! The terminal: the whole screen while it is open, and as it was before whatever ends it.
 
 use super::state::Action;
-use ratatui::DefaultTerminal;
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use ratatui::{DefaultTerminal, Terminal};
 use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -43,7 +44,9 @@ impl Screen {
         let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen)?;
-        self.0.clear()?;
+        // A new one draws everything. To clear the old one would ask the terminal where its cursor is, and not every
+        // terminal answers in time.
+        self.0 = Terminal::new(CrosstermBackend::new(io::stdout()))?;
         stopped.map_err(io::Error::from)
     }
 }
