@@ -3,6 +3,7 @@
 use crate::event::Timestamp;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// How a component gets on; a clone shows the same.
 ///
@@ -33,6 +34,7 @@ struct Current {
     state: State,
     since: Option<Timestamp>,
     trouble: Option<Trouble>,
+    doubt: Option<Doubt>,
     /// How many refusals have come since something last went well.
     refusals: u32,
 }
@@ -60,6 +62,16 @@ pub struct Trouble {
     pub advice: String,
 }
 
+/// A source whose connection is there, and may be dead all the same: nothing comes, and what would tell whether
+/// something could come has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Since when nothing has come.
+    pub silent_since: Timestamp,
+    /// For how long that may be; then it counts as dead.
+    pub patience: Duration,
+}
+
 /// How a component got on at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusSnapshot {
@@ -69,6 +81,8 @@ pub struct StatusSnapshot {
     pub since: Option<Timestamp>,
     /// What went wrong last, though all may be well since.
     pub trouble: Option<Trouble>,
+    /// Whether it may be dead, though it says that it works.
+    pub doubt: Option<Doubt>,
 }
 
 /// So many refusals in a row, without anything that went well, and the component counts as failing: a few events
@@ -85,6 +99,7 @@ impl Status {
         if !self.0.is_working.load(Ordering::Relaxed) {
             let mut current = self.current();
             current.refusals = 0;
+            current.doubt = None;
             current.turn(State::Working);
             self.0.is_working.store(true, Ordering::Relaxed);
         }
@@ -96,6 +111,15 @@ impl Status {
         let mut current = self.current();
         current.note(text.into(), advice.into());
         current.turn(State::Failing);
+        current.doubt = None;
+        self.0.is_working.store(false, Ordering::Relaxed);
+    }
+
+    /// It may be dead without a sign of it; [`Status::working`] says that it is not.
+    pub fn doubtful(&self, doubt: Doubt, text: impl Into<String>, advice: impl Into<String>) {
+        let mut current = self.current();
+        current.note(text.into(), advice.into());
+        current.doubt = Some(doubt);
         self.0.is_working.store(false, Ordering::Relaxed);
     }
 
@@ -123,7 +147,12 @@ impl Status {
     /// Now.
     pub fn snapshot(&self) -> StatusSnapshot {
         let current = self.current();
-        StatusSnapshot { state: current.state, since: current.since, trouble: current.trouble.clone() }
+        StatusSnapshot {
+            state: current.state,
+            since: current.since,
+            trouble: current.trouble.clone(),
+            doubt: current.doubt,
+        }
     }
 }
 

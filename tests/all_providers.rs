@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use support::http_server::{HttpServer, Request};
 use support::nats_server::NatsServer;
+use support::program::NO_PORTS;
 use support::publisher::Publisher;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -111,7 +112,7 @@ async fn all_providers_at_once_get_every_event() {
     variables.extend([("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "SECRET")]);
     let command = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_log-shipper"));
-        command.args(args).env_clear().envs(variables.iter().copied()).kill_on_drop(true);
+        command.args(args).env_clear().envs(NO_PORTS).envs(variables.iter().copied()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };

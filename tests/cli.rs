@@ -8,6 +8,7 @@ use std::time::Duration;
 use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply};
 use support::nats_server::{NatsServer, Options, TlsFiles};
+use support::program::NO_PORTS;
 use support::publisher::Publisher;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -16,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_log-shipper"));
-    command.args(args).env_clear().envs(env.iter().copied()).kill_on_drop(true);
+    command.args(args).env_clear().envs(NO_PORTS).envs(env.iter().copied()).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -605,6 +606,52 @@ async fn check_tells_a_bad_key_from_a_destination_that_is_down() {
 
     drop(nats);
     check(&run(&["check"], &well).await, 1, "cannot connect to NATS", "1 of 2 are not well");
+}
+
+#[tokio::test]
+async fn check_has_advice_for_each_kind_of_failure() {
+    let (nats, loki) = (NatsServer::start().await, HttpServer::start().await);
+    let closed = Options { user_password: Some(("u".into(), "p".into())), ..Options::default() };
+    let closed = NatsServer::with(closed).await;
+    let certificates = Certificates::generate();
+    let private = NatsServer::with(Options { tls: Some(certificates.tls()), ..Options::default() }).await;
+    let (good_nats, good_loki) = (nats.url(), loki.url(""));
+    let private = private.url().replace("nats://", "tls://").replace("127.0.0.1", "localhost");
+    let plain = good_loki.replace("http://", "https://");
+    let tls_to_plain = good_nats.replace("nats://", "tls://");
+    for (replaced, words) in [
+        (("NATS_URL", closed.url().as_str()), "(on Fly.io ORG and ACCESS_TOKEN)"),
+        (("NATS_URL", "nats://127.0.0.1:1"), "nothing listens there"),
+        (("NATS_URL", &private), "give that as tls.ca_file (NATS_CA for NATS)"),
+        (("NATS_URL", &tls_to_plain), "TLS"),
+        (("NATS_URL", "nats://nowhere.invalid"), "the name has no address"),
+        (("JETSTREAM_STREAM", "S"), "enable JetStream on the server"),
+        (("LOKI_URL", "http://127.0.0.1:1"), "in a container, localhost is the container itself"),
+        (("LOKI_URL", "http://nowhere.invalid"), "the name has no address"),
+        (("LOKI_URL", &plain), "it does not speak TLS at this port"),
+    ] {
+        let mut env = vec![
+            ("NATS_URL", good_nats.as_str()),
+            ("LOKI_URL", &good_loki),
+            ("LOKI_USERNAME", "u"),
+            ("LOKI_PASSWORD", "s3cr3t"),
+        ];
+        env.retain(|(name, _)| *name != replaced.0);
+        env.push(replaced);
+        let output = run(&["check"], &env).await;
+        check(&output, 1, words, "1 of 2 are not well");
+    }
+    let well = [("NATS_URL", good_nats.as_str()), ("HTTP_URL", &good_loki), ("HTTP_TOKEN", "s3cr3t")];
+    for (status, words) in [
+        (401, "check the key, token or password, and what it may do (HTTP_"),
+        (404, "check the address, and the name of the dataset, index, bucket or stream (HTTP_"),
+        (503, "the destination has a problem of its own"),
+    ] {
+        loki.default_reply(Reply::status(status));
+        check(&run(&["check"], &well).await, 1, words, "1 of 2 are not well");
+    }
+    loki.default_reply(Reply::status(200));
+    check(&run(&["check"], &well).await, 0, " ok ", "2 of 2 are well");
 }
 
 #[tokio::test]

@@ -243,7 +243,8 @@ impl Shipper {
             Shipper::Vector(program) => program,
         };
         let mut command = Command::new(program);
-        command.env_clear();
+        // Several may run at once, and each would like to have the same ports.
+        command.env_clear().envs([("API_ADDRESS", "off"), ("METRICS_ADDRESS", "off")]);
         command
     }
 }

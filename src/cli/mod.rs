@@ -33,6 +33,9 @@ mod test;
 mod validate;
 mod vrl;
 
+#[doc(hidden)]
+pub use demo::broker_answers;
+
 use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
 use crate::topology::StartError;
@@ -123,8 +126,10 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     let (registry, env) = (Arc::new(registry), Env::from_process());
-    let result =
-        log::start(cli.log_format, &env).and_then(|()| match cli.command.unwrap_or(Command::Run(cli.run)) {
+    // Whoever looks at the logs of others wants to see ours only if something is wrong.
+    let level = if matches!(cli.command, Some(Command::Tail(_))) { "warn" } else { "info" };
+    let result = log::start(cli.log_format, level, &env).and_then(|()| {
+        match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => run::run(&args, &registry, &env),
             Command::Demo(args) => demo::run(&args, &registry, &env),
             Command::Generate(args) => generate::run(&args, &env),
@@ -143,7 +148,8 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),
             Command::Docs(args) => docs::run(&args, &registry),
-        });
+        }
+    });
     log::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,

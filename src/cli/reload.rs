@@ -3,6 +3,7 @@
 
 use super::Failure;
 use super::config_args::Mistakes;
+use crate::api::ApiServer;
 use crate::config::Config;
 use crate::config::files::expand;
 use crate::config::fingerprint::content;
@@ -27,6 +28,7 @@ const LONGEST_QUIET: Duration = Duration::from_millis(500);
 pub(super) struct Reloader {
     hangup: Signal,
     watch: Option<Watch>,
+    env: Env,
     read: Arc<dyn Fn() -> Result<Config, Mistakes> + Send + Sync>,
 }
 
@@ -34,10 +36,11 @@ impl Reloader {
     /// Catches SIGHUP from now on. `read` reads the configuration anew.
     pub(super) fn new(
         watch: Option<Watch>,
+        env: Env,
         read: impl Fn() -> Result<Config, Mistakes> + Send + Sync + 'static,
     ) -> Result<Reloader, Failure> {
         let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-        Ok(Reloader { hangup, watch, read: Arc::new(read) })
+        Ok(Reloader { hangup, watch, env, read: Arc::new(read) })
     }
 
     /// Waits until somebody wants a reload. Safe to cancel.
@@ -55,7 +58,7 @@ impl Reloader {
     }
 
     /// Reloads, or says why not; then everything goes on as it was. Safe to cancel.
-    pub(super) async fn reload(&self, running: &mut RunningTopology) {
+    pub(super) async fn reload(&self, running: &mut RunningTopology, api: &mut ApiServer) {
         // In a thread of its own: files and secret backends may take their time, and events flow meanwhile.
         let read = Arc::clone(&self.read);
         let config = match tokio::task::spawn_blocking(move || read()).await {
@@ -67,8 +70,12 @@ impl Reloader {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        let options = config.global.api.on_machine(&self.env);
         match running.reload(config).await {
-            Ok(changes) => tracing::info!("reloaded: {changes}"),
+            Ok(changes) => {
+                api.reload(&options);
+                tracing::info!("reloaded: {changes}");
+            }
             Err(error) => refuse(&error),
         }
     }

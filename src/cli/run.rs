@@ -5,6 +5,7 @@ use super::machines::{app_without_queue, warn_of_duplicates};
 use super::pulse::Pulse;
 use super::reload::{Reloader, Watch};
 use super::{Failure, banner, start_failure};
+use crate::api::ApiServer;
 use crate::config::{Registry, Seconds};
 use crate::env::Env;
 use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
@@ -72,12 +73,13 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
         require_healthy: args.require_healthy,
         env: env.clone(),
     };
+    let api = config.global.api.on_machine(env);
     block_on(args.threads, async {
         let mut signals = StopSignals::catch()?;
         let watch = args.watch_config.then(|| Watch::new(args.config.paths(), env)).transpose()?;
         let reloader = {
             let (args, registry, env) = (args.config.clone(), Arc::clone(registry), env.clone());
-            Reloader::new(watch, move || args.read(&registry, &env, banner::environment))?
+            Reloader::new(watch, env.clone(), move || args.read(&registry, &env, banner::environment))?
         };
         if is_environment
             && let Some(app) = app_without_queue(env).map_err(|error| Failure::Config(error.to_string()))?
@@ -90,7 +92,9 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
             () = signals.next() => return Ok(()),
         };
         let pulse = Pulse::new(running.books(), pulse_every);
-        run_to_the_end(running, signals, deadline, Some(reloader), Some(pulse)).await
+        // It stays until the end: how the end gets on can be seen, too.
+        let mut api = ApiServer::start(running.observer(), &api);
+        run_to_the_end(running, signals, deadline, Some((reloader, &mut api)), Some(pulse)).await
     })
 }
 
@@ -140,13 +144,13 @@ pub(super) async fn run_to_the_end(
     mut running: RunningTopology,
     mut signals: StopSignals,
     deadline: Duration,
-    mut reloader: Option<Reloader>,
+    mut reloader: Option<(Reloader, &mut ApiServer)>,
     mut pulse: Option<Pulse>,
 ) -> Result<(), Failure> {
     loop {
         let reload_wanted = async {
             match &mut reloader {
-                Some(reloader) => reloader.wanted().await,
+                Some((reloader, _)) => reloader.wanted().await,
                 None => std::future::pending().await,
             }
         };
@@ -165,10 +169,10 @@ pub(super) async fn run_to_the_end(
             }
             () = reload_wanted => {}
         }
-        let Some(reloader) = &reloader else { continue };
+        let Some((reloader, api)) = &mut reloader else { continue };
         // Healthchecks that must pass take time, which a signal to stop does not leave.
         tokio::select! {
-            () = reloader.reload(&mut running) => {}
+            () = reloader.reload(&mut running, api) => {}
             () = signals.next() => break,
         }
     }

@@ -189,6 +189,12 @@ pub trait SinkConfig: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Whether there is somebody who gets the events, and keeps them. Such a sink that works does not make up for all
+    /// those that fail. Default: yes.
+    fn has_destination(&self) -> bool {
+        true
+    }
+
     /// Writes to no file that is taken, but to one beside it, with `.again` at the end of its name. Returns the
     /// path that it writes to then, which may be a template. Default: nothing, for a sink that writes no files.
     fn avoid_files(&mut self, _is_taken: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {

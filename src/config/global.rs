@@ -4,10 +4,12 @@
 use super::format::join;
 use super::problem::Places;
 use super::{AcknowledgementsConfig, Problem};
+use crate::env::Env;
 use crate::http::ProxyConfig;
 use crate::memory::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -34,7 +36,7 @@ pub struct GlobalOptions {
     pub timezone: Option<String>,
     /// Which fields have a meaning, for transforms.
     pub log_schema: LogSchema,
-    /// Vector's API; read so that its configurations load.
+    /// The HTTP API: health, metrics, a status page.
     pub api: ApiOptions,
     /// Whether an input with a `*` may fit no component.
     pub wildcard_matching: WildcardMatching,
@@ -107,18 +109,63 @@ impl Default for LogSchema {
     }
 }
 
-/// The `api` table. Read so that Vector's configurations load; nothing listens yet.
+/// The `api` table: an HTTP server with `/health`, `/metrics`, `/api/status` and a status page. It answers GET and HEAD
+/// alone: there is nothing that a request could change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiOptions {
-    /// Whether Vector's API listens. Default: false.
+    /// Whether it listens. Default: false.
     pub enabled: bool,
-    /// The address that it listens on. Vector's default: `127.0.0.1:8686`.
-    pub address: Option<std::net::SocketAddr>,
-    /// Whether Vector serves a page to try its API on.
+    /// The address that it listens on. Default: `127.0.0.1:8686`, which nobody else can reach; on Fly.io `[::]:8686`,
+    /// which the machines of the organisation reach by the private network, and Fly.io by its checks.
+    pub address: Option<SocketAddr>,
+    /// Whether it shows the logs that come in, to whoever reaches the address: `/api/tail`, and on the status page.
+    /// Default: false. Ours; Vector does not have it.
+    pub tail: bool,
+    /// One more address, for `/metrics` alone. Default: none. Ours; Vector has the sink `prometheus_exporter` for it,
+    /// and so have we.
+    pub metrics_address: Option<SocketAddr>,
+    /// Whether Vector serves a page to try its API on. Without effect.
     pub playground: Option<bool>,
-    /// Whether Vector answers GraphQL.
+    /// Whether Vector answers GraphQL. Without effect: there is none.
     pub graphql: Option<bool>,
+}
+
+/// The API's port, and that of the metrics alone.
+const API_PORT: u16 = 8686;
+const METRICS_PORT: u16 = 9598;
+
+impl ApiOptions {
+    /// The same with an address: the default of the machine with this environment.
+    #[must_use]
+    pub(crate) fn on_machine(&self, env: &Env) -> ApiOptions {
+        let address = self.address.unwrap_or_else(|| ApiOptions::default_address(is_on_fly(env)));
+        ApiOptions { address: Some(address), ..self.clone() }
+    }
+
+    /// The address that the API listens on, if it does; the default is loopback.
+    pub fn address(&self) -> SocketAddr {
+        self.address.unwrap_or_else(|| ApiOptions::default_address(false))
+    }
+
+    pub(crate) fn default_address(is_on_fly: bool) -> SocketAddr {
+        SocketAddr::new(open_to(is_on_fly), API_PORT)
+    }
+
+    pub(crate) fn default_metrics_address(is_on_fly: bool) -> SocketAddr {
+        SocketAddr::new(open_to(is_on_fly), METRICS_PORT)
+    }
+}
+
+/// Whether this is the environment of a machine of Fly.io's.
+pub(super) fn is_on_fly(env: &Env) -> bool {
+    let is_set = |name| env.get(name).is_ok_and(|value| value.is_some());
+    is_set("FLY_APP_NAME") && (is_set("FLY_MACHINE_ID") || is_set("FLY_ALLOC_ID"))
+}
+
+/// On Fly.io every address: a machine without `[[services]]` has none that the internet reaches.
+fn open_to(is_on_fly: bool) -> IpAddr {
+    if is_on_fly { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::LOCALHOST.into() }
 }
 
 /// The `schema` table. Without effect: what it switches on is Vector's own.

@@ -46,7 +46,7 @@ pub use environment::{
     CoreVariable, Environment, EnvironmentError, VARIABLES, VariableGroup, example, from_environment,
     generate, variables,
 };
-pub(crate) use environment::{destinations, nats_source, subscription};
+pub(crate) use environment::{api_table, destinations, nats_source, subscription};
 pub use files::ConfigFile;
 pub use format::Format;
 pub use global::{
@@ -217,6 +217,7 @@ impl Config {
             id: id.to_owned(),
             r#type: r#type.to_owned(),
             inputs: inputs.to_vec(),
+            has_destination: false,
         };
         let sources =
             self.sources.iter().map(|entry| one(ComponentKind::Source, &entry.id, &entry.r#type, &[]));
@@ -225,8 +226,10 @@ impl Config {
             .iter()
             .map(|entry| one(ComponentKind::Transform, &entry.id, &entry.r#type, &entry.inputs));
         let sinks = self.sinks.iter().chain(&self.dead_letters);
-        let sinks =
-            sinks.map(|entry| one(ComponentKind::Sink, &entry.id, &entry.r#type, &entry.options.inputs));
+        let sinks = sinks.map(|entry| Description {
+            has_destination: entry.config.has_destination(),
+            ..one(ComponentKind::Sink, &entry.id, &entry.r#type, &entry.options.inputs)
+        });
         sources.chain(transforms).chain(sinks).collect()
     }
 

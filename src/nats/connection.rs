@@ -15,6 +15,8 @@ use super::reader::Reader;
 use super::renewal::{DRAIN_PATIENCE, Renewal, Second, Step};
 use super::twice::Twice;
 use crate::deadline::sleep_until;
+use crate::event::Timestamp;
+use crate::status::Doubt;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,6 +32,8 @@ pub struct Connection {
     next_renewal: Instant,
     /// Nothing more is wanted than what the server has sent until then.
     is_ending: bool,
+    /// It may be dead: nothing has come for long, and it could not be renewed.
+    is_doubtful: bool,
     disconnects: u64,
     resubscribes: u64,
 }
@@ -49,6 +53,7 @@ impl Connection {
             idle_limit: None,
             next_renewal: Instant::now(),
             is_ending: false,
+            is_doubtful: false,
             disconnects: 0,
             resubscribes: 0,
         }
@@ -102,6 +107,10 @@ impl Connection {
                     }
                 }
                 () = sleep_until(deadline), if deadline.is_some() => self.deadline_passed(),
+            }
+            if self.is_doubtful && !chunk.is_empty() {
+                self.is_doubtful = false;
+                self.connector.log.is_alive();
             }
             if !chunk.is_empty() || counts != (self.disconnects, self.resubscribes) {
                 return Some(chunk);
@@ -208,8 +217,16 @@ impl Connection {
 
     /// The first one simply goes on being used.
     fn cannot_renew(&mut self, error: &LinkError) {
-        self.connector.log.cannot_renew(error);
         let is_leaving = self.reader.as_ref().is_some_and(|reader| reader.is_leaving);
+        // A second attempt comes after as long again.
+        let doubt =
+            self.reader.as_ref().zip(self.idle_limit).filter(|_| !is_leaving).map(|(reader, limit)| {
+                let silence = i64::try_from(reader.last_message.elapsed().as_nanos()).unwrap_or(i64::MAX);
+                let silent_since = Timestamp::from_nanos(Timestamp::now().nanos().saturating_sub(silence));
+                Doubt { silent_since, patience: limit * 2 }
+            });
+        self.is_doubtful |= doubt.is_some();
+        self.connector.log.cannot_renew(error, doubt);
         let pause = if is_leaving { MOVE_AGAIN } else { self.idle_limit.unwrap_or(MOVE_AGAIN) };
         self.next_renewal = Instant::now() + pause;
     }

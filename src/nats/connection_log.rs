@@ -3,7 +3,7 @@
 use super::connector::Role;
 use super::link::LinkError;
 use crate::log_limit::LogLimit;
-use crate::status::Status;
+use crate::status::{Doubt, Status};
 use std::time::Duration;
 
 /// What happens to a connection, said once, and not more often than every ten seconds.
@@ -93,6 +93,7 @@ impl ConnectionLog {
 
     /// A subscription goes on, on a fresh connection: nothing to worry about, unless the server was about to stop.
     pub(super) fn renewed(&self, is_move: bool) {
+        self.status.working();
         match is_move {
             true => tracing::info!(source = self.source, sink = self.sink, "moved to another NATS server"),
             false => tracing::debug!(
@@ -103,14 +104,24 @@ impl ConnectionLog {
         }
     }
 
-    pub(super) fn cannot_renew(&self, error: &LinkError) {
+    /// `doubt`: nothing has come for so long that the first one may be dead.
+    pub(super) fn cannot_renew(&self, error: &LinkError, doubt: Option<Doubt>) {
+        let text = format!("cannot open a second connection to NATS: {error}");
         let advice = "nothing, while messages come: a quiet subscription is renewed, and that is tried again";
-        self.status.note(format!("cannot open a second connection to NATS: {error}"), advice);
+        match doubt {
+            Some(doubt) => self.status.doubtful(doubt, text, advice),
+            None => self.status.note(text, advice),
+        }
         tracing::debug!(
             source = self.source,
             sink = self.sink,
             "cannot open a second connection to NATS; the first one goes on: {error}"
         );
+    }
+
+    /// Something has come on the connection that was doubted.
+    pub(super) fn is_alive(&self) {
+        self.status.working();
     }
 
     pub(super) fn was_dead(&self, silence: Duration) {

@@ -30,6 +30,10 @@ impl BlackholeConfig {
 }
 
 impl SinkConfig for BlackholeConfig {
+    fn has_destination(&self) -> bool {
+        false
+    }
+
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         let sink = Blackhole { id: cx.id.clone(), config: self.clone() };
         Ok((Box::new(sink), None))

@@ -43,6 +43,10 @@ impl ConsoleConfig {
 }
 
 impl SinkConfig for ConsoleConfig {
+    fn has_destination(&self) -> bool {
+        false
+    }
+
     fn build(&self, _cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         Ok((Box::new(Console { config: self.clone() }), None))
     }

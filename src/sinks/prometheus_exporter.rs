@@ -4,18 +4,16 @@
 //! books themselves: `internal_metrics` feeds nothing, and whatever else comes in is discarded.
 
 use super::auth::Auth;
-use super::request::{Backoff, RequestConfig};
 use crate::config::{ComponentInfo, Result, SinkConfig, SinkContext, StreamSink};
 use crate::healthcheck::Healthcheck;
-use crate::log_limit::LogLimit;
-use crate::metrics_server::{Page, serve};
+use crate::http_server::{MetricsPage, Named, listen, serve};
 use crate::topology::{Books, BufferReceiver, Outcome, PROMETHEUS_CONTENT_TYPE};
 use async_trait::async_trait;
+use axum::Router;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request};
 use serde::Deserialize;
 use std::any::Any;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
@@ -69,6 +67,10 @@ impl PrometheusExporterConfig {
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9598);
 
 impl SinkConfig for PrometheusExporterConfig {
+    fn has_destination(&self) -> bool {
+        false
+    }
+
     fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
         let is_off = |tls: &toml::Table| tls.get("enabled").and_then(toml::Value::as_bool) == Some(false);
         if self.tls.as_ref().is_some_and(|tls| !is_off(tls)) {
@@ -80,19 +82,26 @@ impl SinkConfig for PrometheusExporterConfig {
         }
         let address = self.address.unwrap_or(DEFAULT_ADDRESS);
         let books: Books = cx.books.clone();
-        let page = Page {
+        let page = MetricsPage {
             render: Box::new(move || books.snapshot().to_prometheus()),
             content_type: PROMETHEUS_CONTENT_TYPE,
             authorization: self.authorization()?,
         };
         let listening = Arc::new(Listening { address, listener: Mutex::new(None) });
-        Ok((Box::new(Exporter { id: cx.id.clone(), page: Arc::new(page), listening }), None))
+        let name = Named {
+            sink: Some(cx.id.clone()),
+            there: "metrics are",
+            missing: "no page of metrics",
+            path: "/metrics",
+            advice: "set another `address`",
+        };
+        Ok((Box::new(Exporter { name, router: page.router(), listening }), None))
     }
 }
 
 struct Exporter {
-    id: String,
-    page: Arc<Page>,
+    name: Named,
+    router: Router,
     listening: Arc<Listening>,
 }
 
@@ -147,47 +156,11 @@ impl Exporter {
         let listener = match self.listening.get() {
             Some(listener) => listener,
             None => {
-                let listener = Arc::new(self.listen().await);
+                let listener = Arc::new(listen(self.listening.address, &self.name).await);
                 self.listening.set(Some(Arc::clone(&listener)));
                 listener
             }
         };
-        serve(&listener, Arc::clone(&self.page)).await;
-    }
-
-    /// Opens the port, however long it takes: whoever has it may go, and logs are shipped without it.
-    async fn listen(&self) -> TcpListener {
-        let address = self.listening.address;
-        let mut backoff = Backoff::new(&RequestConfig::default());
-        let failed_log = LogLimit::every_10_s();
-        loop {
-            match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    let address = listener.local_addr().unwrap_or(address);
-                    tracing::info!(sink = self.id, "metrics are at http://{address}/metrics");
-                    return listener;
-                }
-                Err(error) => {
-                    if let Some(unsaid) = failed_log.allow() {
-                        tracing::error!(
-                            sink = self.id,
-                            unsaid,
-                            "no page of metrics, will try again: {}",
-                            describe(address, &error)
-                        );
-                    }
-                }
-            }
-            tokio::time::sleep(backoff.pause()).await;
-        }
-    }
-}
-
-fn describe(address: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("somebody listens on {address} already; set another `address`")
-        }
-        _ => format!("cannot listen on {address}: {error}"),
+        serve(&listener, self.router.clone()).await;
     }
 }

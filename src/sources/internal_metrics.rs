@@ -43,6 +43,7 @@ impl SourceConfig for InternalMetricsConfig {
             source = cx.id,
             "internal_metrics: it produces no events; the sink prometheus_exporter has the metrics by itself"
         );
+        cx.ready.set();
         // It holds on to its output, so that what it feeds does not end before the others do.
         Ok(Box::pin(async move {
             cx.shutdown.cancelled().await;

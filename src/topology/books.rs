@@ -65,6 +65,9 @@ pub struct Description {
     pub r#type: String,
     /// The outputs that feed it: ids of sources and transforms, or `id.output` of a transform with several.
     pub inputs: Vec<String>,
+    /// Of a sink: whether there is somebody who gets the events; see
+    /// [`SinkConfig::has_destination`](crate::config::SinkConfig::has_destination).
+    pub has_destination: bool,
 }
 
 /// A component that is there now, and how it gets on.

@@ -4,6 +4,7 @@ use super::buffer::BufferSender;
 use super::counts::{SinkCounts, SourceCounts, TransformCounts};
 use super::outcome::Outcome;
 use super::outputs::{OutputNames, Outputs};
+use super::tap::Tap;
 use crate::config::Transform;
 use crate::event::LogEvent;
 use crate::finalizer::EventStatus;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 pub struct SourceSender {
     counts: Arc<SourceCounts>,
     fanout: Fanout,
+    tap: Tap,
     /// With the last clone of the last source's, the topology knows that nothing more comes.
     #[expect(dead_code, reason = "it is there to be dropped")]
     open: Arc<OpenSource>,
@@ -62,13 +64,19 @@ impl Drop for OpenSource {
 }
 
 impl SourceSender {
-    pub(super) fn new(counts: Arc<SourceCounts>, fanout: Fanout, sources: &OpenSources) -> SourceSender {
-        SourceSender { counts, fanout, open: Arc::new(sources.open()) }
+    pub(super) fn new(
+        counts: Arc<SourceCounts>,
+        fanout: Fanout,
+        tap: Tap,
+        sources: &OpenSources,
+    ) -> SourceSender {
+        SourceSender { counts, fanout, tap, open: Arc::new(sources.open()) }
     }
 
     /// Passes a chunk on. Waits while the buffer of a consumer is full whose policy is to block.
     pub async fn send(&self, events: Vec<LogEvent>) {
         self.counts.add_received(events.len(), body_sizes(&events));
+        self.tap.show(&events);
         self.fanout.send(events).await;
         // A source with much to read would go on until its buffers are full, and a policy that drops would
         // drop, while the sinks wait for their turn in the same thread.

@@ -9,6 +9,7 @@
 //! - `dead_letters`: where refused events go
 //! - `memory`: what each sink may hold
 //! - `metrics`: what is measured beside the books, and the page that Prometheus reads
+//! - `observer`: what can be seen of it from outside; `tap`: the events themselves
 
 mod books;
 mod buffer;
@@ -17,10 +18,12 @@ mod dead_letters;
 mod graph;
 mod memory;
 mod metrics;
+mod observer;
 mod outcome;
 mod outputs;
 mod receipts;
 mod running;
+mod tap;
 
 pub use books::{Books, Component, Description, Report, Totals};
 pub use buffer::disk;
@@ -32,10 +35,12 @@ pub use graph::SourceSender;
 pub use memory::SinkMemory;
 pub use metrics::{BufferFill, Family, MetricKind, Origin, PROMETHEUS_CONTENT_TYPE, metric_families};
 pub(crate) use metrics::{ErrorKind, Failure, Held, SinkMeters};
+pub use observer::Observer;
 pub use outcome::{DropReason, Outcome, Rejection};
 pub use outputs::{OutputNames, Outputs};
 pub use receipts::Receipts;
 pub use running::{Changes, RunningTopology};
+pub use tap::{TAP_EVENTS_PER_SECOND, Tap, TapReceiver, TappedEvent};
 
 use crate::config::{
     Config, HealthcheckConfig, Places, Problem, Problems, Ready, SinkContext, SinkEntry, Source,
@@ -133,6 +138,7 @@ pub struct Topology {
     /// All components, for their books.
     components: Vec<Description>,
     books: Books,
+    tap: Tap,
     open_sources: OpenSources,
     shutdown: CancellationToken,
     require_healthy: bool,
@@ -197,9 +203,9 @@ impl Topology {
     /// # Errors
     /// Every component that cannot be built.
     pub async fn build(config: Config, options: &TopologyOptions) -> Result<Topology, StartError> {
-        let books = Books::default();
+        let (books, tap) = (Books::default(), Tap::default());
         let (open_sources, shutdown) = (OpenSources::default(), CancellationToken::new());
-        Builder::new(&config, options, books, open_sources, shutdown, Memory::at_start())
+        Builder::new(&config, options, books, tap, open_sources, shutdown, Memory::at_start())
             .build(config, &Graph::default())
             .await
     }
@@ -262,6 +268,7 @@ impl Builder<'_> {
         config: &Config,
         options: &'a TopologyOptions,
         books: Books,
+        tap: Tap,
         open_sources: OpenSources,
         shutdown: CancellationToken,
         memory: Memory,
@@ -284,6 +291,7 @@ impl Builder<'_> {
             dead_letters: None,
             components: Vec::new(),
             books,
+            tap,
             open_sources,
             shutdown,
             require_healthy,
@@ -461,7 +469,12 @@ impl Builder<'_> {
         let (fanout, stop) = (Fanout::default(), self.topology.shutdown.child_token());
         let cx = SourceContext {
             id: entry.id.clone(),
-            output: SourceSender::new(counts, fanout.clone(), &self.topology.open_sources),
+            output: SourceSender::new(
+                counts,
+                fanout.clone(),
+                self.topology.tap.clone(),
+                &self.topology.open_sources,
+            ),
             shutdown: stop.clone(),
             ready: ready.clone(),
             env: env.clone(),

@@ -6,6 +6,8 @@ use super::buffer::{BufferSender, DiskBuffer, buffer_on};
 use super::dead_letters::DeadLetters;
 use super::graph::{Consumer, Fanout, OpenSources, TransformNode};
 use super::memory::{Memory, Plan, SinkMemory};
+use super::observer::Observer;
+use super::tap::Tap;
 use super::{Builder, BuiltSink, Planned, StartError, Topology, TopologyOptions};
 use crate::config::{Config, DEAD_LETTERS, Problem, Problems};
 use crate::healthcheck::Healthcheck;
@@ -16,7 +18,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Tasks that move events. Dropped, they end at once, and what they hold is lost; see
 /// [`RunningTopology::stop`].
@@ -58,6 +60,10 @@ pub struct RunningTopology {
     failures: Vec<String>,
     shutdown: CancellationToken,
     books: Books,
+    tap: Tap,
+    observer: Observer,
+    /// Dropped with the rest.
+    _end_is_seen: DropGuard,
     graph: Graph,
     memory: Memory,
     options: TopologyOptions,
@@ -257,6 +263,7 @@ impl RunningTopology {
         topology: Topology,
         options: &TopologyOptions,
     ) -> Result<RunningTopology, StartError> {
+        let observer = Observer::new(&topology.books, &topology.tap, &topology.shutdown);
         let mut running = RunningTopology {
             tasks: JoinSet::new(),
             open_sources: topology.open_sources.clone(),
@@ -266,6 +273,9 @@ impl RunningTopology {
             failures: Vec::new(),
             shutdown: topology.shutdown.clone(),
             books: topology.books.clone(),
+            tap: topology.tap.clone(),
+            _end_is_seen: observer.ended().clone().drop_guard(),
+            observer,
             graph: Graph::default(),
             memory: topology.memory.clone(),
             options: options.clone(),
@@ -296,6 +306,7 @@ impl RunningTopology {
             &config,
             &options,
             self.books.clone(),
+            self.tap.clone(),
             self.open_sources.clone(),
             self.shutdown.clone(),
             self.memory.clone(),
@@ -592,6 +603,11 @@ impl RunningTopology {
         self.books.clone()
     }
 
+    /// All that can be seen of the topology from outside, while it runs and afterwards.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+
     /// Stops the sources when it is cancelled, as [`RunningTopology::stop`] does at first.
     pub fn stopper(&self) -> CancellationToken {
         self.shutdown.clone()
@@ -604,6 +620,7 @@ impl RunningTopology {
         loop {
             if self.end == End::No && self.open_sources.is_empty() {
                 self.end = End::Flushing;
+                self.observer.ended().cancel();
                 self.graph.transforms.values().for_each(|placed| placed.stop.cancel());
             }
             if self.end == End::Flushing && self.flush_tasks.is_empty() {

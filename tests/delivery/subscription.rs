@@ -5,6 +5,7 @@ use crate::support::http_server::HttpServer;
 use crate::support::log_lines::LogLines;
 use crate::support::nats_cluster::NatsCluster;
 use crate::support::nats_server::{NatsServer, Options};
+use crate::support::program::NO_PORTS;
 use crate::support::proxy::{Direction, Proxy};
 use crate::support::publisher::{Publisher, fly_event, frame};
 use crate::{check_books, in_time, soak};
@@ -540,6 +541,7 @@ fn replica(nats: &str, http: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_log-shipper"))
         .env_clear()
         .envs([("NATS_URL", nats), ("QUEUE", "auto"), ("FLY_APP_NAME", "shipper")])
+        .envs(NO_PORTS)
         .envs([("HTTP_URL", http), ("HTTP_TOKEN", "t")])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

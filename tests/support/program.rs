@@ -15,12 +15,15 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 /// The path of the program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_log-shipper");
 
+/// Many run side by side, and each would like to have the same ports.
+pub const NO_PORTS: [(&str, &str); 2] = [("API_ADDRESS", "off"), ("METRICS_ADDRESS", "off")];
+
 fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
     prepare(Command::new(PROGRAM), args, env)
 }
 
 fn prepare(mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Command {
-    command.args(args).env_clear().envs(env.iter().copied()).kill_on_drop(true);
+    command.args(args).env_clear().envs(NO_PORTS).envs(env.iter().copied()).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -180,6 +183,11 @@ impl Program {
         let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
         number.and_then(|number| number.parse::<usize>().ok()).unwrap_or_else(|| panic!("{status}")) * 1024
     }
+}
+
+/// What the log says at the end of this sink.
+pub fn book_of(log: &str, sink: &str) -> Option<Book> {
+    log.lines().filter_map(book).find(|(name, _)| name == sink).map(|(_, book)| book)
 }
 
 /// A line `... sink out: received 5, delivered 3, rejected 0, dropped 1 (shutdown 1), buffered 1`.

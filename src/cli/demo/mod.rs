@@ -6,17 +6,23 @@
 
 mod broker;
 
+#[doc(hidden)]
+pub use broker::broker_answers;
+
 use super::{Failure, banner, print_problems, run, start_failure};
-use crate::config::{Config, Registry, destinations, subscription};
+use crate::api::ApiServer;
+use crate::config::{ApiOptions, Config, Registry, api_table, destinations, subscription};
 use crate::env::Env;
 use crate::event::Timestamp;
 use crate::nats::{Answer, Confirmation, ConnectionOptions, Messages, PING_INTERVAL, Publisher, Servers};
 use crate::sources::demo_logs::FlyEvent;
 use crate::status::Status;
-use crate::topology::{Topology, TopologyOptions, WhenFull};
+use crate::topology::{Observer, Topology, TopologyOptions, WhenFull};
 use broker::Broker;
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use toml::{Table, Value};
 
 /// `demo`'s arguments.
@@ -31,6 +37,10 @@ pub(super) struct Args {
     /// How many events the apps publish; without it, until Ctrl-C.
     #[arg(long)]
     count: Option<u64>,
+    /// No API and no status page. Otherwise they are where API_ADDRESS says, which may be `off`; without it on
+    /// 127.0.0.1:8686, or on another port if somebody has that.
+    #[arg(long)]
+    no_api: bool,
 }
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
@@ -56,6 +66,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         let signals = run::StopSignals::catch()?;
         let running = Topology::start(config, &options).await;
         let running = running.map_err(|error| start_failure(&error, env))?;
+        let _api = if args.no_api { None } else { start_api(running.observer(), env).await? };
         tracing::info!(
             "sample apps publish to {}; the shipper has subscribed to {}",
             broker.url(),
@@ -77,6 +88,23 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
             result = run::run_to_the_end(running, signals, Duration::from_secs(4), None, None) => result,
         }
     })
+}
+
+/// The API, unless it is off. It shows events: they are made up.
+async fn start_api(observer: Observer, env: &Env) -> Result<Option<ApiServer>, Failure> {
+    let table = api_table(env).map_err(Failure::config)?;
+    let mut options: ApiOptions = table.try_into().map_err(Failure::config)?;
+    (options.tail, options.metrics_address) = (true, None);
+    if !options.enabled {
+        return Ok(None);
+    }
+    if env.get("API_ADDRESS").map_err(Failure::config)?.is_none() {
+        // Looked at the status page at the same time as another shipper's, it is not to wait for that to end.
+        let loopback = ApiOptions::default_address(false);
+        let is_free = TcpListener::bind(loopback).await.is_ok();
+        options.address = Some(if is_free { loopback } else { SocketAddr::new(loopback.ip(), 0) });
+    }
+    Ok(Some(ApiServer::start(observer, &options)))
 }
 
 /// The environment's destinations, with the broker as the source and the console as one more sink.

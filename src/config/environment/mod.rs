@@ -6,10 +6,12 @@
 //! - this file: [`Environment`], the destinations
 //! - `source`: where events come from
 //! - `delivery`: where they wait, and where those go that are refused
+//! - `api`: where the API and the metrics are
 //! - `misspelt`: what looks like a mistake
 //! - `text`: what `generate` prints
 //! - `variables`: every variable that is no destination's
 
+mod api;
 mod delivery;
 mod misspelt;
 mod source;
@@ -20,6 +22,7 @@ use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
 use crate::env::{Env, EnvError};
 use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
+pub(crate) use api::api_table;
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
 pub use misspelt::variables;
@@ -106,6 +109,7 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
         jetstream.remove("create");
     }
     environment.for_vector.insert("sources".to_owned(), sources(&source).into());
+    api::set_api(env, &mut environment)?;
     ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
     Ok(environment)
 }

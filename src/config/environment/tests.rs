@@ -22,7 +22,8 @@ fn every_provider_loads_and_so_does_what_is_generated() {
     assert_eq!(environment.enabled.len(), PROVIDERS.len());
     let registry = Registry::builtin();
     let config = Config::from_toml(&generate(&environment).unwrap(), "generated", &registry, &env).unwrap();
-    assert_eq!(config.sinks.len(), PROVIDERS.len());
+    // And the metrics, which are a sink for Vector.
+    assert_eq!(config.sinks.len(), PROVIDERS.len() + 1);
     Config::from_toml(&example().unwrap(), "example", &registry, &env).unwrap();
 }
 
@@ -222,6 +223,49 @@ fn a_data_directory_means_buffers_on_disk() {
         let error = with(&[("DATA_DIR", "/data"), ("BUFFER_MAX_SIZE", size)]).unwrap_err().to_string();
         assert!(error.contains("BUFFER_MAX_SIZE is wrong"), "{error}");
     }
+}
+
+#[test]
+fn the_api_is_on_loopback_or_flys_private_network_unless_another_address_is_written_down() {
+    let with = |more: &[(&'static str, &'static str)]| {
+        from_environment(&Env::from_pairs([&HTTP[..], &[("ACCESS_TOKEN", "t")], more].concat()))
+    };
+    let api = |more| with(more).unwrap().table.get("api").map(ToString::to_string).unwrap_or_default();
+    let fly = [("FLY_APP_NAME", "a"), ("FLY_MACHINE_ID", "m")];
+    let off = [("API_ADDRESS", "off"), ("METRICS_ADDRESS", "off")];
+    for (more, enabled, address, metrics) in [
+        (&[][..], true, "127.0.0.1:8686", "127.0.0.1:9598"),
+        (&fly[..1], true, "127.0.0.1:8686", "127.0.0.1:9598"),
+        (&fly, true, "[::]:8686", "[::]:9598"),
+        (&[("FLY_APP_NAME", "a"), ("FLY_ALLOC_ID", "m")], true, "[::]:8686", "[::]:9598"),
+        (&[("API_ADDRESS", "0.0.0.0:1"), ("METRICS_ADDRESS", "off")], true, "0.0.0.0:1", "-"),
+        (&[("API_ADDRESS", "off"), ("METRICS_ADDRESS", "[::1]:2")], false, "-", "[::1]:2"),
+    ] {
+        let environment = with(more).unwrap();
+        let api = &environment.table["api"];
+        let text = |name| api.get(name).and_then(Value::as_str).unwrap_or("-");
+        assert_eq!(api.get("enabled").is_some(), enabled, "{more:?}");
+        assert_eq!((text("address"), text("metrics_address")), (address, metrics), "{more:?}");
+        // A stock Vector has a sink for the metrics.
+        let vector = &environment.for_vector;
+        assert_eq!(vector.get("api").and_then(|api| api.get("address")?.as_str()).unwrap_or("-"), address);
+        let sink = vector["sinks"].get("prometheus_exporter");
+        assert_eq!(sink.and_then(|sink| sink.get("address")?.as_str()).unwrap_or("-"), metrics, "{more:?}");
+        assert_eq!(vector["sources"].get("internal_metrics").is_some(), metrics != "-");
+    }
+    assert_eq!(api(&off), "");
+    let tail = with(&[("API_TAIL", "true")]).unwrap();
+    assert_eq!(tail.table["api"]["tail"].as_bool(), Some(true));
+    assert!(!generate(&tail).unwrap().contains("tail"), "Vector has none");
+    for (name, value) in [("API_ADDRESS", "8686"), ("METRICS_ADDRESS", "localhost:1"), ("API_TAIL", "maybe")]
+    {
+        let error = with(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+    let warnings =
+        with(&[("METRICS_ADRESS", "x"), ("API_TAIL", "true"), off[0]]).unwrap().warnings.join("\n");
+    assert!(warnings.contains("did you mean METRICS_ADDRESS?"), "{warnings}");
+    assert!(warnings.contains("API_TAIL has no effect"), "{warnings}");
 }
 
 #[test]

@@ -92,7 +92,13 @@ fn check_histograms(series: &BTreeMap<String, f64>) {
 }
 
 fn description(kind: ComponentKind, id: &str, r#type: &str) -> Description {
-    Description { kind, id: id.to_owned(), r#type: r#type.to_owned(), inputs: Vec::new() }
+    Description {
+        kind,
+        id: id.to_owned(),
+        r#type: r#type.to_owned(),
+        inputs: Vec::new(),
+        has_destination: true,
+    }
 }
 
 const ID: &str = "a \"b\"\\\nc";

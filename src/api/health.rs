@@ -1,0 +1,198 @@
+//! Whether logs can flow. The rules:
+//!
+//! - Every source must be connected: subscribed, or with its consumer found. One that a connection was lost of, or that
+//!   has never had one, is a reason for no.
+//! - A subscription that is quiet is renewed after `idle_resubscribe_secs`. Where that cannot be done, it may be dead
+//!   without a sign of it: that is told, and counts as no once nothing has come for twice that time, which is when a
+//!   second attempt has failed too.
+//! - Not every destination may fail. One that works makes up for others. The sink of the dead letters has no part in
+//!   this, and neither have sinks without a destination (`blackhole`, `console`, `prometheus_exporter`), unless there
+//!   are no others. A sink that has sent nothing yet does not fail.
+//! - A topology that stops receives nothing any more.
+
+use super::status::{Health, Reason};
+use crate::config::{ComponentKind, DEAD_LETTERS};
+use crate::event::Timestamp;
+use crate::status::{State, StatusSnapshot};
+use crate::topology::Component;
+
+/// Whether logs can flow, and what is wrong.
+pub(super) fn health(components: &[Component], is_stopping: bool, now: Timestamp) -> Health {
+    let mut reasons = of_sources(components, is_stopping, now);
+    reasons.extend(of_sinks(components));
+    answer(reasons)
+}
+
+/// Whether every source is connected.
+pub(super) fn readiness(components: &[Component], is_stopping: bool, now: Timestamp) -> Health {
+    answer(of_sources(components, is_stopping, now))
+}
+
+fn answer(reasons: Vec<Reason>) -> Health {
+    Health { healthy: !reasons.iter().any(|reason| reason.fatal), reasons }
+}
+
+fn of_kind(
+    components: &[Component],
+    kind: ComponentKind,
+) -> impl Iterator<Item = (&Component, &StatusSnapshot)> {
+    let of_kind = components.iter().filter(move |component| component.description.kind == kind);
+    of_kind.filter_map(|component| Some((component, component.status.as_ref()?)))
+}
+
+fn of_sources(components: &[Component], is_stopping: bool, now: Timestamp) -> Vec<Reason> {
+    let stopping = is_stopping.then(|| Reason {
+        component: String::new(),
+        fatal: true,
+        problem: "it is stopping: nothing is received any more".to_owned(),
+        since: None,
+        advice: "start it again, if nobody stopped it on purpose; its log says why".to_owned(),
+    });
+    let sources = of_kind(components, ComponentKind::Source);
+    let reasons = sources.filter_map(|(component, status)| match status.state {
+        // One of somebody else's may never say that it is ready.
+        State::Starting if component.last_event.is_some() => None,
+        State::Starting => Some(reason(component, status, true, "it is not connected yet")),
+        State::Failing => Some(reason(component, status, true, "it is not connected")),
+        State::Working => {
+            let doubt = status.doubt?;
+            let silence = now.seconds() - doubt.silent_since.seconds();
+            let is_dead = u64::try_from(silence).is_ok_and(|silence| silence > doubt.patience.as_secs());
+            let problem = format!(
+                "nothing has come for {silence} s, and the subscription cannot be renewed: it {} dead",
+                if is_dead { "counts as" } else { "may be" }
+            );
+            let since = Some(doubt.silent_since.to_rfc3339());
+            Some(Reason { problem, since, ..reason(component, status, is_dead, "") })
+        }
+    });
+    stopping.into_iter().chain(reasons).collect()
+}
+
+fn of_sinks(components: &[Component]) -> Vec<Reason> {
+    let sinks: Vec<_> = of_kind(components, ComponentKind::Sink).collect();
+    let is_failing = |(_, status): &&(&Component, &StatusSnapshot)| status.state == State::Failing;
+    let is_letters = |component: &Component| component.description.id == DEAD_LETTERS;
+    let has_destination = |(component, _): &&(&Component, &StatusSnapshot)| {
+        component.description.has_destination && !is_letters(component)
+    };
+    let mut counted: Vec<_> = sinks.iter().filter(has_destination).collect();
+    if counted.is_empty() {
+        counted = sinks.iter().filter(|(component, _)| !is_letters(component)).collect();
+    }
+    let all_fail = !counted.is_empty() && counted.iter().copied().all(|sink| is_failing(&sink));
+    let reason = |sink: &(&Component, &StatusSnapshot)| {
+        let is_fatal = all_fail && counted.iter().any(|counted| std::ptr::eq(counted.0, sink.0));
+        reason(sink.0, sink.1, is_fatal, "what it sent last was not taken")
+    };
+    sinks.iter().filter(is_failing).map(reason).collect()
+}
+
+/// With what went wrong last, if that is known.
+fn reason(component: &Component, status: &StatusSnapshot, fatal: bool, otherwise: &str) -> Reason {
+    let trouble = status.trouble.as_ref();
+    Reason {
+        component: super::snapshot::name(&component.description),
+        fatal,
+        problem: trouble.map_or(otherwise, |trouble| &trouble.text).to_owned(),
+        since: status.since.map(Timestamp::to_rfc3339),
+        advice: trouble.map_or("wait: it is tried again", |trouble| &trouble.advice).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Doubt, Status};
+    use crate::topology::Description;
+    use std::time::Duration;
+
+    fn component(kind: ComponentKind, id: &str, has_destination: bool, status: &Status) -> Component {
+        Component {
+            description: Description {
+                kind,
+                id: id.to_owned(),
+                r#type: "x".to_owned(),
+                inputs: Vec::new(),
+                has_destination,
+            },
+            status: Some(status.snapshot()),
+            last_event: None,
+            buffer: None,
+            last_lag: None,
+            held_batches: 0,
+            failures: 0,
+        }
+    }
+
+    fn status(state: State) -> Status {
+        let status = Status::default();
+        match state {
+            State::Starting => {}
+            State::Working => status.working(),
+            State::Failing => status.failing("status 401", "check the key"),
+        }
+        status
+    }
+
+    #[test]
+    fn one_destination_that_works_is_enough_and_none_is_not() {
+        use State::{Failing, Starting, Working};
+        // (id, whether it has a destination, state), whether logs can flow, how many reasons there are
+        type Sinks<'a> = &'a [(&'a str, bool, State)];
+        let cases: &[(Sinks<'_>, bool, usize)] = &[
+            (&[], true, 0),
+            (&[("a", true, Starting)], true, 0),
+            (&[("a", true, Working)], true, 0),
+            (&[("a", true, Failing)], false, 1),
+            (&[("a", true, Failing), ("b", true, Working)], true, 1),
+            (&[("a", true, Failing), ("b", true, Starting)], true, 1),
+            (&[("a", true, Failing), ("b", true, Failing)], false, 2),
+            (&[("a", true, Failing), ("console", false, Working)], false, 1),
+            (&[("console", false, Working)], true, 0),
+            (&[("console", false, Failing)], false, 1),
+            (&[("a", true, Failing), (DEAD_LETTERS, true, Working)], false, 1),
+            (&[("a", true, Working), (DEAD_LETTERS, true, Failing)], true, 1),
+        ];
+        for (sinks, healthy, reasons) in cases {
+            let source = component(ComponentKind::Source, "nats", false, &status(Working));
+            let sinks_of = sinks.iter().map(|(id, destination, state)| {
+                component(ComponentKind::Sink, id, *destination, &status(*state))
+            });
+            let components: Vec<_> = std::iter::once(source).chain(sinks_of).collect();
+            let health = health(&components, false, Timestamp::now());
+            assert_eq!((health.healthy, health.reasons.len()), (*healthy, *reasons), "{sinks:?}");
+            assert!(readiness(&components, false, Timestamp::now()).healthy, "sinks have no part in it");
+        }
+    }
+
+    #[test]
+    fn every_source_must_be_connected() {
+        for (state, expected) in [(State::Starting, false), (State::Working, true), (State::Failing, false)] {
+            let source = component(ComponentKind::Source, "nats", false, &status(state));
+            let other = component(ComponentKind::Source, "other", false, &status(State::Working));
+            let components = [source, other];
+            let health = health(&components, false, Timestamp::now());
+            assert_eq!(health.healthy, expected, "{state:?}");
+            assert_eq!(health, readiness(&components, false, Timestamp::now()));
+        }
+        let source = component(ComponentKind::Source, "nats", false, &status(State::Working));
+        assert!(!health(&[source], true, Timestamp::now()).healthy, "it stops");
+    }
+
+    #[test]
+    fn a_quiet_subscription_that_cannot_be_renewed_counts_as_dead_after_a_while() {
+        let status = status(State::Working);
+        let silent_since = Timestamp::from_nanos(0);
+        let doubt = Doubt { silent_since, patience: Duration::from_secs(60) };
+        status.doubtful(doubt, "cannot open a second connection", "wait");
+        let components = [component(ComponentKind::Source, "nats", false, &status)];
+        let at = |seconds: i64| health(&components, false, Timestamp::from_nanos(seconds * 1_000_000_000));
+        assert_eq!((at(31).healthy, at(31).reasons.len()), (true, 1));
+        assert!(at(60).healthy);
+        assert!(!at(61).healthy);
+        status.working();
+        let components = [component(ComponentKind::Source, "nats", false, &status)];
+        assert_eq!(health(&components, false, Timestamp::now()).reasons, []);
+    }
+}
