@@ -6,16 +6,31 @@ MDBOOK := $(TOOLS)/mdbook/bin/mdbook
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
+.PHONY: test browser screenshot lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
 
 # What `make` or a person has installed here is found too.
 export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 ## test: formatting, lints, docs, every test, the examples
-test: $(NATS_SERVER) lint rustdoc
+test: $(NATS_SERVER) browser lint rustdoc
 	cargo $(TEST) --locked
 	cargo test --locked --doc
 	cargo build --locked --examples
+
+# The status page is tested in a real browser, wherever that is.
+CHROMEDRIVER ?= $(shell command -v chromedriver || echo /usr/bin/chromedriver)
+
+## browser: Chromium and its driver, from Debian's packages
+browser: $(CHROMEDRIVER)
+
+/usr/bin/chromedriver:
+	@[ "$$(id -u)" = 0 ] || { echo "install chromium and chromium-driver, or set CHROMIUM and CHROMEDRIVER" >&2; exit 1; }
+	apt-get update
+	apt-get install --yes --no-install-recommends chromium chromium-driver
+
+## screenshot: the status page, for the README; takes three minutes
+screenshot: $(NATS_SERVER) browser
+	LOG_SHIPPER_SCREENSHOT=$(CURDIR)/docs/status-page.png cargo test --locked --test page screenshot
 
 lint: deny
 	cargo fmt --check

@@ -30,6 +30,7 @@ mod run;
 mod schema;
 mod tail;
 mod test;
+mod top;
 mod validate;
 mod vrl;
 
@@ -77,6 +78,8 @@ enum Command {
     Check(check::Args),
     /// Show the logs as they come, straight from NATS.
     Tail(tail::Args),
+    /// Watch a running shipper: rates, errors, buffers, and what to do.
+    Top(top::Args),
     /// Look into the sinks' buffers on disk.
     Buffer(buffer::Args),
     /// Write a fly.toml for a destination, and print what to run on Fly.io.
@@ -138,6 +141,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
             Command::Tail(args) => tail::run(&args, &registry, &env),
+            Command::Top(args) => top::run(&args, &env),
             Command::Buffer(args) => buffer::run(&args, &registry, &env),
             Command::Init(args) => init::run(&args),
             Command::Health(args) => health::run(&args, &env),
