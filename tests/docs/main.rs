@@ -277,7 +277,9 @@ fn every_variable_that_is_set_is_known() {
 #[tokio::test]
 async fn every_command_runs() {
     let servers = shell::Servers::start().await;
-    let pages: Vec<_> = pages().into_iter().filter(|page| blocks(page, &["sh"]).next().is_some()).collect();
+    let mut pages = pages();
+    // Of the files for deploying, tests/deploy knows more.
+    pages.retain(|page| !page.path.ends_with("deploy/README.md") && blocks(page, &["sh"]).next().is_some());
     let count: usize = pages.iter().map(|page| blocks(page, &["sh"]).count()).sum();
     assert!(count > 40, "{count}");
     let runs = pages.iter().map(|page| shell::try_run(page, &servers));
