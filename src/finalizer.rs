@@ -24,6 +24,17 @@ pub enum EventStatus {
 }
 
 /// The receipt of one batch.
+///
+/// ```
+/// use log_shipper::finalizer::{BatchNotifier, EventFinalizers, EventStatus};
+///
+/// let (batch, mut answer) = BatchNotifier::new_with_receiver();
+/// let (one, other) = (EventFinalizers::new(batch.clone()), EventFinalizers::new(batch));
+/// one.answer(EventStatus::Delivered);
+/// assert!(answer.try_recv().is_err(), "one event is still on its way");
+/// other.answer(EventStatus::Errored);
+/// assert_eq!(answer.try_recv(), Ok(EventStatus::Errored), "the worst of them");
+/// ```
 #[derive(Debug)]
 pub struct BatchNotifier {
     status: AtomicU8,

@@ -55,16 +55,16 @@ impl Unhealthy {
     }
 
     /// What a person can do about it.
-    pub const fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &'static str {
         match self {
-            Unhealthy::Unauthorized { .. } => "check the key, token or password, and what it may do",
+            Unhealthy::Unauthorized { reason } => advice_for(reason, &SIGNS_OF_REFUSAL)
+                .unwrap_or("check the key, token or password, and what it may do"),
             Unhealthy::NotFound { .. } => {
                 "check the address, and the name of the dataset, index, bucket or stream"
             }
             Unhealthy::Unusable { advice, .. } => advice,
-            Unhealthy::Down { .. } => {
-                "check the address and the network; if both are right, wait: it is tried again"
-            }
+            Unhealthy::Down { reason } => advice_for(reason, &SIGNS_OF_TROUBLE)
+                .unwrap_or("check the address and the network; if both are right, wait: it is tried again"),
         }
     }
 
@@ -78,6 +78,62 @@ impl Unhealthy {
             Unhealthy::Down { reason } => Unhealthy::Down { reason: change(reason) },
         }
     }
+}
+
+/// What a reason has in it, in small letters, and what then is to be done; the first that fits.
+type Signs<const N: usize> = [(&'static [&'static str], &'static str); N];
+
+const SIGNS_OF_REFUSAL: Signs<2> = [
+    (
+        &["authorization violation", "authentication"],
+        "NATS does not let us in: check the user and password, token, nkey or credentials (on Fly.io ORG and ACCESS_TOKEN)",
+    ),
+    (&["permissions violation"], "NATS lets us in, but not do this: allow the user these subjects"),
+];
+
+const SIGNS_OF_TROUBLE: Signs<10> = [
+    (
+        &["dns error", "failed to lookup address", "has no address", "name or service not known"],
+        "the name has no address: check how it is spelt, and the DNS of this machine",
+    ),
+    (
+        &["unknownissuer", "unknown issuer", "self-signed", "unknown ca"],
+        "its certificate is of an authority that is not known here: give that as tls.ca_file (NATS_CA for NATS)",
+    ),
+    (
+        &["notvalidforname", "not valid for name"],
+        "its certificate is for another name: use the name that stands in it",
+    ),
+    (
+        &["certificate expired", "expired"],
+        "its certificate is out of date, or the clock of this machine is wrong",
+    ),
+    (
+        &["corrupt message", "invalidcontenttype", "wrong version"],
+        "it does not speak TLS at this port: check the port, or use an address without TLS (http://, nats://)",
+    ),
+    (
+        &["certificate", "tls", "handshake"],
+        "TLS fails: check tls.ca_file, tls.crt_file and tls.key_file, and whether this port speaks TLS",
+    ),
+    (&["connection refused"], "nothing listens there: check the host and the port, and whether it runs"),
+    (
+        &["no answer within", "timed out", "unreachable", "no route"],
+        "nothing answers: check the address, and whether a firewall or a private network is in between",
+    ),
+    (
+        &["closed the connection", "connection reset", "invalid http", "cannot be read", "invalid message"],
+        "something else than expected answers there: check the port, and whether it needs TLS",
+    ),
+    (
+        &["answers 429", "answers 5"],
+        "the destination has a problem of its own, or too many requests: wait, it is tried again; look at its status page",
+    ),
+];
+
+fn advice_for<const N: usize>(reason: &str, signs: &Signs<N>) -> Option<&'static str> {
+    let reason = reason.to_lowercase();
+    signs.iter().find(|(words, _)| words.iter().any(|word| reason.contains(word))).map(|(_, advice)| *advice)
 }
 
 impl Healthcheck {
@@ -117,5 +173,39 @@ impl Healthcheck {
 impl fmt::Debug for Healthcheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Healthcheck({})", self.endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_failure_has_its_own_advice() {
+        let down = |reason: &str| Unhealthy::Down { reason: reason.to_owned() };
+        let refused = |reason: &str| Unhealthy::Unauthorized { reason: reason.to_owned() };
+        for (unhealthy, words) in [
+            (
+                down("cannot connect: dns error: failed to lookup address information"),
+                "the name has no address",
+            ),
+            (down("cannot connect to NATS: the name x has no address"), "the name has no address"),
+            (down("cannot connect: invalid peer certificate: UnknownIssuer"), "tls.ca_file (NATS_CA"),
+            (down("invalid peer certificate: NotValidForName"), "another name"),
+            (down("invalid peer certificate: Expired"), "out of date"),
+            (down("received corrupt message of type InvalidContentType"), "does not speak TLS"),
+            (down("a TLS handshake failed"), "TLS fails"),
+            (down("tcp connect error: Connection refused (os error 111)"), "nothing listens there"),
+            (down("no answer within 10 s"), "firewall"),
+            (down("the server has closed the connection"), "something else than expected"),
+            (down("the destination answers 503 Service Unavailable"), "a problem of its own"),
+            (down("whatever"), "check the address and the network"),
+            (refused("NATS: 'Authorization Violation'"), "ORG and ACCESS_TOKEN"),
+            (refused("Permissions Violation for Subscription"), "allow the user these subjects"),
+            (refused("401 Unauthorized"), "check the key"),
+            (Unhealthy::NotFound { reason: "404".to_owned() }, "name of the dataset"),
+        ] {
+            assert!(unhealthy.advice().contains(words), "{unhealthy}: {}", unhealthy.advice());
+        }
     }
 }

@@ -65,6 +65,7 @@ pub mod bodies;
 pub mod cli;
 pub mod config;
 mod deadline;
+mod docs;
 pub mod env;
 pub mod event;
 pub mod finalizer;
@@ -87,3 +88,14 @@ pub mod transforms;
 mod uuid;
 
 pub use schemars;
+
+/// The blocks of Rust in the README and in the book, compiled with the examples of the documentation.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/src/embedding.md")]
+    mod embedding {}
+    #[doc = include_str!("../docs/src/writing-a-sink.md")]
+    mod writing_a_sink {}
+}

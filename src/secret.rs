@@ -10,6 +10,16 @@ use zeroize::Zeroizing;
 
 /// Text that must not be seen: `Debug` prints a placeholder, there is no `Display` and no
 /// `Serialize`, and its memory is overwritten when it is dropped.
+///
+/// ```
+/// use log_shipper::secret::SensitiveString;
+///
+/// let token = SensitiveString::from("s3cr3t");
+/// assert!(!format!("{token:?}").contains("s3cr3t"));
+/// let header = token.to_header("Bearer ").unwrap();
+/// assert!(header.is_sensitive());
+/// assert_eq!(header, "Bearer s3cr3t");
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SensitiveString(Zeroizing<String>);
 

@@ -1,7 +1,7 @@
 //! [`Status`]: how a component gets on with whom it speaks to, and what went wrong last.
 
 use crate::event::Timestamp;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub struct Status(Arc<Shared>);
 struct Shared {
     /// What is said with every batch costs no lock while nothing changes.
     is_working: AtomicBool,
+    failures: AtomicU64,
     current: Mutex<Current>,
 }
 
@@ -57,6 +58,9 @@ pub struct Trouble {
     pub at: Timestamp,
     /// What it was; without secrets.
     pub text: String,
+    /// What the other side said to it, if it said something; without secrets, but it may repeat what it was sent:
+    /// the content of logs.
+    pub answer: Option<String>,
     /// What to do.
     pub advice: String,
 }
@@ -106,8 +110,14 @@ impl Status {
 
     /// It does not work, and is tried again.
     pub fn failing(&self, text: impl Into<String>, advice: impl Into<String>) {
+        self.failing_with(text, None, advice);
+    }
+
+    /// The same with what the other side said: see [`Trouble::answer`].
+    pub fn failing_with(&self, text: impl Into<String>, answer: Option<String>, advice: impl Into<String>) {
+        self.0.failures.fetch_add(1, Ordering::Relaxed);
         let mut current = self.current();
-        current.note(text.into(), advice.into());
+        current.note(text.into(), answer, advice.into());
         current.turn(State::Failing);
         current.doubt = None;
         self.0.is_working.store(false, Ordering::Relaxed);
@@ -116,15 +126,16 @@ impl Status {
     /// It may be dead without a sign of it; [`Status::working`] says that it is not.
     pub fn doubtful(&self, doubt: Doubt, text: impl Into<String>, advice: impl Into<String>) {
         let mut current = self.current();
-        current.note(text.into(), advice.into());
+        current.note(text.into(), None, advice.into());
         current.doubt = Some(doubt);
         self.0.is_working.store(false, Ordering::Relaxed);
     }
 
     /// Something was refused for good, which says little of the next: several in a row count as failing.
-    pub fn refused(&self, text: impl Into<String>, advice: impl Into<String>) {
+    /// `answer`: see [`Trouble::answer`].
+    pub fn refused(&self, text: impl Into<String>, answer: Option<String>, advice: impl Into<String>) {
         let mut current = self.current();
-        current.note(text.into(), advice.into());
+        current.note(text.into(), answer, advice.into());
         current.refusals += 1;
         if current.refusals >= REFUSALS {
             current.turn(State::Failing);
@@ -134,7 +145,12 @@ impl Status {
 
     /// Something went wrong that changes nothing: it goes on as before.
     pub fn note(&self, text: impl Into<String>, advice: impl Into<String>) {
-        self.current().note(text.into(), advice.into());
+        self.current().note(text.into(), None, advice.into());
+    }
+
+    /// How often [`Status::failing`] was said.
+    pub fn failures(&self) -> u64 {
+        self.0.failures.load(Ordering::Relaxed)
     }
 
     /// Now.
@@ -157,8 +173,8 @@ impl Current {
         }
     }
 
-    fn note(&mut self, text: String, advice: String) {
-        self.trouble = Some(Trouble { at: Timestamp::now(), text, advice });
+    fn note(&mut self, text: String, answer: Option<String>, advice: String) {
+        self.trouble = Some(Trouble { at: Timestamp::now(), text, answer, advice });
     }
 }
 
@@ -169,16 +185,16 @@ mod tests {
     #[test]
     fn a_few_refusals_are_no_failure_until_they_are_several_in_a_row() {
         let status = Status::default();
-        status.refused("bad event", "");
+        status.refused("bad event", None, "");
         assert_eq!(status.snapshot().state, State::Starting);
         status.working();
         for _ in 0..2 {
-            status.refused("bad event", "look at it");
+            status.refused("bad event", None, "look at it");
             assert_eq!(status.snapshot().state, State::Working);
         }
         status.working();
         for expected in [State::Working, State::Working, State::Failing] {
-            status.refused("bad event", "look at it");
+            status.refused("bad event", None, "look at it");
             assert_eq!(status.snapshot().state, expected);
         }
         assert_eq!(status.snapshot().trouble.unwrap().advice, "look at it");

@@ -402,7 +402,7 @@ async fn the_tail_shows_what_fits_and_counts_what_is_too_much() {
             }
         };
         assert_eq!(line["message"], "this <b>&\u{1b}[31m");
-        assert_eq!(line["time"], "2026-01-02T03:04:05Z");
+        assert!(line["time"].as_str().unwrap().starts_with("2026-01-02T03:04:05"), "{line}");
         let fields = ["app", "region", "instance", "level", "subject"].map(|name| line[name].as_str().unwrap());
         assert_eq!(fields, ["web", "ord", "1", "warning", "logs.web.ord.1"]);
         publisher.publish("logs.web.ord.1", event(&long)).await;

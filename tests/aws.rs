@@ -389,7 +389,12 @@ impl SourceConfig for Scripted {
 /// The configuration of one sink, `out`, which takes its events from `in`.
 fn load(kind: &str, options: &str) -> Result<Config, String> {
     let mut registry = Registry::builtin();
-    registry.source::<Scripted>(ComponentInfo { name: "scripted", summary: "For tests.", example: "" });
+    registry.source::<Scripted>(ComponentInfo {
+        name: "scripted",
+        summary: "For tests.",
+        example: "",
+        notes: "",
+    });
     let text = format!(
         "healthchecks.enabled = false\n[sources.in]\ntype = 'scripted'\n[sinks.out]\ninputs = ['in']\ntype = '{kind}'\n\
          request.retry_initial_backoff_secs = 0.01\n{options}"

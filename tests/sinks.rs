@@ -62,7 +62,12 @@ fn load(sinks: &str) -> Result<Config, String> {
 
 fn load_with(sinks: &str, env: &Env) -> Result<Config, String> {
     let mut registry = Registry::builtin();
-    registry.source::<Scripted>(ComponentInfo { name: "scripted", summary: "For tests.", example: "" });
+    registry.source::<Scripted>(ComponentInfo {
+        name: "scripted",
+        summary: "For tests.",
+        example: "",
+        notes: "",
+    });
     let text = format!("[sources.in]\ntype = 'scripted'\n{sinks}");
     Config::from_toml(&text, "test.toml", &registry, env).map_err(|error| error.to_string())
 }

@@ -118,6 +118,10 @@ mod tests {
             },
             status: Some(status.snapshot()),
             last_event: None,
+            buffer: None,
+            last_lag: None,
+            held_batches: 0,
+            failures: 0,
         }
     }
 

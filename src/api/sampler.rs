@@ -22,7 +22,7 @@ pub(super) struct Sampler {
 impl Sampler {
     pub(super) fn new(observer: &Observer) -> Sampler {
         let mut history = History::default();
-        history.sample(&components(observer), observer.uptime(), Timestamp::now());
+        history.sample(&components(observer, false), observer.uptime(), Timestamp::now());
         Sampler { history: Mutex::new(history), said: watch::Sender::new(Arc::from("")) }
     }
 
@@ -32,7 +32,7 @@ impl Sampler {
 
     /// Looks.
     pub(super) fn sample(&self, observer: &Observer, shows_events: bool) {
-        self.history().sample(&components(observer), observer.uptime(), Timestamp::now());
+        self.history().sample(&components(observer, false), observer.uptime(), Timestamp::now());
         // Written once, for all who listen.
         if self.said.receiver_count() > 0
             && let Ok(text) = serde_json::to_string(&self.status(observer, shows_events))

@@ -2,7 +2,7 @@
 
 use super::health::health;
 use super::history::History;
-use super::status::{ComponentStatus, TopologyStatus, Totals, Trouble};
+use super::status::{Buffer, ComponentStatus, TopologyStatus, Totals, Trouble};
 use crate::config::{ComponentKind, DEAD_LETTERS};
 use crate::event::Timestamp;
 use crate::status::State;
@@ -23,10 +23,11 @@ pub(super) fn name(description: &Description) -> String {
 }
 
 /// Every component by its name, without its rates.
-pub(super) fn components(observer: &Observer) -> Vec<(String, ComponentStatus)> {
+/// `shows_events`: with what destinations have answered, which may repeat what they were sent.
+pub(super) fn components(observer: &Observer, shows_events: bool) -> Vec<(String, ComponentStatus)> {
     let report = observer.books().snapshot();
     let components = observer.books().components();
-    components.iter().map(|one| (name(&one.description), component(one, &report))).collect()
+    components.iter().map(|one| (name(&one.description), component(one, &report, shows_events))).collect()
 }
 
 /// All of it.
@@ -44,7 +45,7 @@ pub(super) fn status(observer: &Observer, history: &History, shows_events: bool)
         health: health(&observer.books().components(), observer.is_stopping(), now),
         tail: shows_events,
         totals: totals(&observer.books().snapshot()),
-        components: components(observer).into_iter().map(with_rates).collect(),
+        components: components(observer, shows_events).into_iter().map(with_rates).collect(),
     }
 }
 
@@ -73,8 +74,8 @@ fn named<'a>(reasons: impl IntoIterator<Item = (&'a str, u64)>) -> BTreeMap<Stri
     happened.map(|(reason, events)| (reason.to_owned(), events)).collect()
 }
 
-fn component(component: &Component, report: &Report) -> ComponentStatus {
-    let Component { description, status, last_event } = component;
+fn component(component: &Component, report: &Report, shows_events: bool) -> ComponentStatus {
+    let Component { description, status, last_event, buffer, last_lag, held_batches, failures } = component;
     let id = &description.id;
     let state = status.as_ref().map_or(State::Working, |status| status.state);
     let trouble = status.as_ref().and_then(|status| status.trouble.clone());
@@ -96,9 +97,23 @@ fn component(component: &Component, report: &Report) -> ComponentStatus {
     .to_owned();
     of_kind.since = status.as_ref().and_then(|status| status.since).map(Timestamp::to_rfc3339);
     of_kind.last_event = last_event.map(Timestamp::to_rfc3339);
+    of_kind.buffer = buffer.as_ref().map(|buffer| Buffer {
+        kind: buffer.kind.to_owned(),
+        bytes: buffer.bytes,
+        max_bytes: buffer.max_bytes,
+        events: buffer.events,
+        max_events: buffer.max_events,
+    });
+    of_kind.lag_secs = last_lag.map(|lag| lag.as_secs_f64());
+    of_kind.held_batches = *held_batches;
+    of_kind.errors += failures;
     of_kind.trouble = trouble.map(|trouble| Trouble {
         at: trouble.at.to_rfc3339(),
-        text: trouble.text,
+        text: match trouble.answer {
+            Some(answer) if shows_events => format!("{}: {answer}", trouble.text),
+            Some(_) => format!("{} (what it answered is in the log)", trouble.text),
+            None => trouble.text,
+        },
         advice: trouble.advice,
     });
     of_kind

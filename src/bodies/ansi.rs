@@ -12,6 +12,11 @@ pub(super) const ANSI: &str =
 
 static REGEX: LazyLock<Regex> = LazyLock::new(|| regex(ANSI));
 
+/// What finds them in a text.
+pub(crate) fn escape_sequences() -> &'static Regex {
+    &REGEX
+}
+
 /// The event with a message without them; `None` if there are none.
 pub(super) fn strip(text: &str) -> Option<String> {
     let raw = raw_message(text)?;

@@ -1,6 +1,7 @@
 //! `log-shipper buffer`: what is in the sinks' buffers on disk.
 
 use super::config_args::ConfigArgs;
+use super::progress::Progress;
 use super::{Failure, print, print_json, print_table, print_warnings};
 use crate::config::{GlobalOptions, Registry};
 use crate::env::{Env, PLACEHOLDER};
@@ -8,7 +9,7 @@ use crate::event::LogEvent;
 use crate::topology::disk::{self, BufferSummary};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// `buffer`'s arguments.
@@ -131,13 +132,19 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         }
         Command::Drain { sink, place } => {
             let directory = place.buffer(sink, registry, env)?;
+            // On a screen that the events go to as well, a bar would be in their way.
+            let mut progress =
+                Progress::new("draining events", disk::waiting(&directory), !io::stdout().is_terminal());
             let mut out = io::BufWriter::new(io::stdout().lock());
             let damaged = disk::drain(&directory, |events| {
                 events.iter().try_for_each(|event| write_line(&mut out, event))?;
                 // Only what has left us is removed.
-                out.flush()
-            })
-            .map_err(Failure::failed)?;
+                out.flush()?;
+                progress.add(events.len() as u64);
+                Ok(())
+            });
+            drop(progress);
+            let damaged = damaged.map_err(Failure::failed)?;
             match damaged {
                 0 => Ok(()),
                 _ => Err(Failure::Failed(format!("{damaged} events were damaged and are lost"))),

@@ -5,6 +5,7 @@ use super::{Failure, print_config_warnings, print_json, print_table, print_warni
 use crate::config::Registry;
 use crate::env::Env;
 use crate::healthcheck::Unhealthy;
+use crate::providers;
 use crate::topology::{Check, Topology, TopologyOptions};
 use clap::ValueEnum;
 use futures::future::join_all;
@@ -35,6 +36,8 @@ struct Finding {
     /// `None`: there was nothing to ask.
     result: Option<Result<(), Unhealthy>>,
     latency: Duration,
+    /// The secrets that its destination is known by, if they come from the environment.
+    secrets: Vec<&'static str>,
 }
 
 /// Asks NATS and every destination, side by side, whether they are well and know us.
@@ -42,11 +45,14 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     let config = args.config.load(registry, env, print_warnings)?;
     print_config_warnings(&config, env);
     let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
-    let findings = run::block_on(NonZero::<usize>::MIN, async {
+    let mut findings = run::block_on(NonZero::<usize>::MIN, async {
         let topology = Topology::build(config, &options).await;
         let topology = topology.map_err(|error| start_failure(&error, env))?;
         Ok(join_all(topology.into_checks().into_iter().map(look)).await)
     })?;
+    if args.config.is_environment() {
+        findings.iter_mut().for_each(Finding::name_secrets);
+    }
     match args.format {
         Format::Table => print_table(&table(&findings))?,
         Format::Json => {
@@ -54,9 +60,20 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
             print_json(&all)?;
         }
     }
+    let (asked, not_asked) = {
+        let asked = findings.iter().filter(|finding| finding.result.is_some()).count();
+        (asked, findings.len() - asked)
+    };
     let is_ill = |finding: &&Finding| matches!(finding.result, Some(Err(_)));
     match findings.iter().filter(is_ill).count() {
-        0 => Ok(()),
+        0 => {
+            let rest = match not_asked {
+                0 => String::new(),
+                _ => format!("; {not_asked} could not be asked"),
+            };
+            eprintln!("{asked} of {} are well{rest}", findings.len());
+            Ok(())
+        }
         ill => Err(Failure::Failed(format!("{ill} of {} are not well; see above", findings.len()))),
     }
 }
@@ -64,11 +81,17 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
 async fn look(check: Check) -> Finding {
     let Check { component, healthcheck, timeout } = check;
     match healthcheck {
-        None => Finding { component, endpoint: String::new(), result: None, latency: Duration::ZERO },
+        None => Finding {
+            component,
+            endpoint: String::new(),
+            result: None,
+            latency: Duration::ZERO,
+            secrets: Vec::new(),
+        },
         Some(healthcheck) => {
             let endpoint = healthcheck.endpoint().to_owned();
             let (result, latency) = healthcheck.run(timeout).await;
-            Finding { component, endpoint, result: Some(result), latency }
+            Finding { component, endpoint, result: Some(result), latency, secrets: Vec::new() }
         }
     }
 }
@@ -82,6 +105,29 @@ impl Finding {
         }
     }
 
+    fn name_secrets(&mut self) {
+        let provider = self.component.strip_prefix("sinks.").and_then(providers::find);
+        let variables = provider.map_or(&[][..], |provider| provider.variables);
+        self.secrets = variables
+            .iter()
+            .filter(|variable| variable.is_required())
+            .map(|variable| variable.name)
+            .collect();
+    }
+
+    /// What a person can do, with what is known of this component.
+    fn advice(&self, unhealthy: &Unhealthy) -> String {
+        let mut advice = unhealthy.advice().to_owned();
+        if !self.secrets.is_empty() {
+            advice.push_str(&format!(" ({})", self.secrets.join(", ")));
+        }
+        let is_here = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| self.endpoint.contains(name));
+        if is_here && unhealthy.to_string().to_lowercase().contains("connection refused") {
+            advice.push_str("; in a container, localhost is the container itself");
+        }
+        advice
+    }
+
     fn json(&self) -> serde_json::Value {
         let unhealthy = self.result.as_ref().and_then(|result| result.as_ref().err());
         serde_json::json!({
@@ -90,7 +136,7 @@ impl Finding {
             "result": self.summary(),
             "latency_ms": self.result.as_ref().map(|_| self.latency.as_millis()),
             "reason": unhealthy.map(ToString::to_string),
-            "advice": unhealthy.map(Unhealthy::advice),
+            "advice": unhealthy.map(|unhealthy| self.advice(unhealthy)),
         })
     }
 }
@@ -102,7 +148,7 @@ fn table(findings: &[Finding]) -> Vec<Vec<String>> {
         let advice = match &finding.result {
             None => "nothing: it has no healthcheck, or it is off".to_owned(),
             Some(Ok(())) => String::new(),
-            Some(Err(unhealthy)) => format!("{}; {unhealthy}", unhealthy.advice()),
+            Some(Err(unhealthy)) => format!("{}; {unhealthy}", finding.advice(unhealthy)),
         };
         let latency = finding.result.as_ref().map(|_| format!("{} ms", finding.latency.as_millis()));
         rows.push(vec![

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     }
     if args.options {
         for (kind, info) in components {
-            let ComponentInfo { name, summary, example } = info;
+            let ComponentInfo { name, summary, example, .. } = info;
             let inputs = if kind == ComponentKind::Source { "" } else { "inputs = [\"...\"]\n" };
             print(&format!(
                 "# {summary}\n[{}.{name}]\ntype = \"{name}\"\n{inputs}{example}\n\n",

@@ -1,24 +1,34 @@
 //! The command line. Data goes to standard output, messages to standard error. Exit codes: 0 done, 1
 //! failed while running, 64 bad usage, 78 bad configuration.
 //!
-//! - this file: the arguments, the log, the exit code
+//! - this file: the arguments, the exit code
+//! - `log`: log-shipper's own log; `progress`: how far a long command is
 //! - `config_args`: `-c` and `-C`
-//! - a file for each command, and `reload` and `machines`, for `run`
+//! - a file for each command, and for `run`: `banner` and `pulse`, what it says at its start and each minute,
+//!   `reload` and `machines`
 
+mod banner;
 mod buffer;
 mod check;
 mod completion;
 mod config_args;
 mod demo;
+mod docs;
 mod generate;
 mod graph;
+mod health;
+mod init;
 mod list;
+mod log;
 mod machines;
+mod progress;
 mod providers;
+mod pulse;
 mod reload;
 mod replay;
 mod run;
 mod schema;
+mod tail;
 mod test;
 mod validate;
 mod vrl;
@@ -26,11 +36,10 @@ mod vrl;
 use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
 use crate::topology::StartError;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tracing_subscriber::EnvFilter;
 
 /// Reads logs from NATS subjects and ships them to log aggregators.
 ///
@@ -44,15 +53,7 @@ pub(crate) struct Cli {
     run: run::Args,
     /// How log-shipper's own log is written; also LOG_SHIPPER_LOG_FORMAT.
     #[arg(long, global = true, value_enum)]
-    log_format: Option<LogFormat>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// A JSON object a line.
-    Json,
+    log_format: Option<log::Format>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,8 +72,14 @@ enum Command {
     Graph(graph::Args),
     /// Ask NATS and every destination whether they are well and know us.
     Check(check::Args),
+    /// Show the logs as they come, straight from NATS.
+    Tail(tail::Args),
     /// Look into the sinks' buffers on disk.
     Buffer(buffer::Args),
+    /// Write a fly.toml for a destination, and print what to run on Fly.io.
+    Init(init::Args),
+    /// Ask a running log-shipper whether logs flow.
+    Health(health::Args),
     /// List the destinations that secrets of the environment switch on.
     Providers(providers::Args),
     /// List the components of configurations, with their options.
@@ -85,6 +92,9 @@ enum Command {
     Vrl(vrl::Args),
     /// Print the completions of a shell.
     Completion(completion::Args),
+    /// Write the pages of the book that are printed from the code.
+    #[command(hide = true)]
+    Docs(docs::Args),
 }
 
 /// How a command that did not do its work ends.
@@ -92,6 +102,8 @@ enum Command {
 enum Failure {
     /// It failed at work: exit code 1.
     Failed(String),
+    /// Its arguments do not say enough, or something wrong: exit code 64.
+    Usage(String),
     /// Its configuration is wrong: exit code 78, as sysexits.h has it.
     Config(String),
 }
@@ -112,7 +124,7 @@ pub fn main(registry: Registry) -> ExitCode {
     };
     let (registry, env) = (Arc::new(registry), Env::from_process());
     let result =
-        start_log(cli.log_format, &env).and_then(|()| match cli.command.unwrap_or(Command::Run(cli.run)) {
+        log::start(cli.log_format, &env).and_then(|()| match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => run::run(&args, &registry, &env),
             Command::Demo(args) => demo::run(&args, &registry, &env),
             Command::Generate(args) => generate::run(&args, &env),
@@ -120,19 +132,28 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Test(args) => test::run(&args, &registry, &env),
             Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
+            Command::Tail(args) => tail::run(&args, &registry, &env),
             Command::Buffer(args) => buffer::run(&args, &registry, &env),
+            Command::Init(args) => init::run(&args),
+            Command::Health(args) => health::run(&args, &env),
             Command::Providers(args) => providers::run(&args, &env),
             Command::List(args) => list::run(&args, &registry),
             Command::Replay(args) => replay::run(&args, &registry, &env),
             Command::Schema(args) => schema::run(&args, &registry),
             Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),
+            Command::Docs(args) => docs::run(&args, &registry),
         });
+    log::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(message)) => {
             eprintln!("log-shipper: {message}");
             ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("log-shipper: {message}");
+            ExitCode::from(EXIT_USAGE)
         }
         Err(Failure::Config(message)) => {
             eprintln!("log-shipper: {message}");
@@ -149,32 +170,6 @@ impl Failure {
     fn failed(error: impl std::fmt::Display) -> Failure {
         Failure::Failed(error.to_string())
     }
-}
-
-/// The log on standard error, filtered by `LOG_SHIPPER_LOG` (`info` by default).
-fn start_log(format: Option<LogFormat>, env: &Env) -> Result<(), Failure> {
-    let format = match (format, env.get("LOG_SHIPPER_LOG_FORMAT").map_err(Failure::config)?.as_deref()) {
-        (Some(format), _) => format,
-        (None, None | Some("text")) => LogFormat::Text,
-        (None, Some("json")) => LogFormat::Json,
-        (None, Some(other)) => {
-            return Err(Failure::Config(format!(
-                "LOG_SHIPPER_LOG_FORMAT: `{other}` is unknown; expected text or json"
-            )));
-        }
-    };
-    let filter = env.get("LOG_SHIPPER_LOG").map_err(Failure::config)?.unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::Config(format!("LOG_SHIPPER_LOG: {error}; expected a level such as info or debug"))
-    })?;
-    let is_coloured = is_coloured(env);
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match format {
-        LogFormat::Text => log.with_ansi(is_coloured).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
 }
 
 /// Shows a configuration's mistakes on standard error, and gives what then is left to say.
@@ -223,6 +218,11 @@ fn print(text: &str) -> Result<(), Failure> {
 /// A value as JSON, for people and programs.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&format!("{}\n", serde_json::to_string_pretty(value).map_err(Failure::failed)?))
+}
+
+/// `1 sink`, `2 sinks`.
+fn plural(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Rows as columns of equal width.

@@ -22,8 +22,6 @@ enum Format {
     Json,
     /// The README's table: without what is set here.
     Markdown,
-    /// Where each destination finds an event's time, level and origin.
-    Fields,
 }
 
 pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
@@ -40,10 +38,6 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
     }
     if args.format == Format::Markdown {
         print(&markdown(&chosen))?;
-        return Ok(());
-    }
-    if args.format == Format::Fields {
-        print(&fields(&chosen))?;
         return Ok(());
     }
     let mut rows =
@@ -133,21 +127,6 @@ fn markdown(providers: &[&Provider]) -> String {
             cells.collect::<Vec<_>>().join(separator)
         };
         text.push_str(&format!("| {} | {} | {} |\n", provider.title, cell(true), cell(false)));
-    }
-    text
-}
-
-fn fields(providers: &[&Provider]) -> String {
-    let mut text = String::from(
-        "| destination | time | level | host | app | region | machine |\n|---|---|---|---|---|---|---|\n",
-    );
-    for provider in providers {
-        let places = &provider.places;
-        let cell = |place: &str| if place.is_empty() { String::new() } else { format!("`{place}`") };
-        let time = format!("{}, {}", cell(places.time), places.time_form.as_str());
-        let others = [places.level, places.host, places.app, places.region, places.instance];
-        let others = others.map(cell).join(" | ");
-        text.push_str(&format!("| {} | {time} | {others} |\n", provider.title));
     }
     text
 }

@@ -2,12 +2,12 @@
 
 use super::config_args::ConfigArgs;
 use super::machines::{app_without_queue, warn_of_duplicates};
+use super::pulse::Pulse;
 use super::reload::{Reloader, Watch};
-use super::{Failure, start_failure};
+use super::{Failure, banner, start_failure};
 use crate::api::ApiServer;
-use crate::config::{Environment, Registry, Seconds};
+use crate::config::{Registry, Seconds};
 use crate::env::Env;
-use crate::providers::Need;
 use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
 use std::num::NonZero;
 use std::sync::Arc;
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// compressed in threads of their own. More are for transforms that compute a lot.
     #[arg(short, long, default_value = "1")]
     threads: NonZero<usize>,
+    /// Seconds between two lines that say how many events came and went.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value = "60")]
+    pulse_secs: f64,
 }
 
 /// Fly.io kills a machine five seconds after the signal to stop.
@@ -47,7 +50,8 @@ const CONFIG_SHUTDOWN: Duration = Duration::from_secs(60);
 
 pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<(), Failure> {
     let is_environment = args.config.is_environment();
-    let config = args.config.load(registry, env, announce)?;
+    let config = args.config.load(registry, env, banner::environment)?;
+    banner::configuration(&config, is_environment);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -57,6 +61,9 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
         Ok(None) => CONFIG_SHUTDOWN,
         Err(error) => return Err(Failure::Config(format!("--graceful-shutdown-limit-secs: {error}"))),
     };
+    let pulse_every = Seconds::try_from(args.pulse_secs)
+        .map_err(|error| Failure::Config(format!("--pulse-secs: {error}")))?
+        .0;
     let waits = config.sources.iter().any(|source| source.config.can_acknowledge());
     let options = TopologyOptions {
         // Whoever sets secrets wants no destination to suffer from another; whoever writes a
@@ -72,7 +79,7 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
         let watch = args.watch_config.then(|| Watch::new(args.config.paths(), env)).transpose()?;
         let reloader = {
             let (args, registry, env) = (args.config.clone(), Arc::clone(registry), env.clone());
-            Reloader::new(watch, env.clone(), move || args.read(&registry, &env, announce))?
+            Reloader::new(watch, env.clone(), move || args.read(&registry, &env, banner::environment))?
         };
         if is_environment
             && let Some(app) = app_without_queue(env).map_err(|error| Failure::Config(error.to_string()))?
@@ -84,9 +91,10 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
             started = Topology::start(config, &options) => started.map_err(|error| start_failure(&error, env))?,
             () = signals.next() => return Ok(()),
         };
+        let pulse = Pulse::new(running.books(), pulse_every);
         // It stays until the end: how the end gets on can be seen, too.
         let mut api = ApiServer::start(running.observer(), &api);
-        run_to_the_end(running, signals, deadline, Some((reloader, &mut api))).await
+        run_to_the_end(running, signals, deadline, Some((reloader, &mut api)), Some(pulse)).await
     })
 }
 
@@ -105,24 +113,6 @@ pub(super) fn block_on<T>(
     // Standard input may be waiting for a line in a thread of its own; nobody waits for that.
     runtime.shutdown_background();
     result
-}
-
-/// Says which destinations are on, and what looks like a mistake.
-pub(super) fn announce(environment: &Environment) {
-    for provider in &environment.enabled {
-        let named = |need: fn(Need) -> bool, separator: &str| {
-            let variables = provider.variables.iter().filter(|variable| need(variable.need));
-            variables.map(|variable| variable.name).collect::<Vec<_>>().join(separator)
-        };
-        let required = named(|need| need == Need::Required, ", ");
-        let alternatives = named(|need| matches!(need, Need::OneOf(_)), " or ");
-        let secrets: Vec<_> =
-            [required, alternatives].into_iter().filter(|names| !names.is_empty()).collect();
-        tracing::info!("shipping to {} ({})", provider.title, secrets.join(", "));
-    }
-    for warning in &environment.warnings {
-        tracing::warn!("{warning}");
-    }
 }
 
 /// SIGTERM and SIGINT. They are caught from the moment this is made, which is before anything runs: a
@@ -155,6 +145,7 @@ pub(super) async fn run_to_the_end(
     mut signals: StopSignals,
     deadline: Duration,
     mut reloader: Option<(Reloader, &mut ApiServer)>,
+    mut pulse: Option<Pulse>,
 ) -> Result<(), Failure> {
     loop {
         let reload_wanted = async {
@@ -163,8 +154,15 @@ pub(super) async fn run_to_the_end(
                 None => std::future::pending().await,
             }
         };
+        let beat = async {
+            match &mut pulse {
+                Some(pulse) => pulse.beat().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = running.ended() => break,
+            () = beat => {}
             () = signals.next() => {
                 tracing::info!("stopping: delivering what is left, for at most {} s", deadline.as_secs_f64());
                 break;

@@ -15,9 +15,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use toml::{Table, Value};
 
-/// The variables that this reads, but for those with the prefix.
-pub(super) const VARIABLES: &[&str] =
-    &["LOG_PARSE", "LOG_DETECT_LEVEL", "LOG_STRIP_ANSI", "LOG_MULTILINE", "SHIP_OWN_LOGS", "REDACT"];
 /// `ENRICH_ENV=prod` gives every event a field `env`.
 pub(super) const ENRICH: &str = "ENRICH_";
 

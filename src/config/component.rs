@@ -2,13 +2,15 @@
 
 use super::{GlobalOptions, HealthcheckConfig, LogSchema, Problem, Result};
 use crate::env::Env;
-use crate::event::LogEvent;
+use crate::event::{LogEvent, Timestamp};
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
+use crate::nats::SubjectFilter;
 use crate::status::Status;
 use crate::topology::{Books, BufferReceiver, OutputNames, Outputs, SinkMemory, SourceSender};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use std::any::Any;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -36,9 +38,48 @@ pub trait SourceConfig: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// What it reads, and from where, in a few words without secrets. Default: nothing is said of that.
+    fn about(&self) -> Option<String> {
+        None
+    }
+
+    /// What the source reads, to be looked at beside it: nothing is taken from whoever ships it, and nobody is told
+    /// that it arrived. Does not wait for the network. Default: it cannot be looked at.
+    ///
+    /// # Errors
+    /// If the configuration, or what is asked for, cannot work.
+    fn tap(&self, _options: &TapOptions, _env: &Env) -> Result<Option<Tap>> {
+        Ok(None)
+    }
+
     /// Whether the source waits for its events' receipts before it tells its peer that they arrived.
     fn can_acknowledge(&self) -> bool {
         false
+    }
+}
+
+/// What to look at, of all that a source reads.
+#[derive(Clone, Debug, Default)]
+pub struct TapOptions {
+    /// These subjects; none is all that the source reads.
+    pub subjects: Vec<SubjectFilter>,
+    /// From this time on, out of a stream that keeps messages. `None`: what comes from now on.
+    pub since: Option<Timestamp>,
+    /// The stream. `None`: the source's own, if it reads one.
+    pub stream: Option<String>,
+}
+
+/// A look at what a source reads.
+pub struct Tap {
+    /// Whether there is anything to look at.
+    pub check: Healthcheck,
+    /// The events, as they came. It connects when it is first asked, and again whenever that is needed.
+    pub events: BoxStream<'static, Vec<LogEvent>>,
+}
+
+impl std::fmt::Debug for Tap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tap").field("check", &self.check).finish_non_exhaustive()
     }
 }
 

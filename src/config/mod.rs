@@ -39,11 +39,14 @@ mod unit_test;
 
 pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES, LEAST_DISK_BYTES};
 pub use component::{
-    Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Transform,
-    TransformConfig, TransformContext,
+    Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Tap, TapOptions,
+    Transform, TransformConfig, TransformContext,
 };
-pub use environment::{Environment, EnvironmentError, example, from_environment, generate};
-pub(crate) use environment::{api_table, destinations, subscription};
+pub use environment::{
+    CoreVariable, Environment, EnvironmentError, VARIABLES, VariableGroup, example, from_environment,
+    generate, variables,
+};
+pub(crate) use environment::{api_table, destinations, nats_source, subscription};
 pub use files::ConfigFile;
 pub use format::Format;
 pub use global::{
@@ -52,6 +55,7 @@ pub use global::{
 };
 pub use interpolate::interpolate;
 pub use problem::{Places, Problem, Problems, Severity};
+pub(crate) use registry::SINK_OPTIONS;
 pub use registry::{ComponentInfo, ComponentKind, Registry};
 pub(crate) use sink_options::BoolOr;
 pub use sink_options::{AcknowledgementsConfig, HealthcheckConfig, Seconds, SinkOptions};
@@ -68,6 +72,28 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A whole configuration: components by id, and who feeds whom.
+///
+/// ```
+/// use log_shipper::config::{Config, Registry};
+/// use log_shipper::env::Env;
+///
+/// let text = r#"
+///     [sources.in]
+///     type = "demo_logs"
+///     format = "fly"
+///
+///     [sinks.out]
+///     type = "console"
+///     inputs = ["in"]
+///     encoding.codec = "${CODEC:-json}"
+/// "#;
+/// let load = |text: &str| Config::from_toml(text, "vector.toml", &Registry::builtin(), &Env::default());
+/// let config = load(text).unwrap();
+/// assert_eq!(config.sinks[0].id, "out");
+/// // Every mistake at once, with its place.
+/// let problems = load(&text.replace("console", "consle")).unwrap_err();
+/// assert!(problems.to_string().contains("did you mean `console`?"));
+/// ```
 #[derive(Debug, Default)]
 pub struct Config {
     /// The sources, by id.

@@ -16,9 +16,20 @@ use toml::Table;
 type Parse<T> = Box<dyn Fn(Table, &References) -> Parsed<T> + Send + Sync>;
 
 /// The options of every sink that are not its own.
-pub(super) const SINK_OPTIONS: &[&str] = &["inputs", "buffer", "healthcheck", "acknowledgements", "proxy"];
+pub(crate) const SINK_OPTIONS: &[&str] = &["inputs", "buffer", "healthcheck", "acknowledgements", "proxy"];
 
 /// Every source, transform and sink that a configuration may name.
+///
+/// ```
+/// use log_shipper::config::{ComponentKind, Registry};
+///
+/// let registry = Registry::builtin();
+/// let sinks = registry.components(ComponentKind::Sink);
+/// assert!(sinks.iter().any(|sink| sink.name == "loki"));
+/// assert!(registry.component_schema(ComponentKind::Sink, "loki").is_some());
+/// ```
+///
+/// A sink of one's own is a line, `registry.http_sink::<Acme>()`; see [`HttpSink`](crate::sinks::HttpSink).
 #[derive(Default)]
 pub struct Registry {
     sources: BTreeMap<&'static str, Entry<dyn SourceConfig>>,
@@ -48,6 +59,8 @@ pub struct ComponentInfo {
     pub summary: &'static str,
     /// Its options in TOML, without `type` and `inputs`; a configuration made of it loads.
     pub example: &'static str,
+    /// What its page in the book says beside its options, in Markdown: limits, answers.
+    pub notes: &'static str,
 }
 
 /// The three kinds of component.
@@ -139,7 +152,7 @@ impl Registry {
 
     /// Adds an HTTP sink, with all options of the kernel; one of the same name is replaced.
     pub fn http_sink<S: HttpSink + JsonSchema>(&mut self) {
-        let info = ComponentInfo { name: S::NAME, summary: S::SUMMARY, example: S::EXAMPLE };
+        let info = ComponentInfo { name: S::NAME, summary: S::SUMMARY, example: S::EXAMPLE, notes: S::NOTES };
         let parse = |mut table: Table, references: &References| {
             let wire = wire(&table, S::ACCESS);
             let options = take_keys(&mut table, HTTP_OPTIONS);

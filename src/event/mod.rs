@@ -42,6 +42,18 @@ const FEW: usize = 16;
 
 /// One log event: a JSON object, kept as the text it came as until somebody changes it, with what is
 /// known of its way here.
+///
+/// ```
+/// use log_shipper::event::{Level, LogEvent};
+///
+/// let text = r#"{"message":"no","log":{"level":"warn"},"timestamp":"2026-01-02T03:04:05Z"}"#;
+/// let event = LogEvent::from_json(text.into()).unwrap();
+/// // The text that came is the text that goes on.
+/// assert_eq!(event.json(), text);
+/// // What a field means does not depend on its name.
+/// assert_eq!(event.level(), Some(Level::Warn));
+/// assert!(LogEvent::from_json("no JSON".into()).is_err());
+/// ```
 #[derive(Clone, Debug)]
 pub struct LogEvent {
     body: Body,

@@ -83,6 +83,17 @@ impl<'a> Field<'a> {
 
 /// The fields of an event that have a meaning, whatever they are called. Made by
 /// [`LogEvent::semantics`](super::LogEvent::semantics).
+///
+/// ```
+/// use log_shipper::event::{Level, LogEvent};
+///
+/// let text = r#"{"msg":"x","severity":"ERROR","fly":{"app":{"name":"web"}}}"#;
+/// let event = LogEvent::from_json(text.into()).unwrap();
+/// let semantics = event.semantics();
+/// assert_eq!(semantics.level(), Some(Level::Error));
+/// assert_eq!(semantics.app().as_deref(), Some("web"));
+/// assert_eq!(semantics.host(), None);
+/// ```
 #[derive(Debug)]
 pub struct Semantics<'a> {
     pub(super) fields: [Option<Field<'a>>; KNOWN],

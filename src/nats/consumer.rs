@@ -50,6 +50,8 @@ pub struct PullConsumer {
     acks: Acks,
     disconnects: u64,
     moves: u64,
+    /// The place in the stream of the last message.
+    last_place: Option<u64>,
     log: ConsumerLog,
 }
 
@@ -137,6 +139,7 @@ impl PullConsumer {
             acks: Acks::default(),
             disconnects: 0,
             moves: 0,
+            last_place: None,
         }
     }
 
@@ -192,7 +195,7 @@ impl PullConsumer {
     pub fn acknowledge(&mut self, generation: u64, reply: &str, ack: Ack) {
         // What is still on its way is said again in a while; without a connection that would only pile up.
         let is_late = ack == Ack::InProgress && self.phase != Phase::Pulling;
-        if generation == self.generation && !is_late {
+        if !self.options.is_look() && generation == self.generation && !is_late {
             self.acks.push(reply, ack);
         }
     }
@@ -284,6 +287,7 @@ impl PullConsumer {
                 }
                 self.acks.disconnected();
                 self.pulls.clear();
+                self.options.look_anew(self.last_place);
                 if self.drain != Drain::No {
                     self.drain = Drain::Done;
                 }
@@ -533,6 +537,9 @@ impl PullConsumer {
         let generation = self.generation;
         let delivery = |(message, reply, ack)| Delivery { message, reply, ack, generation };
         chunk.extend(std::mem::take(&mut heard.messages).into_iter().map(delivery));
+        if let Some(last) = chunk.last() {
+            self.last_place = Some(last.ack.stream_sequence);
+        }
         for _ in 0..heard.pongs {
             self.acks.pong();
             self.drain = match self.drain {

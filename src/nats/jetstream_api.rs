@@ -6,6 +6,8 @@
 use super::answer::ApiError;
 use super::protocol::shown;
 use super::subject::SubjectFilter;
+use crate::event::Timestamp;
+use crate::uuid::uuid_v4;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -40,6 +42,18 @@ pub struct CreateOptions {
     pub max_deliver: Option<i64>,
     /// How many messages may be on their way at once, to all who share the consumer. Default: 50,000.
     pub max_ack_pending: Option<i64>,
+    /// For a look beside the others: a consumer of our own, which waits for no acknowledgements, lives in the
+    /// server's memory, and goes away by itself when nobody asks it for messages. Default: a durable one.
+    pub look: Option<LookFrom>,
+}
+
+/// Where a look begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookFrom {
+    /// With the first message that was stored at this time or later.
+    Time(Timestamp),
+    /// With the first behind this place of the stream.
+    After(u64),
 }
 
 /// Where a consumer begins.
@@ -56,6 +70,9 @@ pub enum DeliverPolicy {
     /// With the newest of each subject.
     LastPerSubject,
 }
+
+/// How long a consumer for a look stays when nobody asks it for messages: a request waits for less.
+const LOOK_ENDS_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(30);
 /// Enough that a sink can fill its batches: what waits in them is on its way.
@@ -82,6 +99,31 @@ impl PullOptions {
     pub(super) fn creation(&self, existing: Option<&Map<String, Value>>) -> Option<Value> {
         let create = self.create.as_ref()?;
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(from) = create.look {
+            let mut config = json!({
+                "name": self.consumer,
+                "ack_policy": "none",
+                "inactive_threshold": nanos(LOOK_ENDS_AFTER),
+                "mem_storage": true,
+                "num_replicas": 1,
+            });
+            match from {
+                LookFrom::Time(time) => {
+                    config["deliver_policy"] = "by_start_time".into();
+                    config["opt_start_time"] = time.to_rfc3339().into();
+                }
+                LookFrom::After(place) => {
+                    config["deliver_policy"] = "by_start_sequence".into();
+                    config["opt_start_seq"] = place.saturating_add(1).into();
+                }
+            }
+            if let Value::Object(config) = &mut config {
+                set_filters(config, &create.filter_subjects);
+            }
+            // One that is there is ours, and as it should be.
+            let is_new = existing.is_none();
+            return is_new.then(|| json!({"stream_name": self.stream, "config": config, "action": "create"}));
+        }
         let mut config = existing.cloned().unwrap_or_else(|| {
             let made = json!({
                 "name": self.consumer,
@@ -107,17 +149,26 @@ impl PullOptions {
         set("max_deliver", create.max_deliver.map(Value::from));
         set("max_ack_pending", create.max_ack_pending.map(Value::from));
         if filters(&config) != sorted(create.filter_subjects.clone()) {
-            config.remove("filter_subject");
-            config.remove("filter_subjects");
-            match create.filter_subjects.as_slice() {
-                [] => {}
-                [one] => drop(config.insert("filter_subject".to_owned(), one.clone().into())),
-                several => drop(config.insert("filter_subjects".to_owned(), several.into())),
-            }
+            set_filters(&mut config, &create.filter_subjects);
             is_changed = true;
         }
         let action = if existing.is_some() { "update" } else { "create" };
         is_changed.then(|| json!({"stream_name": self.stream, "config": config, "action": action}))
+    }
+
+    /// Whether the consumer is one of our own, for a look beside the others.
+    pub(super) fn is_look(&self) -> bool {
+        self.create.as_ref().is_some_and(|create| create.look.is_some())
+    }
+
+    /// After the connection was lost, what was sent on it last may be lost with it: another consumer goes on behind
+    /// what has come.
+    pub(super) fn look_anew(&mut self, last: Option<u64>) {
+        let Some(from) = self.create.as_mut().and_then(|create| create.look.as_mut()) else { return };
+        if let Some(last) = last {
+            *from = LookFrom::After(last);
+        }
+        self.consumer = LookFrom::name();
     }
 
     /// What the answer to a question for the consumer says.
@@ -150,7 +201,8 @@ impl PullOptions {
                         return Found::Trouble(format!("JetStream's answer cannot be read: {error}"));
                     }
                 };
-                match known.unusable() {
+                let is_look = self.is_look();
+                match known.unusable().filter(|_| !is_look) {
                     Some(why) => Found::Unusable(format!(
                         "the JetStream consumer {consumer} of stream {stream} {why}: make one with `nats consumer add {stream} NAME --pull --ack explicit`, or name one that does not exist, with jetstream.create = true"
                     )),
@@ -158,6 +210,23 @@ impl PullOptions {
                 }
             }
         }
+    }
+}
+
+impl LookFrom {
+    /// A name for a consumer that nobody else has.
+    pub fn name() -> String {
+        format!("log-shipper-tail-{}", uuid_v4(rand::random()))
+    }
+}
+
+fn set_filters(config: &mut Map<String, Value>, filters: &[String]) {
+    config.remove("filter_subject");
+    config.remove("filter_subjects");
+    match filters {
+        [] => {}
+        [one] => drop(config.insert("filter_subject".to_owned(), one.clone().into())),
+        several => drop(config.insert("filter_subjects".to_owned(), several.into())),
     }
 }
 

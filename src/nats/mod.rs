@@ -55,7 +55,7 @@ pub use answer::Answer;
 pub use auth::{AuthError, NatsAuth};
 pub use connection::Connection;
 pub use consumer::{Delivery, PullConsumer};
-pub use jetstream_api::{AckSubject, CreateOptions, DeliverPolicy, PullOptions};
+pub use jetstream_api::{AckSubject, CreateOptions, DeliverPolicy, LookFrom, PullOptions};
 pub use message::{Message, Payload};
 pub use messages::Messages;
 pub use options::{ConnectionOptions, PING_INTERVAL, TlsMode, TlsOptions, TlsOptionsError};

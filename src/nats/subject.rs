@@ -57,6 +57,15 @@ pub enum SubjectError {
 /// A NATS subject pattern that is known to be valid.
 ///
 /// Two filters are equal when they are written alike.
+///
+/// ```
+/// use log_shipper::nats::SubjectFilter;
+///
+/// let filter = SubjectFilter::parse("logs.*.ord.>").unwrap();
+/// assert!(filter.matches("logs.web.ord.3d8d9930b32189"));
+/// assert!(!filter.matches("logs.web.ams.3d8d9930b32189"));
+/// assert!(SubjectFilter::parse("logs.>.ord").is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectFilter {
     pattern: Box<str>,

@@ -1,5 +1,5 @@
 //! [`PROVIDERS`]: which secrets of the environment switch which destination on, as one table of data.
-//! Help, `providers`, the tables of the README and of `docs/destinations.md`, `vector.toml.example` and the
+//! Help, `providers`, the tables of the README and of `docs/src/destinations.md`, `vector.toml.example` and the
 //! generated configuration are printed from it. The names are fly-log-shipper's.
 
 mod table;
@@ -28,6 +28,8 @@ pub struct Provider {
     pub lifts_json: bool,
     /// Where the destination finds what an event says of itself.
     pub places: Places,
+    /// What its page in the book says beside all this, in Markdown.
+    pub notes: &'static str,
 }
 
 /// A variable that a provider reads.

@@ -90,6 +90,7 @@ pub const PROVIDERS: &[Provider] = &[
             instance: "log.fly.app.instance",
             ..EVENT
         },
+        notes: include_str!("notes/appsignal.md"),
     },
     Provider {
         name: "aws_cloudwatch",
@@ -124,6 +125,7 @@ pub const PROVIDERS: &[Provider] = &[
             region: "message.fly.region",
             instance: "message.fly.app.instance",
         },
+        notes: include_str!("notes/aws_cloudwatch.md"),
     },
     Provider {
         name: "aws_s3",
@@ -151,6 +153,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[APP],
         lifts_json: false,
         places: EVENT,
+        notes: include_str!("notes/aws_s3.md"),
     },
     Provider {
         name: "axiom",
@@ -161,6 +164,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: false,
         places: Places { level: "level", ..EVENT },
+        notes: include_str!("notes/axiom.md"),
     },
     Provider {
         name: "baselime",
@@ -182,6 +186,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: false,
         places: EVENT,
+        notes: include_str!("notes/baselime.md"),
     },
     Provider {
         name: "better_stack",
@@ -201,6 +206,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[always("if exists(.timestamp) { .dt = del(.timestamp) }"), LEVEL],
         lifts_json: false,
         places: Places { time: "dt", level: "level", ..EVENT },
+        notes: include_str!("notes/better_stack.md"),
     },
     Provider {
         name: "datadog",
@@ -227,6 +233,7 @@ pub const PROVIDERS: &[Provider] = &[
             region: "ddtags",
             instance: "ddtags",
         },
+        notes: include_str!("notes/datadog.md"),
     },
     Provider {
         name: "erasearch",
@@ -250,6 +257,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: true,
         places: EVENT,
+        notes: include_str!("notes/erasearch.md"),
     },
     Provider {
         name: "highlight",
@@ -268,6 +276,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[TIMESTAMP, LEVEL],
         lifts_json: false,
         places: Places { level: "level", ..EVENT },
+        notes: include_str!("notes/highlight.md"),
     },
     Provider {
         name: "honeybadger",
@@ -285,6 +294,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[always("if exists(.timestamp) { .ts = del(.timestamp) }")],
         lifts_json: false,
         places: Places { time: "ts", ..EVENT },
+        notes: include_str!("notes/honeybadger.md"),
     },
     Provider {
         name: "honeycomb",
@@ -300,6 +310,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: false,
         places: Places { time: "time", ..EVENT },
+        notes: include_str!("notes/honeycomb.md"),
     },
     Provider {
         name: "http",
@@ -319,6 +330,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: false,
         places: EVENT,
+        notes: include_str!("notes/http.md"),
     },
     Provider {
         name: "humio",
@@ -347,6 +359,7 @@ pub const PROVIDERS: &[Provider] = &[
             region: "event.fly.region",
             instance: "host",
         },
+        notes: include_str!("notes/humio.md"),
     },
     Provider {
         name: "hyperdx",
@@ -366,6 +379,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: false,
         places: EVENT,
+        notes: include_str!("notes/hyperdx.md"),
     },
     Provider {
         name: "logdna",
@@ -388,6 +402,7 @@ pub const PROVIDERS: &[Provider] = &[
             region: "meta.fly.region",
             instance: "meta.fly.app.instance",
         },
+        notes: include_str!("notes/logdna.md"),
     },
     Provider {
         name: "logflare",
@@ -407,6 +422,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[TIMESTAMP, LEVEL],
         lifts_json: false,
         places: Places { level: "level", ..EVENT },
+        notes: include_str!("notes/logflare.md"),
     },
     Provider {
         name: "loki",
@@ -436,6 +452,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: true,
         places: LOKI,
+        notes: include_str!("notes/loki.md"),
     },
     Provider {
         name: "new_relic",
@@ -469,6 +486,7 @@ pub const PROVIDERS: &[Provider] = &[
             region: "fly.region",
             instance: "fly.app.instance",
         },
+        notes: include_str!("notes/new_relic.md"),
     },
     Provider {
         name: "openobserve",
@@ -497,6 +515,7 @@ pub const PROVIDERS: &[Provider] = &[
         ],
         lifts_json: false,
         places: Places { time: "_timestamp", time_form: TimeForm::Micros, level: "level", ..EVENT },
+        notes: include_str!("notes/openobserve.md"),
     },
     Provider {
         name: "opsverse",
@@ -526,6 +545,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: true,
         places: LOKI,
+        notes: include_str!("notes/opsverse.md"),
     },
     Provider {
         name: "papertrail",
@@ -550,6 +570,7 @@ pub const PROVIDERS: &[Provider] = &[
             region: "MSG.fly.region",
             instance: "PROCID",
         },
+        notes: include_str!("notes/papertrail.md"),
     },
     Provider {
         name: "sematext",
@@ -563,6 +584,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[],
         lifts_json: false,
         places: Places { time: "@timestamp", level: "severity", host: "os.host", ..EVENT },
+        notes: include_str!("notes/sematext.md"),
     },
     Provider {
         name: "signoz",
@@ -595,6 +617,7 @@ pub const PROVIDERS: &[Provider] = &[
         ],
         lifts_json: false,
         places: Places { level: "severity_text", ..EVENT },
+        notes: include_str!("notes/signoz.md"),
     },
     Provider {
         name: "slack",
@@ -616,6 +639,7 @@ pub const PROVIDERS: &[Provider] = &[
             region: "text",
             instance: "text",
         },
+        notes: include_str!("notes/slack.md"),
     },
     Provider {
         name: "uptrace",
@@ -641,6 +665,7 @@ pub const PROVIDERS: &[Provider] = &[
         remap: &[LEVEL],
         lifts_json: false,
         places: Places { level: "level", ..EVENT },
+        notes: include_str!("notes/uptrace.md"),
     },
 ];
 

@@ -64,6 +64,8 @@ impl HttpSink for AppSignal {
     const NAME: &'static str = "appsignal";
     const SUMMARY: &'static str = "Deliver events to AppSignal.";
     const EXAMPLE: &'static str = "push_api_key = \"KEY\"";
+    const NOTES: &'static str =
+        "- A request has at most 450,000 bytes and 100 events; it is sent after 1 s at the latest.";
 
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;

@@ -2,6 +2,7 @@
 
 use crate::config::Result;
 use crate::http::{HttpClient, HttpError};
+use crate::topology::{ErrorKind, Failure, SinkMeters};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
@@ -9,7 +10,7 @@ use http::{Request, Response};
 use snafu::{ResultExt, Snafu};
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Signs requests, with credentials that it may have to fetch.
 #[async_trait]
@@ -27,6 +28,7 @@ pub(super) struct SigningClient {
     pub(super) client: HttpClient,
     pub(super) signer: Option<Arc<dyn Signer>>,
     pub(super) timeout: Duration,
+    pub(super) meters: Arc<SinkMeters>,
 }
 
 /// A request got no answer.
@@ -62,6 +64,32 @@ impl SigningClient {
             let late = || Err("no credentials in time".into());
             *request = signed.unwrap_or_else(|_| late()).context(SignSnafu)?;
         }
-        Ok(self.client.send(request.clone(), self.timeout).await?)
+        let http = self.meters.http();
+        http.sending(request.method().as_str());
+        let start = Instant::now();
+        let answer = self.client.send(request.clone(), self.timeout).await;
+        match &answer {
+            Ok(response) => http.answered(response.status().as_u16(), start.elapsed()),
+            Err(error) => http.unanswered(kind(error), start.elapsed()),
+        }
+        Ok(answer?)
+    }
+}
+
+fn kind(error: &HttpError) -> ErrorKind {
+    match error {
+        HttpError::Connect { .. } => ErrorKind::Connect,
+        HttpError::Timeout { .. } => ErrorKind::Timeout,
+        HttpError::Transport { .. } => ErrorKind::Transport,
+    }
+}
+
+impl SendError {
+    /// For the metrics.
+    pub(super) fn failure(&self) -> Failure {
+        match self {
+            SendError::Http { source } => Failure::Unanswered(kind(source)),
+            SendError::Sign { .. } | SendError::NotText { .. } => Failure::Unsigned,
+        }
     }
 }

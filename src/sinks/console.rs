@@ -85,6 +85,7 @@ impl StreamSink for Console {
                 receipts.settle(&Outcome::unsent(&*reason));
                 return Err(reason.into());
             }
+            input.counts().meters().add_sent_bytes(out.len());
             receipts.settle(&Outcome::Delivered);
         }
         Ok(())

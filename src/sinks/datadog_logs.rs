@@ -74,6 +74,9 @@ impl HttpSink for DatadogLogs {
     const NAME: &'static str = "datadog_logs";
     const SUMMARY: &'static str = "Deliver events to Datadog's logs.";
     const EXAMPLE: &'static str = "default_api_key = \"KEY\"\nsite = \"datadoghq.eu\"";
+    const NOTES: &'static str = "- A request has at most 4,250,000 bytes (up to 5,000,000 may be set) and 1,000 events; it is sent \
+        after 5 s at the latest. An event has at most 1,000,000 bytes.\n\
+        - The answer is a status alone. A 403 is held, with an alarm.";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("api_key", "default_api_key")];
 

@@ -10,10 +10,10 @@ use super::intake::Shared;
 use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Concurrency};
 use super::verdict::{
-    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, redact, retry_after, shorten,
+    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, redact, retry_after, shorten, split,
 };
 use crate::config::Result;
-use crate::topology::{Outcome, Rejection};
+use crate::topology::{Failure, Outcome, Rejection};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Request, Response};
@@ -221,6 +221,9 @@ impl Shared {
         };
         let start = Instant::now();
         tries.patience.begin(start);
+        if tries.attempts > 0 {
+            self.meters.http().retried();
+        }
         tries.attempts += 1;
         let answer = self.client.send(&mut request).await;
         let verdict = match &answer {
@@ -228,7 +231,13 @@ impl Shared {
             Err(error) => self.unanswered(error),
         };
         let pushed_back = matches!(verdict, Verdict::Retry { .. });
-        self.controller.observe(start.elapsed(), pushed_back, Instant::now());
+        let round_trip = start.elapsed();
+        let mean = self.controller.observe(round_trip, pushed_back, Instant::now());
+        if self.controller.is_adaptive() {
+            let (limit, under_way) = (self.controller.limit(0), self.gate.under_way());
+            self.meters.adapted(limit, under_way, round_trip, mean);
+        }
+        self.measure(&verdict, &answer, body);
         tries.status = answer.as_ref().ok().map(|response| response.status().as_u16());
         let mut heard = self.heard(&verdict, &answer, &request);
         let verdict = match verdict {
@@ -254,6 +263,20 @@ impl Shared {
             passage.report(heard, batch.partition(), batch.len(), &self.limits_of(batch));
         }
         verdict
+    }
+
+    /// Counts what was sent, or that it was sent in vain.
+    fn measure(&self, verdict: &Verdict, answer: &Result<Response<Bytes>, SendError>, body: &Bytes) {
+        if answer.as_ref().is_ok_and(|response| response.status().is_success()) {
+            self.meters.add_sent_bytes(body.len());
+        }
+        match verdict {
+            Verdict::Delivered | Verdict::Missing { .. } | Verdict::Confirm { .. } => {}
+            _ => self.meters.http().failed(match answer {
+                Ok(response) => Failure::Status(response.status().as_u16()),
+                Err(error) => error.failure(),
+            }),
+        }
     }
 
     /// What an answer says about the destination, if there was a request.
@@ -300,13 +323,15 @@ impl Shared {
         match heard {
             // Whether its answer was a good one, the outcome of the events tells.
             Heard::Answered => {}
-            Heard::Failed(reason) => self.status.failing(
-                reason,
-                "check the address and the network; if both are right, wait: it is tried again",
-            ),
+            Heard::Failed(reason) => {
+                let (text, answer) = split(reason);
+                let advice = "check the address and the network; if both are right, wait: it is tried again";
+                self.status.failing_with(text, answer, advice);
+            }
             Heard::Refused(refused) => {
-                self.status
-                    .failing(format!("{} refuses us: {}", refused.to, refused.reason), refused.advice());
+                let (text, answer) = split(&refused.reason);
+                let text = format!("{} refuses us: {text}", refused.to);
+                self.status.failing_with(text, answer, refused.advice());
             }
         }
     }

@@ -12,6 +12,7 @@ use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Controller, RequestConfig};
 use crate::deadline::sleep_until;
 use crate::log_limit::LogLimit;
+use crate::topology::{Held, SinkMeters};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +45,7 @@ pub(super) struct Gate {
     /// Of hundreds of partitions that are refused at once, not each has to be told of.
     alarm_log: LogLimit,
     again_log: LogLimit,
+    meters: Arc<SinkMeters>,
 }
 
 #[derive(Debug)]
@@ -128,7 +130,7 @@ enum Closed {
 }
 
 impl Gate {
-    pub(super) fn new(id: &str, request: &RequestConfig) -> Gate {
+    pub(super) fn new(id: &str, request: &RequestConfig, meters: Arc<SinkMeters>) -> Gate {
         Gate {
             id: id.to_owned(),
             request: request.clone(),
@@ -143,7 +145,13 @@ impl Gate {
             changed: Notify::new(),
             alarm_log: LogLimit::every_10_s(),
             again_log: LogLimit::every_10_s(),
+            meters,
         }
+    }
+
+    /// How many requests are under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.state().under_way
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -474,6 +482,9 @@ struct Waiting<'a> {
     /// Whose refusal it waits for.
     partition: Option<&'a [String]>,
     events: usize,
+    /// It is counted as held while it waits for a refusal's end.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    held: Option<Held>,
 }
 
 impl<'a> Waiting<'a> {
@@ -486,7 +497,8 @@ impl<'a> Waiting<'a> {
             refusal.waiting_events += visitor.events;
             visitor.partition
         });
-        Waiting { gate, partition, events: visitor.events }
+        let held = partition.is_some().then(|| gate.meters.hold(visitor.events));
+        Waiting { gate, partition, events: visitor.events, held }
     }
 
     /// Makes room for the batches of others while this one is held.
@@ -544,7 +556,7 @@ mod tests {
         fn new(concurrency: usize) -> Fixture {
             let request = request(concurrency);
             Fixture {
-                gate: Gate::new("out", &request),
+                gate: Gate::new("out", &request, Arc::default()),
                 controller: Controller::new(&request),
                 succession: Succession::default(),
                 start: Instant::now(),

@@ -51,6 +51,10 @@ impl HttpSink for Honeycomb {
     const NAME: &'static str = "honeycomb";
     const SUMMARY: &'static str = "Deliver events to Honeycomb.";
     const EXAMPLE: &'static str = "api_key = \"KEY\"\ndataset = \"DATASET\"";
+    const NOTES: &'static str = "- A request has at most 100,000 bytes (up to 5,000,000 may be set); it is sent after 1 s at the \
+        latest. An event has at most 1,000,000 bytes, 65,536 of them in the message.\n\
+        - The answer has a status for each event: 429 and 5xx come again, other failures are rejected one by \
+        one.";
 
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
         self.encoding.check()?;

@@ -38,6 +38,42 @@ pub use super::healthcheck::{HealthcheckRequest, judge_2xx, judge_empty};
 
 /// A destination over HTTP: what is its own, and nothing else. It does no I/O, asks no clock and
 /// logs nothing.
+///
+/// ```
+/// use log_shipper::config::{ComponentKind, Registry, Result};
+/// use log_shipper::event::LogEvent;
+/// use log_shipper::schemars;
+/// use log_shipper::secret::SensitiveString;
+/// use log_shipper::sinks::codec::EncodeError;
+/// use log_shipper::sinks::{Batch, HttpSink};
+///
+/// #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+/// #[serde(deny_unknown_fields)]
+/// struct Acme {
+///     /// The API token.
+///     token: SensitiveString,
+/// }
+///
+/// impl HttpSink for Acme {
+///     const NAME: &'static str = "acme";
+///     const SUMMARY: &'static str = "Deliver events to Acme.";
+///     const EXAMPLE: &'static str = "token = \"${ACME_TOKEN}\"";
+///
+///     fn encode(&self, event: &LogEvent, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+///         out.extend_from_slice(event.json().as_bytes());
+///         Ok(())
+///     }
+///
+///     fn request(&self, _batch: &Batch) -> Result<http::request::Builder> {
+///         let token = self.token.to_header("Bearer ")?;
+///         Ok(http::Request::post("https://acme.example/logs").header("Authorization", token))
+///     }
+/// }
+///
+/// let mut registry = Registry::builtin();
+/// registry.http_sink::<Acme>();
+/// assert!(registry.component_schema(ComponentKind::Sink, "acme").is_some());
+/// ```
 pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
     /// The `type` in a configuration.
     const NAME: &'static str;
@@ -46,6 +82,8 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
     /// Its own options in TOML; a configuration made of it loads.
     const EXAMPLE: &'static str;
 
+    /// What its page in the book says beside its options, in Markdown: limits, answers. Default: nothing.
+    const NOTES: &'static str = "";
     /// Old and new dotted names of its options: the old ones are read too, with a warning. Default: none.
     const RENAMED: &'static [(&'static str, &'static str)] = &[];
     /// The options that say how the destination is reached and who we are, and have no part in how events are
@@ -398,7 +436,9 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
         let client = HttpClient::new(&self.options.tls, &cx.proxy, timeout)?;
         let sink = self.sink.in_environment(&cx.env)?.map_or_else(|| Arc::clone(&self.sink), Arc::new);
         let signer = sink.signer(cx, &client)?;
-        let client = SigningClient { client, signer, timeout };
+        let meters = Arc::clone(cx.books.sink(&cx.id).meters());
+        meters.http().set_used();
+        let client = SigningClient { client, signer, timeout, meters: Arc::clone(&meters) };
         let secrets: Vec<_> = sink.secrets().into_iter().cloned().collect();
         let healthcheck =
             self.healthcheck(&sink, cx)?.map(|check| healthcheck(client.clone(), check, secrets));
@@ -412,7 +452,8 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             rate_limit: RateLimit::new(&self.options.request),
             memory: cx.memory.clone(),
             options: self.options.clone(),
-            gate: Gate::new(&cx.id, &self.options.request),
+            gate: Gate::new(&cx.id, &self.options.request, Arc::clone(&meters)),
+            meters,
             status: cx.status.clone(),
             retry_log: LogLimit::every_10_s(),
             reject_log: LogLimit::every_10_s(),

@@ -87,6 +87,9 @@ impl HttpSink for HumioLogs {
     const NAME: &'static str = "humio_logs";
     const SUMMARY: &'static str = "Deliver events to LogScale (Humio).";
     const EXAMPLE: &'static str = "token = \"TOKEN\"\nencoding.codec = \"json\"";
+    const NOTES: &'static str = "- A request has at most 1,000,000 bytes; it is sent after 1 s at the latest.\n\
+        - The answer names the first invalid event: that one is rejected, those before it are delivered, \
+        those behind it come again.";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("host", "endpoint")];
 

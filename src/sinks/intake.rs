@@ -14,7 +14,7 @@ use crate::event::LogEvent;
 use crate::log_limit::LogLimit;
 use crate::status::Status;
 use crate::template::Template;
-use crate::topology::{BufferReceiver, DropReason, Outcome, SinkCounts, SinkMemory};
+use crate::topology::{BufferReceiver, DropReason, Outcome, SinkCounts, SinkMemory, SinkMeters};
 use async_trait::async_trait;
 use http::header::HeaderName;
 use std::any::Any;
@@ -44,6 +44,7 @@ pub(super) struct Shared {
     pub(super) memory: SinkMemory,
     pub(super) options: HttpOptions,
     pub(super) gate: Gate,
+    pub(super) meters: Arc<SinkMeters>,
     pub(super) status: Status,
     pub(super) retry_log: LogLimit,
     pub(super) reject_log: LogLimit,

@@ -100,6 +100,8 @@ impl HttpSink for Mezmo {
     const NAME: &'static str = "mezmo";
     const SUMMARY: &'static str = "Deliver events to Mezmo (LogDNA).";
     const EXAMPLE: &'static str = "api_key = \"KEY\"\nhostname = \"{{ fly.app.instance }}\"";
+    const NOTES: &'static str = "- A request has at most 10,000,000 bytes; it is sent after 1 s at the latest. An event may be as \
+        large as a request.";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("host", "endpoint")];
 

@@ -125,6 +125,11 @@ impl ComponentInfo {
         summary: &'static str,
         example: &'static str,
     ) -> ComponentInfo {
-        ComponentInfo { name, summary, example }
+        ComponentInfo { name, summary, example, notes: "" }
+    }
+
+    /// The same with what its page in the book says beside its options.
+    pub(crate) const fn with_notes(self, notes: &'static str) -> ComponentInfo {
+        ComponentInfo { notes, ..self }
     }
 }

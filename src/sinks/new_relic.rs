@@ -94,6 +94,9 @@ impl HttpSink for NewRelic {
     const NAME: &'static str = "new_relic";
     const SUMMARY: &'static str = "Deliver events to New Relic's logs.";
     const EXAMPLE: &'static str = "license_key = \"KEY\"\nregion = \"us\"";
+    const NOTES: &'static str = "- A request has at most 1,000,000 bytes and 100 events; it is sent after 1 s at the latest. An event \
+        has at most 1,000,000 bytes and 249 attributes.\n\
+        - The answer is a status alone. A 403 is held, with an alarm.";
 
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {
         if self.api != Api::Logs {

@@ -343,9 +343,14 @@ impl Controller {
         state.limit
     }
 
-    /// Takes note of an attempt that ended now.
-    pub(super) fn observe(&self, round_trip: Duration, pushed_back: bool, now: Instant) {
-        let Some(options) = self.options else { return };
+    /// Whether the limit changes with what is observed.
+    pub(super) fn is_adaptive(&self) -> bool {
+        self.options.is_some()
+    }
+
+    /// Takes note of an attempt that ended now; gives the mean round trip of a window that ends with it.
+    pub(super) fn observe(&self, round_trip: Duration, pushed_back: bool, now: Instant) -> Option<Duration> {
+        let options = self.options?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.pushed_back |= pushed_back;
         if !pushed_back {
@@ -355,13 +360,16 @@ impl Controller {
         match (state.window_end, state.past) {
             (None, _) => {
                 state.window_end = Some(now + round_trip);
+                None
             }
-            (Some(end), _) if now < end => {}
+            (Some(end), _) if now < end => None,
             (Some(_), past) => {
+                let of_window = (state.count > 0).then(|| state.sum / f64::from(state.count));
                 state.adapt(&options, past);
                 let mean = state.past.map_or(0.0, |(mean, _)| mean);
                 state.window_end = Some(now + Duration::from_secs_f64(mean.clamp(0.0, 60.0)));
                 (state.sum, state.count, state.reached_limit, state.pushed_back) = (0.0, 0, false, false);
+                Duration::try_from_secs_f64(of_window?).ok()
             }
         }
     }

@@ -60,6 +60,9 @@ impl HttpSink for SematextLogs {
     const NAME: &'static str = "sematext_logs";
     const SUMMARY: &'static str = "Deliver events to Sematext Logs.";
     const EXAMPLE: &'static str = "token = \"TOKEN\"\nregion = \"eu\"";
+    const NOTES: &'static str = "- A request has at most 10,000,000 bytes and 10,000 documents; it is sent after 1 s at the latest.\n\
+        - The answer has a status for each document: 429 and 5xx come again, other failures are rejected one \
+        by one.";
     const RENAMED: &'static [(&'static str, &'static str)] = &[("host", "endpoint")];
 
     fn configure(&mut self, _options: &mut HttpOptions) -> Result<()> {

@@ -83,6 +83,10 @@ impl HttpSink for SplunkHecLogs {
     const SUMMARY: &'static str = "Deliver events to Splunk's HTTP Event Collector.";
     const EXAMPLE: &'static str =
         "endpoint = \"https://splunk.example:8088\"\ndefault_token = \"TOKEN\"\nencoding.codec = \"json\"";
+    const NOTES: &'static str = "- A request has at most 1,000,000 bytes; it is sent after 1 s at the latest.\n\
+        - The answer names the first invalid event: that one is rejected, those before it are delivered, \
+        those behind it come again.\n\
+        - An indexer that acknowledges is asked; what it never confirms is sent again.";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("token", "default_token")];
 

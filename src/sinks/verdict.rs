@@ -152,6 +152,16 @@ pub fn describe(response: &Response<Bytes>) -> String {
     }
 }
 
+/// What [`describe`] says, without the body and the body: that may repeat what was sent, also events. Other texts have no
+/// such part.
+pub(super) fn split(description: &str) -> (&str, Option<String>) {
+    let is_of_answer = description.starts_with("status ");
+    match description.split_once(": ").filter(|_| is_of_answer) {
+        Some((status, body)) => (status, Some(body.to_owned())),
+        None => (description, None),
+    }
+}
+
 /// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
 pub(super) fn retry_after(response: &Response<Bytes>, now: SystemTime) -> Option<Duration> {
     let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();

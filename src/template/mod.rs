@@ -26,6 +26,16 @@ pub(crate) const UNRESERVED: &AsciiSet =
 /// As in Vector, but: the time is the event's own even if it is a string; in a URI a `%` with two
 /// hexadecimal digits is a percent-encoded byte, not a date; and `\\%` and `\\{{` mean the characters
 /// themselves, as Vector's manual says and its parser does not.
+///
+/// ```
+/// use log_shipper::event::LogEvent;
+/// use log_shipper::template::Template;
+///
+/// let template = Template::parse("logs/{{ fly.app.name }}/%F").unwrap();
+/// let text = r#"{"fly":{"app":{"name":"web"}},"timestamp":"2026-01-02T03:04:05Z"}"#;
+/// let event = LogEvent::from_json(text.into()).unwrap();
+/// assert_eq!(template.render(&event).unwrap(), "logs/web/2026-01-02");
+/// ```
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Template {

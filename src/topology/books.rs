@@ -3,26 +3,52 @@
 use super::counts::{
     SinkCounts, SinkSnapshot, SourceCounts, SourceSnapshot, TransformCounts, TransformSnapshot,
 };
+use super::metrics::{BufferFill, Measures};
 use crate::config::{CUSTOM, ComponentKind};
 use crate::event::Timestamp;
-use crate::status::StatusSnapshot;
+use crate::status::{Status, StatusSnapshot};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The books of every component of a topology; a clone shows the same ones. Those of a component that a
 /// reload has removed stay: what became of its events is still to be told.
 #[derive(Clone, Debug, Default)]
 pub struct Books(Arc<Mutex<All>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct All {
+    started: Instant,
+    memory_limit: Option<u64>,
     sources: Vec<(String, Arc<SourceCounts>)>,
     transforms: Vec<(String, Arc<TransformCounts>)>,
     sinks: Vec<(String, Arc<SinkCounts>)>,
     types: Types,
     components: Vec<Description>,
     dead_letters: Option<String>,
+}
+
+impl Default for All {
+    fn default() -> All {
+        All {
+            started: Instant::now(),
+            memory_limit: None,
+            sources: Vec::new(),
+            transforms: Vec::new(),
+            sinks: Vec::new(),
+            types: Types::default(),
+            components: Vec::new(),
+            dead_letters: None,
+        }
+    }
+}
+
+impl All {
+    /// Whether a component is there now.
+    fn has(&self, kind: ComponentKind, id: &str) -> bool {
+        self.components.iter().any(|one| one.kind == kind && one.id == id)
+    }
 }
 
 /// The `type` of each component, by its kind and id.
@@ -53,6 +79,14 @@ pub struct Component {
     pub status: Option<StatusSnapshot>,
     /// When an event last came to a source, or was last delivered by a sink.
     pub last_event: Option<Timestamp>,
+    /// Of a sink: what its buffer holds and may hold.
+    pub buffer: Option<BufferFill>,
+    /// Of a sink: from an event's own time to its delivery, of the last batch.
+    pub last_lag: Option<Duration>,
+    /// Of a sink: batches that are held until the destination accepts us.
+    pub held_batches: u64,
+    /// How often it could not do its work: a connection was lost, a request failed; tries included.
+    pub failures: u64,
 }
 
 /// The books of a topology at one moment.
@@ -66,6 +100,7 @@ pub struct Report {
     pub sinks: Vec<(String, SinkSnapshot)>,
     types: Types,
     dead_letters: Option<String>,
+    pub(super) measures: Measures,
 }
 
 /// The books of all sinks together. Those of the dead letters have no part in them: what is in a letter has been
@@ -107,7 +142,12 @@ impl Books {
         }
     }
 
-    pub(super) fn sink(&self, id: &str) -> Arc<SinkCounts> {
+    /// Notes how much memory the sinks share.
+    pub(super) fn set_memory_limit(&self, bytes: Option<usize>) {
+        self.all().memory_limit = bytes.map(|bytes| bytes as u64);
+    }
+
+    pub(crate) fn sink(&self, id: &str) -> Arc<SinkCounts> {
         book(&mut self.all().sinks, id)
     }
 
@@ -116,16 +156,38 @@ impl Books {
         let all = self.all();
         let component = |description: &Description| {
             let id = &description.id;
-            let (status, last_event) = match description.kind {
-                ComponentKind::Source => find(&all.sources, id)
-                    .map(|counts| (counts.status().snapshot(), counts.last_event()))
-                    .unzip(),
-                ComponentKind::Transform => (None, None),
-                ComponentKind::Sink => find(&all.sinks, id)
-                    .map(|counts| (counts.status().snapshot(), counts.last_delivery()))
-                    .unzip(),
+            let mut component = Component {
+                description: description.clone(),
+                status: None,
+                last_event: None,
+                buffer: None,
+                last_lag: None,
+                held_batches: 0,
+                failures: 0,
             };
-            Component { description: description.clone(), status, last_event: last_event.flatten() }
+            let mut with_status = |status: &Status| {
+                component.status = Some(status.snapshot());
+                component.failures = status.failures();
+            };
+            match description.kind {
+                ComponentKind::Source => {
+                    if let Some(counts) = find(&all.sources, id) {
+                        with_status(counts.status());
+                        component.last_event = counts.last_event();
+                    }
+                }
+                ComponentKind::Transform => {}
+                ComponentKind::Sink => {
+                    if let Some(counts) = find(&all.sinks, id) {
+                        with_status(counts.status());
+                        component.last_event = counts.last_delivery();
+                        component.buffer = counts.meters().buffer();
+                        component.last_lag = counts.meters().last_lag();
+                        component.held_batches = counts.meters().held().0;
+                    }
+                }
+            }
+            component
         };
         all.components.iter().map(component).collect()
     }
@@ -163,6 +225,27 @@ impl Books {
             sinks: all.sinks.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect(),
             types: all.types.clone(),
             dead_letters: all.dead_letters.clone(),
+            measures: all.measures(),
+        }
+    }
+}
+
+impl All {
+    fn measures(&self) -> Measures {
+        let sources = self.sources.iter();
+        let transforms = self.transforms.iter();
+        let sinks = self.sinks.iter();
+        Measures {
+            sources: sources
+                .map(|(id, counts)| counts.measures(self.has(ComponentKind::Source, id)))
+                .collect(),
+            transforms: transforms
+                .map(|(id, counts)| counts.measures(self.has(ComponentKind::Transform, id)))
+                .collect(),
+            sinks: sinks.map(|(id, counts)| counts.measures(self.has(ComponentKind::Sink, id))).collect(),
+            now: Some(Timestamp::now()),
+            uptime: self.started.elapsed(),
+            memory_limit: self.memory_limit,
         }
     }
 }

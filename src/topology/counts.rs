@@ -1,13 +1,14 @@
 //! The books: every event that comes in is found again as delivered, rejected, dropped or buffered.
 
 use super::dead_letters::DeadLetters;
+use super::metrics::{SinkMeasures, SinkMeters, SourceMeasures, TransformMeasures, Utilization};
 use super::outcome::{DropReason, Outcome, Rejection};
 use crate::event::{LogEvent, Timestamp};
 use crate::finalizer::{EventFinalizers, EventStatus};
 use crate::status::Status;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The running books of one sink.
 #[derive(Debug, Default)]
@@ -33,6 +34,7 @@ pub struct SinkCounts {
     status: Status,
     /// When something was last delivered, in nanoseconds since the epoch; 0 is never.
     last_delivery: AtomicI64,
+    meters: Arc<SinkMeters>,
 }
 
 /// The running books of one source.
@@ -52,9 +54,12 @@ pub struct SourceCounts {
 }
 
 /// The running books of one transform.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TransformCounts {
     received: AtomicU64,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    work: Utilization,
     sent: AtomicU64,
     discarded: AtomicU64,
     failed: AtomicU64,
@@ -258,14 +263,39 @@ impl SinkCounts {
         read_time(&self.last_delivery)
     }
 
+    /// What is measured beside the books.
+    pub(crate) fn meters(&self) -> &Arc<SinkMeters> {
+        &self.meters
+    }
+
+    /// What is measured now of the sink, which a reload has removed or not.
+    pub(super) fn measures(&self, is_there: bool) -> SinkMeasures {
+        SinkMeasures {
+            is_there,
+            state: self.status.snapshot().state,
+            failures: self.status.failures(),
+            last_delivery: self.last_delivery(),
+            held: self.meters.held(),
+            buffer: self.meters.buffer().filter(|_| is_there),
+            meters: self.meters.snapshot(),
+        }
+    }
+
     fn has_outcome(&self, outcome: &Outcome) {
         match outcome {
             Outcome::Delivered => {
                 self.status.working();
                 note_time(&self.last_delivery);
             }
-            Outcome::Rejected(Rejection { reason, .. }) => {
-                self.status.refused(reason, "look at the event: dead letters keep what is refused");
+            Outcome::Rejected(Rejection { reason, status, attempts }) => {
+                let (text, answer) = match (status, attempts) {
+                    (None, 0) => (reason.clone(), None),
+                    (None, _) => ("events are refused".to_owned(), Some(reason.clone())),
+                    (Some(status), _) => {
+                        (format!("events are refused with status {status}"), Some(reason.clone()))
+                    }
+                };
+                self.status.refused(text, answer, "look at the event: dead letters keep what is refused");
             }
             Outcome::Dropped(_) | Outcome::Kept => {}
         }
@@ -274,6 +304,9 @@ impl SinkCounts {
     pub(super) fn add(&self, outcome: &Outcome, events: usize) {
         if events > 0 {
             self.has_outcome(outcome);
+        }
+        if let Outcome::Rejected(Rejection { status: None, attempts: 0, .. }) = outcome {
+            self.meters.add_unsent(events);
         }
         let counter = match outcome {
             Outcome::Delivered => &self.delivered,
@@ -381,13 +414,47 @@ impl fmt::Display for SinkSnapshot {
     }
 }
 
+impl Default for TransformCounts {
+    fn default() -> TransformCounts {
+        TransformCounts {
+            received: AtomicU64::default(),
+            received_bytes: AtomicU64::default(),
+            sent_bytes: AtomicU64::default(),
+            work: Utilization::of_work(),
+            sent: AtomicU64::default(),
+            discarded: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            errors: AtomicU64::default(),
+            lost: AtomicU64::default(),
+            returned: AtomicU64::default(),
+        }
+    }
+}
+
 impl TransformCounts {
-    pub(crate) fn add_received(&self, events: usize) {
+    pub(crate) fn add_received(&self, events: usize, bytes: usize) {
         self.received.fetch_add(events as u64, Ordering::Relaxed);
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_sent(&self, events: usize) {
+    pub(crate) fn add_sent(&self, events: usize, bytes: usize) {
         self.sent.fetch_add(events as u64, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How long it works.
+    pub(super) fn work(&self) -> &Utilization {
+        &self.work
+    }
+
+    /// What is measured now of the transform, which a reload has removed or not.
+    pub(super) fn measures(&self, is_there: bool) -> TransformMeasures {
+        TransformMeasures {
+            is_there,
+            received_bytes: self.received_bytes.load(Ordering::Relaxed),
+            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
+            utilization: self.work.share(),
+        }
     }
 
     pub(crate) fn add_discarded(&self, events: usize) {
@@ -458,6 +525,16 @@ impl SourceCounts {
     /// When the last event came.
     pub fn last_event(&self) -> Option<Timestamp> {
         read_time(&self.last_event)
+    }
+
+    /// What is measured now of the source, which a reload has removed or not.
+    pub(super) fn measures(&self, is_there: bool) -> SourceMeasures {
+        SourceMeasures {
+            is_there,
+            state: self.status.snapshot().state,
+            failures: self.status.failures(),
+            last_event: self.last_event(),
+        }
     }
 
     /// Counts events that are passed on, and the bytes of their payloads.

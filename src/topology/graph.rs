@@ -75,7 +75,7 @@ impl SourceSender {
 
     /// Passes a chunk on. Waits while the buffer of a consumer is full whose policy is to block.
     pub async fn send(&self, events: Vec<LogEvent>) {
-        self.counts.add_received(events.len(), events.iter().map(LogEvent::body_size).sum());
+        self.counts.add_received(events.len(), body_sizes(&events));
         self.tap.show(&events);
         self.fanout.send(events).await;
         // A source with much to read would go on until its buffers are full, and a policy that drops would
@@ -163,6 +163,10 @@ impl fmt::Debug for TransformNode {
     }
 }
 
+fn body_sizes(events: &[LogEvent]) -> usize {
+    events.iter().map(LogEvent::body_size).sum()
+}
+
 impl TransformNode {
     pub(super) fn new(
         id: &str,
@@ -184,8 +188,8 @@ impl TransformNode {
     }
 
     async fn take(&self, events: Vec<LogEvent>) {
-        self.counts.add_received(events.len());
-        let bytes = events.iter().map(LogEvent::body_size).sum();
+        let bytes = body_sizes(&events);
+        self.counts.add_received(events.len(), bytes);
         self.work(|State { transform, outputs, is_finished }| {
             events.into_iter().for_each(|event| transform.transform(event, outputs));
             if *is_finished {
@@ -230,12 +234,14 @@ impl TransformNode {
     async fn work(&self, work: impl FnOnce(&mut State)) {
         let (default, named) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let working = self.counts.work().begin();
             work(&mut state);
+            drop(working);
             state.outputs.take()
         };
         let outputs = self.has_default.then_some(default).into_iter().chain(named);
         for (events, (_, fanout)) in outputs.zip(&self.fanouts) {
-            self.counts.add_sent(events.len());
+            self.counts.add_sent(events.len(), body_sizes(&events));
             fanout.send(events).await;
         }
     }

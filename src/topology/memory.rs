@@ -217,6 +217,11 @@ impl Plan {
         share.map_or_else(|| Share::full(wanted), |(_, share)| *share)
     }
 
+    /// The bytes that the shares are parts of, if there is a limit.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit.as_ref().map(|limit| limit.bytes)
+    }
+
     /// The share of each sink, by its id.
     pub(super) fn shares(&self) -> impl Iterator<Item = (&String, &Share)> {
         self.shares.iter().map(|(id, share)| (id, share))

@@ -8,7 +8,7 @@
 //! - `counts`, `books`: the books; `outcome`, `receipts`: what sinks answer, by which they are kept
 //! - `dead_letters`: where refused events go
 //! - `memory`: what each sink may hold
-//! - `metrics`: the books as Prometheus reads them
+//! - `metrics`: what is measured beside the books, and the page that Prometheus reads
 //! - `observer`: what can be seen of it from outside; `tap`: the events themselves
 
 mod books;
@@ -33,7 +33,8 @@ pub use counts::{
 };
 pub use graph::SourceSender;
 pub use memory::SinkMemory;
-pub use metrics::PROMETHEUS_CONTENT_TYPE;
+pub use metrics::{BufferFill, Family, MetricKind, Origin, PROMETHEUS_CONTENT_TYPE, metric_families};
+pub(crate) use metrics::{ErrorKind, Failure, Held, SinkMeters};
 pub use observer::Observer;
 pub use outcome::{DropReason, Outcome, Rejection};
 pub use outputs::{OutputNames, Outputs};
@@ -100,6 +101,34 @@ pub enum StartError {
 }
 
 /// Components that have been built and do not run yet.
+///
+/// ```
+/// use log_shipper::config::{Config, Registry};
+/// use log_shipper::env::Env;
+/// use log_shipper::topology::{Topology, TopologyOptions};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let text = r#"
+///     [sources.in]
+///     type = "demo_logs"
+///     format = "fly"
+///     interval = 0.0
+///     count = 3
+///
+///     [sinks.out]
+///     type = "blackhole"
+///     inputs = ["in"]
+/// "#;
+/// let config = Config::from_toml(text, "vector.toml", &Registry::builtin(), &Env::default())?;
+/// let mut running = Topology::start(config, &TopologyOptions::default()).await?;
+/// running.finished().await;
+/// let report = running.stop(Duration::from_secs(5)).await;
+/// assert!(report.to_string().contains("sink out: received 3, delivered 3"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Topology {
     sources: Vec<Planned<BuiltSource>>,

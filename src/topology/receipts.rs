@@ -2,7 +2,7 @@
 
 use super::counts::SinkCounts;
 use super::outcome::{Outcome, Rejection};
-use crate::event::LogEvent;
+use crate::event::{LogEvent, Timestamp};
 use crate::finalizer::EventFinalizers;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +19,10 @@ pub struct Receipts {
     owed: Vec<Owed>,
     /// The size of the events that are kept, as they came.
     kept: usize,
+    /// The bytes of all events that are unanswered; about, once some have been answered for.
+    bytes: usize,
+    /// When the first of them happened.
+    time: Option<Timestamp>,
 }
 
 /// What is owed for one event.
@@ -38,11 +42,14 @@ impl Owed {
 impl Receipts {
     /// None yet, to be counted in these books.
     pub fn new(counts: Arc<SinkCounts>) -> Receipts {
-        Receipts { counts, plain: 0, owed: Vec::new(), kept: 0 }
+        Receipts { counts, plain: 0, owed: Vec::new(), kept: 0, bytes: 0, time: None }
     }
 
     /// Takes an event's receipts, and the event itself if it may become a dead letter.
     pub fn push(&mut self, mut event: LogEvent) {
+        self.bytes += event.body_size();
+        // It is searched for in the event, so that only one of a batch is asked.
+        self.time.get_or_insert_with(|| event.timestamp());
         let finalizers = event.take_finalizers();
         let keeps = self.counts.keeps_events();
         if !keeps && self.owed.is_empty() && finalizers.is_empty() {
@@ -92,6 +99,7 @@ impl Receipts {
         self.counts.add(&outcome, rejected);
         self.counts.add(&Outcome::Delivered, self.len() - rejected);
         let all = 0..self.len();
+        self.measure(all.len(), all.len(), all.len() - rejected);
         self.answer(all, &outcome);
     }
 
@@ -103,7 +111,21 @@ impl Receipts {
     /// Answers for the events at these places; the later ones move up.
     pub fn settle_range(&mut self, range: Range<usize>, outcome: &Outcome) {
         self.counts.add(outcome, range.len());
+        let delivered = if *outcome == Outcome::Delivered { range.len() } else { 0 };
+        self.measure(self.len(), range.len(), delivered);
         self.answer(range, outcome);
+    }
+
+    /// Measures what has been answered for: of all, so many, of which so many are delivered.
+    fn measure(&mut self, all: usize, settled: usize, delivered: usize) {
+        let part = |events| self.bytes / all.max(1) * events + self.bytes % all.max(1) * events / all.max(1);
+        let (settled, delivered_bytes) = (part(settled), part(delivered));
+        self.bytes -= settled.min(self.bytes);
+        if delivered > 0 {
+            let meters = self.counts.meters();
+            meters.add_delivered_bytes(delivered_bytes);
+            self.time.iter().for_each(|time| meters.delivered(*time));
+        }
     }
 
     /// Answers for these events, which have been counted.
@@ -127,13 +149,16 @@ impl Receipts {
 
     /// The events from this place on, as receipts of their own.
     pub fn split_off(&mut self, at: usize) -> Receipts {
+        let all_events = self.len().max(1);
         let owed = self.owed.split_off(at.saturating_sub(self.plain));
         let all = (self.owed.len() + owed.len()).max(1);
         let kept = self.kept / all * owed.len();
         self.kept -= kept;
         let plain = self.plain.saturating_sub(at);
         self.plain -= plain;
-        Receipts { counts: Arc::clone(&self.counts), plain, owed, kept }
+        let bytes = self.bytes / all_events * (plain + owed.len());
+        self.bytes -= bytes;
+        Receipts { counts: Arc::clone(&self.counts), plain, owed, kept, bytes, time: self.time }
     }
 
     /// Takes over the events of these receipts, behind its own.
@@ -146,28 +171,37 @@ impl Receipts {
         }
         self.owed.append(&mut other.owed);
         self.kept += std::mem::take(&mut other.kept);
+        self.bytes += std::mem::take(&mut other.bytes);
+        self.time = self.time.into_iter().chain(other.time).min();
     }
 
     /// Answers for each event that `judge` has an outcome for; the others stay, in order.
     pub fn settle_each(&mut self, judge: impl Fn(usize) -> Option<Outcome>) {
+        let all = self.len();
         let plain = std::mem::take(&mut self.plain);
+        let mut delivered = 0;
         for index in 0..plain {
             match judge(index) {
                 None => self.plain += 1,
+                Some(Outcome::Delivered) => delivered += 1,
                 Some(outcome) => self.counts.add(&outcome, 1),
             }
         }
+        // Together, because to note when something was delivered asks the clock.
+        self.counts.add(&Outcome::Delivered, delivered);
         let owed = std::mem::take(&mut self.owed);
         for (index, owed) in owed.into_iter().enumerate() {
             match judge(plain + index) {
                 None => self.owed.push(owed),
                 Some(outcome) => {
+                    delivered += usize::from(outcome == Outcome::Delivered);
                     let mut settled = Receipts::new(Arc::clone(&self.counts));
                     settled.owed.push(owed);
                     settled.settle(&outcome);
                 }
             }
         }
+        self.measure(all, all - self.len(), delivered);
     }
 }
 

@@ -22,6 +22,28 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Tasks that move events. Dropped, they end at once, and what they hold is lost; see
 /// [`RunningTopology::stop`].
+///
+/// ```
+/// use log_shipper::config::{Config, Registry};
+/// use log_shipper::env::Env;
+/// use log_shipper::topology::{Topology, TopologyOptions};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let load = |sink: &str| {
+///     let text = format!("sources.in = {{ type = 'stdin' }}\n[sinks.{sink}]\ntype = 'blackhole'\ninputs = ['in']");
+///     Config::from_toml(&text, "vector.toml", &Registry::builtin(), &Env::default())
+/// };
+/// let mut running = Topology::start(load("one")?, &TopologyOptions::default()).await?;
+/// // Another configuration: what has not changed keeps running.
+/// running.reload(load("two")?).await?;
+/// assert!(running.failures().is_empty());
+/// let report = running.stop(Duration::from_secs(5)).await;
+/// assert!(report.to_string().contains("sink two: received 0"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RunningTopology {
     /// Each ends with what was wrong, if something was.
@@ -308,6 +330,7 @@ impl RunningTopology {
             topology;
         self.books.describe(components, dead_letters.as_ref().map(|planned| &planned.id));
         plan.announce();
+        self.books.set_memory_limit(plan.limit());
         let mut old = std::mem::take(&mut self.graph);
         self.graph.dead_letters = dead_letters.and_then(|planned| {
             let disk = disks.remove(&planned.id);

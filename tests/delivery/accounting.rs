@@ -45,7 +45,9 @@ fn parse(text: &str) -> Samples {
     assert!(text.ends_with('\n'));
     for line in text.lines().filter(|line| !line.starts_with("# HELP ") && !line.starts_with("# TYPE ")) {
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
-        let value = value.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+        let value: f64 = value.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+        // What is no whole number are measures, which are not of the books.
+        let value = value as u64;
         assert_eq!(samples.insert(series.to_owned(), value), None, "twice: {line}");
     }
     samples

@@ -12,7 +12,8 @@ use tokio::time::{sleep, timeout};
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_log-shipper");
+/// The path of the program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_log-shipper");
 
 /// Many run side by side, and each would like to have the same ports.
 pub const NO_PORTS: [(&str, &str); 2] = [("API_ADDRESS", "off"), ("METRICS_ADDRESS", "off")];

@@ -6,7 +6,7 @@
 
 mod broker;
 
-use super::{Failure, print_problems, run, start_failure};
+use super::{Failure, banner, print_problems, run, start_failure};
 use crate::api::ApiServer;
 use crate::config::{ApiOptions, Config, Registry, api_table, destinations, subscription};
 use crate::env::Env;
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
             .await
             .map_err(|error| Failure::Failed(format!("cannot listen on loopback: {error}")))?;
         let environment = destinations(env, "nats").map_err(Failure::config)?;
-        run::announce(&environment);
+        banner::environment(&environment);
         let table = table(&broker.url(), environment.table, env)?;
         let text = toml::to_string(&table).map_err(Failure::failed)?;
         let config = Config::from_toml(&text, "demo", registry, env);
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         // The broker stays until the shipper has taken everything and left.
         tokio::select! {
             () = apps => Ok(()),
-            result = run::run_to_the_end(running, signals, Duration::from_secs(4), None) => result,
+            result = run::run_to_the_end(running, signals, Duration::from_secs(4), None, None) => result,
         }
     })
 }

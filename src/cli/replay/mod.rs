@@ -6,11 +6,12 @@
 mod letters;
 
 use super::config_args::ConfigArgs;
-use super::run::{StopSignals, announce, block_on};
-use super::{Failure, print_config_warnings, print_table, start_failure};
+use super::progress::Progress;
+use super::run::{StopSignals, block_on};
+use super::{Failure, banner, print_config_warnings, print_table, start_failure};
 use crate::config::{BufferConfig, Config, Registry, Source, SourceConfig, SourceContext, SourceEntry};
 use crate::env::Env;
-use crate::topology::{Report, Topology, TopologyOptions, WhenFull};
+use crate::topology::{Books, Report, Topology, TopologyOptions, WhenFull};
 use async_trait::async_trait;
 use letters::Letters;
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         eprintln!("there are no dead letters to send");
         return found.result();
     }
-    let mut config = args.config.load(registry, env, announce)?;
+    let mut config = args.config.load(registry, env, banner::environment)?;
     print_config_warnings(&config, env);
     let again = prepare(&mut config, &found, &letters, args.sink.as_deref())?;
     let options =
@@ -67,8 +68,10 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         let mut signals = StopSignals::catch()?;
         let topology = Topology::start(config, &options).await;
         let mut running = topology.map_err(|error| start_failure(&error, env))?;
+        let progress = show_progress(running.books(), found.sinks.values().sum());
         tokio::select! {
             () = running.finished() => {}
+            () = progress => {}
             () = signals.next() => {
                 eprintln!("stopping: what is under way has {} s", SHUTDOWN.as_secs());
                 tokio::select! {
@@ -87,6 +90,20 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     match all_delivered {
         true => Ok(()),
         false => Err(Failure::Failed("not all letters were delivered; see the counts above".to_owned())),
+    }
+}
+
+/// How often it is shown how far the sinks are.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Shows how many of the letters are answered for, for ever.
+async fn show_progress(books: Books, letters: u64) {
+    // What is written to standard output comes at the end.
+    let mut progress = Progress::new("sending letters", letters, true);
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let all = books.snapshot().totals().events;
+        progress.set(all.delivered + all.rejected + all.dropped_total());
     }
 }
 

@@ -6,9 +6,6 @@ use crate::env::Env;
 use std::net::SocketAddr;
 use toml::Table;
 
-/// The variables.
-pub(super) const VARIABLES: &[&str] = &["API_ADDRESS", "API_TAIL", "METRICS_ADDRESS"];
-
 /// Puts the API, and the metrics' own address, into the configurations. A stock Vector has a sink for the metrics, and
 /// no tail.
 pub(super) fn set_api(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {

@@ -1,16 +1,23 @@
 //! What looks like a misspelt variable.
 
-use super::source::OWN_SERVER;
-use super::{api, bodies};
+use super::bodies;
+use super::variables::{VARIABLES, VariableGroup};
 use crate::env::{Env, EnvError};
 use crate::providers::PROVIDERS;
 
-/// Warnings for variables that are empty, and for those whose name is nearly that of one we know.
-pub(super) fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
+/// The names of all variables that are read, but for those with the prefix `ENRICH_` and those of proxies. Each may
+/// also be given as `NAME_FILE`.
+pub fn variables() -> Vec<&'static str> {
     let of_providers = PROVIDERS.iter().flat_map(|provider| provider.variables);
     let of_providers = of_providers.flat_map(|variable| [Some(variable.name), variable.or]).flatten();
-    let known = CORE.iter().chain(OWN_SERVER).chain(bodies::VARIABLES).chain(api::VARIABLES).copied();
-    let known: Vec<&str> = known.chain(of_providers).collect();
+    // Those of the platform are not the user's to set right.
+    let of_users = VARIABLES.iter().filter(|variable| variable.group != VariableGroup::Platform);
+    of_users.map(|variable| variable.name).chain(of_providers).collect()
+}
+
+/// Warnings for variables that are empty, and for those whose name is nearly that of one we know.
+pub(super) fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
+    let known = variables();
     let mut warnings = Vec::new();
     for name in env.names() {
         let base = name.strip_suffix("_FILE").unwrap_or(name);
@@ -35,21 +42,3 @@ fn is_near(name: &str, known: &str) -> bool {
     // The beginning is what tells one product from another.
     name.get(..3) == known.get(..3) && strsim::damerau_levenshtein(name, known) <= 2
 }
-
-/// The variables that are no provider's.
-const CORE: &[&str] = &[
-    "ORG",
-    "ACCESS_TOKEN",
-    "SUBJECT",
-    "SUBJECT_EXCLUDE",
-    "QUEUE",
-    "NETWORK",
-    "NATS_TLS_FIRST",
-    "DATA_DIR",
-    "BUFFER_MAX_SIZE",
-    "JETSTREAM_STREAM",
-    "JETSTREAM_CONSUMER",
-    "DEAD_LETTERS",
-    "DEAD_LETTERS_SUBJECT",
-    crate::topology::MEMORY_LIMIT,
-];

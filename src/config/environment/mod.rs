@@ -9,12 +9,14 @@
 //! - `api`: where the API and the metrics are
 //! - `misspelt`: what looks like a mistake
 //! - `text`: what `generate` prints
+//! - `variables`: every variable that is no destination's
 
 mod api;
 mod delivery;
 mod misspelt;
 mod source;
 mod text;
+mod variables;
 
 use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
@@ -23,11 +25,12 @@ use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
 pub(crate) use api::api_table;
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
+pub use misspelt::variables;
 use snafu::{Snafu, ensure};
-use source::nats_source;
-pub(crate) use source::subscription;
+pub(crate) use source::{nats_source, subscription};
 pub use text::{example, generate};
 use toml::{Table, Value};
+pub use variables::{CoreVariable, VARIABLES, VariableGroup};
 
 /// What the environment says.
 #[derive(Clone, Debug)]
@@ -38,6 +41,8 @@ pub struct Environment {
     pub(crate) for_vector: Table,
     /// The providers that are on.
     pub enabled: Vec<&'static Provider>,
+    /// How many providers are off, because none of their variables is set.
+    pub off: usize,
     /// What looks like a mistake but does not keep us from starting.
     pub warnings: Vec<String>,
 }
@@ -111,14 +116,14 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
 
 /// The sinks of every provider that is on, and their transforms, fed by the source of this id.
 pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, EnvironmentError> {
-    let mut enabled = Vec::new();
+    let (mut enabled, mut off) = (Vec::new(), 0);
     let mut warnings = Vec::new();
     if env.get("JETSTREAM_CONSUMER")?.is_some() && env.get("JETSTREAM_STREAM")?.is_none() {
         warnings.push("JETSTREAM_CONSUMER has no effect, because JETSTREAM_STREAM is not set".to_owned());
     }
     for provider in PROVIDERS {
         match provider.state(env)? {
-            State::Off => {}
+            State::Off => off += 1,
             State::Incomplete(missing) => warnings.push(format!(
                 "{} is off: {} {} not set, though other variables of it are",
                 provider.title,
@@ -142,7 +147,7 @@ pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, Envir
         Ok::<_, EnvError>(table)
     };
     let (table, for_vector) = (table(Form::Own)?, table(Form::Vector)?);
-    Ok(Environment { table, for_vector, enabled, warnings })
+    Ok(Environment { table, for_vector, enabled, off, warnings })
 }
 
 /// Warnings for values that cannot be right.

@@ -6,7 +6,7 @@ use snafu::ensure;
 use toml::Table;
 
 /// The `nats` source: Fly's own NATS, or the server that the NATS CLI's variables name.
-pub(super) fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
+pub(crate) fn nats_source(env: &Env) -> Result<Table, EnvironmentError> {
     let is_set = |name: &str| Ok::<_, EnvError>(env.get(name)?.is_some());
     let mut source = subscription(env)?;
     let tls_first = is_on(env, "NATS_TLS_FIRST")?;

@@ -92,6 +92,10 @@ impl HttpSink for AwsCloudwatchLogs {
     const NAME: &'static str = "aws_cloudwatch_logs";
     const SUMMARY: &'static str = "Deliver events to Amazon CloudWatch Logs.";
     const EXAMPLE: &'static str = "group_name = \"fly\"\nstream_name = \"fly/{{ fly.app.name }}/{{ host }}\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nencoding.codec = \"json\"";
+    const NOTES: &'static str = "- A request has at most 1,048,576 bytes (26 of them for each event), 10,000 events and events of one \
+        UTC day; it is sent after 1 s at the latest. An event may be as large as a request.\n\
+        - The answer names events that are too old, too new or expired: these are rejected. A group or \
+        stream that is missing is made, unless that is switched off.";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("assume_role", "auth.assume_role")];
 

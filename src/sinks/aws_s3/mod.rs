@@ -151,6 +151,10 @@ impl HttpSink for AwsS3 {
     const NAME: &'static str = "aws_s3";
     const SUMMARY: &'static str = "Store events as objects in S3, Tigris, R2 and the like.";
     const EXAMPLE: &'static str = "bucket = \"logs\"\nregion = \"eu-west-1\"\nauth.access_key_id = \"ID\"\nauth.secret_access_key = \"KEY\"\nkey_prefix = \"fly/{{ fly.app.name }}/%F/\"\nencoding.codec = \"json\"\nframing.method = \"newline_delimited\"";
+    const NOTES: &'static str = "- An object has at most 10,000,000 bytes, uncompressed, and is stored after 300 s at the latest. All \
+        open objects together have 32 MiB; beyond that the largest is stored first.\n\
+        - Errors have names: a skewed clock, an expired token or `SlowDown` come again with a new signature; \
+        a wrong region or key is held.";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("assume_role", "auth.assume_role")];
 

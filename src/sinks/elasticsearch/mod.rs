@@ -117,6 +117,9 @@ impl HttpSink for Elasticsearch {
     const NAME: &'static str = "elasticsearch";
     const SUMMARY: &'static str = "Deliver events to Elasticsearch or OpenSearch.";
     const EXAMPLE: &'static str = "endpoints = [\"https://es.example:9200\"]\nbulk.index = \"logs-%F\"\nauth = { strategy = \"basic\", user = \"USER\", password = \"PASSWORD\" }";
+    const NOTES: &'static str = "- A request has at most 10,000,000 bytes and 10,000 documents; it is sent after 1 s at the latest.\n\
+        - The answer has a status for each document: 429 and 5xx come again, other failures are rejected one \
+        by one, and a `create` that finds its copy (409) is delivered.";
     const RENAMED: &'static [(&'static str, &'static str)] = &[("endpoint", "endpoints"), ("normal", "bulk")];
 
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {

@@ -213,7 +213,10 @@ impl StreamSink for FileSink {
             }
             for (path, out, mut receipts) in encoded {
                 let outcome = match self.append(&path, out).await {
-                    Ok(()) => Outcome::Delivered,
+                    Ok(bytes) => {
+                        input.counts().meters().add_sent_bytes(bytes);
+                        Outcome::Delivered
+                    }
                     Err(error) => {
                         input.counts().room_for_dead_letters().await;
                         Outcome::unsent(format!("cannot write to {path}: {error}"))
@@ -271,12 +274,12 @@ impl FileSink {
         self.config.framing.as_ref().unwrap_or(&FramingConfig::NewlineDelimited)
     }
 
-    /// Appends the text, however long it takes: a full disk may be emptied, a directory mended. Until
+    /// Appends the text, and says how many bytes that were, however long it takes: a full disk may be emptied, a directory mended. Until
     /// then the buffer fills.
     ///
     /// # Errors
     /// If there can never be a file of this name.
-    async fn append(&mut self, path: &str, out: Vec<u8>) -> io::Result<()> {
+    async fn append(&mut self, path: &str, out: Vec<u8>) -> io::Result<usize> {
         let mut backoff = Backoff::new(&RequestConfig::default());
         let packed = self.config.compression.compress(out.into()).map_err(io::Error::other)?;
         while let Err(error) = self.try_append(path, &packed).await {
@@ -297,7 +300,7 @@ impl FileSink {
             }
             tokio::time::sleep(backoff.pause()).await;
         }
-        Ok(())
+        Ok(packed.len())
     }
 
     async fn try_append(&mut self, path: &str, packed: &[u8]) -> io::Result<()> {

@@ -144,6 +144,9 @@ impl HttpSink for Http {
     const NAME: &'static str = "http";
     const SUMMARY: &'static str = "Deliver events to an HTTP server.";
     const EXAMPLE: &'static str = "uri = \"https://logs.example/in\"\nencoding.codec = \"json\"\nauth.strategy = \"bearer\"\nauth.token = \"TOKEN\"";
+    const NOTES: &'static str = "- A request has at most 10,000,000 bytes; it is sent after 1 s at the latest.\n\
+        - Where the vendor says in the body how many events of a batch were invalid (Baselime, Logflare, \
+        OpenObserve), as many count as rejected, and none is sent twice.";
 
     const RENAMED: &'static [(&'static str, &'static str)] = &[("headers", "request.headers")];
 

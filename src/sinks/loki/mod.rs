@@ -108,6 +108,10 @@ impl HttpSink for Loki {
     const SUMMARY: &'static str = "Deliver events to Grafana Loki.";
     const EXAMPLE: &'static str =
         "endpoint = \"https://loki.example\"\nencoding.codec = \"json\"\nlabels.app = \"{{ fly.app.name }}\"";
+    const NOTES: &'static str = "- A request has at most 1,000,000 bytes and 100,000 lines; it is sent after 1 s at the latest. An \
+        event has at most 262,144 bytes, labels included.\n\
+        - An answer of 400 says how many lines were refused (too old, too long, too many labels): these are \
+        rejected, the others are stored.";
 
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {
         if self.labels.is_empty() {

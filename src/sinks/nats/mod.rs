@@ -197,7 +197,11 @@ impl NatsSinkConfig {
         "nats",
         "Publish events to NATS subjects, with or without JetStream.",
         "url = \"nats://localhost:4222\"\nsubject = \"shipped.{{ fly.app.name }}\"\nencoding.codec = \"json\"",
-    );
+    )
+    .with_notes("- An event goes out at once, as a message of its own; the server's `max_payload` is the most that it \
+        may have.\n\
+        - With `jetstream = true` an event is delivered when the stream has stored it; otherwise when the \
+        server has it. What is unanswered when a connection is lost is published again.");
 
     /// The subject for an event. What the event brings in must not lead out of where the template says.
     fn subject(&self, event: &LogEvent) -> Result<Cow<'_, str>, String> {

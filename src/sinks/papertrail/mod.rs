@@ -84,6 +84,11 @@ impl PapertrailConfig {
         "papertrail",
         "Deliver events to Papertrail, as syslog over TLS.",
         "endpoint = \"logs1.papertrailapp.com:12345\"\nencoding.codec = \"json\"",
+    )
+    .with_notes(
+        "- An event goes out at once, as a line of syslog of at most 100,000 bytes.\n\
+        - TCP has no acknowledgement: an event is delivered when all of its bytes have been handed to the \
+        system and the server has not closed the connection by then. No event is refused.",
     );
 }
 
@@ -167,6 +172,7 @@ impl StreamSink for Papertrail {
             input.counts().add_truncated(truncated);
             self.note_truncated(truncated);
             self.deliver(&lines).await;
+            input.counts().meters().add_sent_bytes(lines.len());
             receipts.settle(&Outcome::Delivered);
         }
         if let Some(link) = self.link {

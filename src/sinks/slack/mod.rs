@@ -49,6 +49,9 @@ impl HttpSink for Slack {
     const NAME: &'static str = "slack";
     const SUMMARY: &'static str = "Send alerts to a Slack channel.";
     const EXAMPLE: &'static str = "webhook_url = \"https://hooks.slack.com/services/T/B/X\"\nkeywords = \"panic, /out of (memory|disk)/\"";
+    const NOTES: &'static str = "- A message a second: ten events are shown, up to 1,000 are summed up. It is sent after 1 s at the \
+        latest. Of an event's message 3,000 bytes are shown.\n\
+        - A 410 (the channel is archived) is held, with an alarm.";
 
     /// A request a second, one at a time, unless the user says otherwise.
     fn configure(&mut self, options: &mut HttpOptions) -> Result<()> {

@@ -15,14 +15,15 @@ use std::num::NonZero;
 #[serde(deny_unknown_fields)]
 pub(super) struct JetStreamConfig {
     /// The stream.
-    stream: String,
+    pub(super) stream: String,
     /// Its durable pull consumer. Several log-shippers that name the same share the messages.
     consumer: String,
     /// How messages are asked for.
     #[serde(default)]
     batch_config: BatchConfig,
     /// Whether the consumer is made where it does not exist, and changed where it is not as the options that
-    /// follow say. Default: false, and it is waited for. Ours, as all that follow.
+    /// follow say. Default: false, and it is waited for. Ours, as all
+    /// but `stream`, `consumer` and `batch_config`.
     #[serde(default)]
     create: bool,
     /// Which of the stream's subjects the consumer is made for. Default: those of the source (`subject`,
@@ -67,6 +68,11 @@ fn yes() -> bool {
 }
 
 impl JetStreamConfig {
+    /// The stream and the consumer, in words.
+    pub(super) fn shown(&self) -> String {
+        format!("stream {}, consumer {}", self.stream, self.consumer)
+    }
+
     /// How the consumer is read, with the source's subjects as the filters of one that is made.
     pub(super) fn options(&self, subjects: &[SubjectFilter]) -> Result<PullOptions> {
         for (option, name) in [("stream", &self.stream), ("consumer", &self.consumer)] {
@@ -114,6 +120,7 @@ impl JetStreamConfig {
             ack_wait: self.ack_wait_secs.map(|seconds| seconds.0),
             max_deliver: self.max_deliver,
             max_ack_pending: self.max_ack_pending,
+            look: None,
         };
         Ok(PullOptions {
             stream: self.stream.clone(),

@@ -4,15 +4,17 @@
 //! - `subscription`: what is published while we are there
 //! - `jetstream`, with its options in `jetstream_config` and its books in `in_flight`: what a stream keeps
 //! - `decode`: messages to events
+//! - `tap`: a look at all that, beside whoever ships it
 
 mod decode;
 mod in_flight;
 mod jetstream;
 mod jetstream_config;
 mod subscription;
+mod tap;
 
 use crate::bodies::{BodyOptions, LogParse, MultilineConfig, Redaction};
-use crate::config::{ComponentInfo, Result, Seconds, Source, SourceConfig, SourceContext};
+use crate::config::{ComponentInfo, Result, Seconds, Source, SourceConfig, SourceContext, Tap, TapOptions};
 use crate::env::Env;
 use crate::event::Path;
 use crate::healthcheck::Healthcheck;
@@ -86,8 +88,8 @@ pub struct NatsConfig {
     /// 0 is never. A stream's consumer has heartbeats instead. Default: 300. Ours.
     #[serde(default)]
     idle_resubscribe_secs: IdleLimit,
-    /// The app whose lines are left out, and counted as excluded. Ours, as all that follow: see
-    /// [`BodyOptions`].
+    /// The app whose lines are left out, and counted as excluded. Ours, as are `strip_ansi`, `multiline`, `log_parse`,
+    /// `detect_level`, `redact` and `enrich`.
     exclude_app: Option<String>,
     /// Whether escape sequences for terminals are taken out of messages. Default: false.
     #[serde(default)]
@@ -261,6 +263,27 @@ impl SourceConfig for NatsConfig {
         }
         let client = Publisher::new(options, Confirmation::Server, CHECK_PATIENCE);
         Ok(Some(Healthcheck::new(endpoint, async move { client.check(None).await })))
+    }
+
+    fn about(&self) -> Option<String> {
+        let all: Vec<_> = self.subject.iter().chain(&self.subjects).map(String::as_str).collect();
+        let subjects = if all.len() == 1 { "subject" } else { "subjects" };
+        // One that cannot be read is refused when the source is made.
+        let servers = Servers::parse(self.url.expose()).ok()?.shown();
+        let way = match (&self.jetstream, self.queue.as_str()) {
+            (Some(jetstream), _) => format!("JetStream {}", jetstream.shown()),
+            (None, "") => "no queue group".to_owned(),
+            (None, queue) => format!("queue group {queue}"),
+        };
+        let exclude = match self.exclude.as_slice() {
+            [] => String::new(),
+            exclude => format!(" without {}", exclude.join(", ")),
+        };
+        Some(format!("{subjects} {}{exclude} from {servers}, {way}", all.join(", ")))
+    }
+
+    fn tap(&self, options: &TapOptions, env: &Env) -> Result<Option<Tap>> {
+        tap::tap(self, options, env).map(Some)
     }
 
     fn can_acknowledge(&self) -> bool {

@@ -11,6 +11,8 @@ pub(super) struct Queue {
     chunks: VecDeque<(usize, Vec<LogEvent>)>,
     /// In the unit of the capacity.
     size: usize,
+    events: usize,
+    bytes: usize,
 }
 
 /// What became of a chunk.
@@ -28,6 +30,26 @@ impl Queue {
 
     pub(super) fn size(&self) -> usize {
         self.size
+    }
+
+    /// How many events are in it.
+    pub(super) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// How many bytes they take in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn count_in(&mut self, events: &[LogEvent]) {
+        self.events += events.len();
+        self.bytes += bytes_of(events);
+    }
+
+    fn count_out(&mut self, events: &[LogEvent]) {
+        self.events -= events.len();
+        self.bytes = self.bytes.saturating_sub(bytes_of(events));
     }
 
     /// Whether there is room for the chunk as it is.
@@ -80,6 +102,7 @@ impl Queue {
                         self.chunks.pop_front();
                     }
                     self.size -= weight;
+                    self.count_out(&oldest);
                     excess = excess.saturating_sub(weight);
                     dropped.push(oldest);
                 }
@@ -96,6 +119,7 @@ impl Queue {
         if !events.is_empty() {
             let size = capacity.measure(&events);
             self.size += size;
+            self.count_in(&events);
             self.chunks.push_back((size, events));
         }
     }
@@ -105,6 +129,7 @@ impl Queue {
         if !events.is_empty() {
             let size = capacity.measure(&events);
             self.size += size;
+            self.count_in(&events);
             self.chunks.push_front((size, events));
         }
     }
@@ -113,12 +138,13 @@ impl Queue {
     pub(super) fn pop(&mut self) -> Option<Vec<LogEvent>> {
         let (size, events) = self.chunks.pop_front()?;
         self.size -= size;
+        self.count_out(&events);
         Some(events)
     }
 
     /// Takes everything out.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Vec<LogEvent>> + use<> {
-        self.size = 0;
+        (self.size, self.events, self.bytes) = (0, 0, 0);
         std::mem::take(&mut self.chunks).into_iter().map(|(_, events)| events)
     }
 
@@ -130,4 +156,8 @@ impl Queue {
             self.size += *size;
         }
     }
+}
+
+fn bytes_of(events: &[LogEvent]) -> usize {
+    events.iter().map(LogEvent::size).sum()
 }

@@ -8,13 +8,14 @@ pub mod disk;
 mod memory;
 
 use super::counts::SinkCounts;
+use super::metrics::{BufferFill, Fill};
 use super::outcome::{DropReason, Outcome};
 use crate::event::LogEvent;
 use crate::finalizer::EventStatus;
 use disk::{Disk, DiskSettings, OpenError, OpenedDisk};
 use memory::{Pushed, Queue};
 use serde::Deserialize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 /// What happens to an event that finds the buffer full.
@@ -96,6 +97,8 @@ pub(super) fn buffer_on(
         not_empty: Notify::new(),
         not_full: Notify::new(),
     });
+    let fill: Weak<Shared> = Arc::downgrade(&shared);
+    shared.counts.meters().set_buffer(fill);
     if let Some(disk) = disk {
         Shared::attach(&shared, disk);
     }
@@ -170,9 +173,27 @@ impl State {
     }
 }
 
+impl Fill for Shared {
+    fn fill(&self) -> BufferFill {
+        let state = self.state();
+        let (events, bytes) = (state.memory.events() as u64, state.memory.bytes() as u64);
+        if let Some(disk) = state.disk.as_ref().filter(|disk| disk.takes_events()) {
+            return disk.fill(events, bytes, state.settings.capacity);
+        }
+        let (max_events, max_bytes) = state.settings.capacity.most();
+        BufferFill { kind: "memory", bytes, max_bytes, events, max_events }
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts events that have come to the buffer.
+    fn receive(&self, events: &[LogEvent]) {
+        self.counts.add_received(events.len());
+        self.counts.meters().add_received_bytes(events.iter().map(LogEvent::body_size).sum());
     }
 
     fn drop_events(&self, events: Vec<LogEvent>, reason: DropReason) {
@@ -209,6 +230,15 @@ impl Capacity {
         match self {
             Capacity::Bytes(limit) | Capacity::Events(limit) => limit,
             Capacity::EventsWithin { events, .. } => self.part().saturating_mul(events),
+        }
+    }
+
+    /// The events and the bytes that there may be.
+    fn most(self) -> (Option<u64>, Option<u64>) {
+        match self {
+            Capacity::Bytes(bytes) => (None, Some(bytes as u64)),
+            Capacity::Events(events) => (Some(events as u64), None),
+            Capacity::EventsWithin { events, bytes } => (Some(events as u64), Some(bytes as u64)),
         }
     }
 
@@ -253,7 +283,7 @@ impl BufferSender {
             return;
         }
         let shared = &*self.0;
-        shared.counts.add_received(events.len());
+        shared.receive(&events);
         if !shared.state().settings.acknowledges {
             events.iter_mut().for_each(|event| event.take_finalizers().answer(EventStatus::Delivered));
         }
@@ -275,7 +305,7 @@ impl BufferSender {
             return;
         }
         let shared = &*self.0;
-        shared.counts.add_received(events.len());
+        shared.receive(&events);
         {
             let mut state = shared.state();
             if state.is_closed {
@@ -491,12 +521,15 @@ impl BufferReceiver {
                     state.disk.iter().for_each(Disk::wake);
                     drop(state);
                     self.shared.not_full.notify_waiters();
+                    self.shared.counts.meters().add_buffer_sent(events.len());
                     return Some(events);
                 }
                 if state.senders == 0 && state.is_empty() {
                     return None;
                 }
             }
+            // Whoever does not wait here is at work, or waits for others.
+            let _waiting = self.shared.counts.meters().waiting().begin();
             more.await;
         }
     }

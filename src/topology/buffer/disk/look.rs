@@ -63,6 +63,11 @@ pub fn list(data_dir: &Path) -> io::Result<Vec<BufferSummary>> {
     Ok(summaries)
 }
 
+/// How many events in this directory were not delivered yet, as far as that can be read.
+pub fn waiting(directory: &Path) -> u64 {
+    summary("", directory).map_or(0, |summary| summary.events)
+}
+
 fn summary(sink: &str, directory: &Path) -> io::Result<BufferSummary> {
     let mut summary = BufferSummary {
         sink: sink.to_owned(),

@@ -18,10 +18,10 @@ mod simulated;
 mod tests;
 
 pub use files::OpenError;
-pub use look::{BufferSummary, directory, drain, inspect, list, read_segment, write_segment};
+pub use look::{BufferSummary, directory, drain, inspect, list, read_segment, waiting, write_segment};
 
 use super::memory::Queue;
-use super::{Capacity, Shared};
+use super::{BufferFill, Capacity, Shared};
 use crate::event::LogEvent;
 use crate::finalizer::{BatchNotifier, EventFinalizers, EventStatus, KeepsBlocks};
 use files::Directory;
@@ -89,6 +89,8 @@ pub(super) struct Disk {
     has_more: bool,
     /// Events that the worker has taken from the queue and not written yet.
     unwritten: usize,
+    /// Events on disk that are not answered for, and the bytes of all files.
+    stored: (u64, u64),
     /// What was not written in time has been counted as lost.
     pub(super) is_given_up: bool,
     /// The disk takes nothing, so that what waits for it goes to the sink directly.
@@ -159,6 +161,23 @@ impl Disk {
 
     pub(super) fn is_at(&self, directory: &Path) -> bool {
         self.settings.directory == directory
+    }
+
+    /// What it holds, with what is in memory before it.
+    pub(super) fn fill(&self, events: u64, bytes: u64, memory: Capacity) -> BufferFill {
+        let ready: usize = self.ready.iter().map(Vec::len).sum();
+        let waiting = (self.queue.events() + self.unwritten) as u64;
+        let (stored_events, stored_bytes) = self.stored;
+        let is_overflow = self.settings.is_overflow;
+        let in_memory = memory.most().1.filter(|_| is_overflow).unwrap_or_default();
+        BufferFill {
+            kind: if is_overflow { "overflow" } else { "disk" },
+            bytes: bytes + self.queue.bytes() as u64 + stored_bytes,
+            max_bytes: Some(self.settings.max_size.saturating_add(in_memory)),
+            // What has been read is on disk still.
+            events: events + waiting + stored_events.max(ready as u64),
+            max_events: None,
+        }
     }
 
     /// How much waits for the disk at most, if the settings name this capacity.
@@ -232,6 +251,7 @@ impl Shared {
             // Until the worker has looked.
             has_more: true,
             unwritten: 0,
+            stored: (0, 0),
             is_given_up: false,
             is_failing: false,
             is_retired: false,

@@ -108,7 +108,6 @@ impl Store {
     }
 
     /// Events that are not answered for.
-    #[cfg(test)]
     pub(super) fn events(&self) -> u64 {
         self.segments
             .iter()

@@ -217,6 +217,9 @@ impl Worker {
         }
         if has_failed {
             self.tell();
+        } else if has_answers {
+            let stored = self.stored();
+            self.with_disk(|disk| disk.stored = stored);
         }
         has_answers
     }
@@ -465,14 +468,21 @@ impl Worker {
         has_read
     }
 
+    /// Events on disk that are not answered for, and the bytes of all files.
+    fn stored(&self) -> (u64, u64) {
+        self.store.as_ref().map_or((0, 0), |store| (store.events(), store.bytes()))
+    }
+
     /// Tells the sides of the buffer how things are.
     fn tell(&mut self) {
         let unwritten = self.batch.len();
         let has_more = unwritten > 0 || self.store.as_ref().is_some_and(Store::has_more);
         let is_failing = self.failure.as_ref().is_some_and(|failure| !failure.is_tried);
+        let stored = self.stored();
         self.with_disk(|disk| {
             disk.has_more = has_more;
             disk.unwritten = unwritten;
+            disk.stored = stored;
             disk.is_failing = is_failing;
         });
         // The end of the input is something to be told, too.

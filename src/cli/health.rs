@@ -1,0 +1,116 @@
+//! `log-shipper health`
+
+use super::{Failure, print, run};
+use crate::env::Env;
+use crate::http::{HttpClient, ProxyConfig};
+use crate::tls::TlsConfig;
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
+use std::time::Duration;
+
+/// Whoever asks, such as Docker, gives up a little later.
+const LIMIT: Duration = Duration::from_secs(5);
+/// The most characters of the answer that are shown.
+const MAX_SHOWN: usize = 500;
+/// The API where nothing else is said.
+const PORT: u16 = 8686;
+
+/// `health`'s arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  log-shipper health\n  log-shipper health --url http://[::1]:8686/ready")]
+pub(super) struct Args {
+    /// What is asked. Default: /health at API_ADDRESS, or http://127.0.0.1:8686/health.
+    #[arg(long, value_parser = url)]
+    url: Option<Uri>,
+}
+
+/// Asks a running log-shipper whether logs flow: one line, and exit code 0 or 1.
+pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
+    let url = match &args.url {
+        Some(url) => url.clone(),
+        None => default_url(env.get("API_ADDRESS").map_err(Failure::config)?.as_deref())?,
+    };
+    let answer = run::block_on(NonZero::<usize>::MIN, async {
+        // No proxy is wanted on the way to ourselves.
+        let client = HttpClient::new(&TlsConfig::default(), &ProxyConfig::default(), LIMIT);
+        let request = Request::get(url.clone()).body(Bytes::new()).map_err(Failure::failed)?;
+        client.map_err(Failure::failed)?.send(request, LIMIT).await.map_err(Failure::failed)
+    });
+    match answer {
+        Ok(answer) if answer.status().is_success() => print(&format!("{}\n", line(&answer))),
+        Ok(answer) => Err(Failure::Failed(format!("not healthy: {}", line(&answer)))),
+        Err(Failure::Failed(reason)) => Err(Failure::Failed(format!("not healthy: {url}: {reason}"))),
+        Err(other) => Err(other),
+    }
+}
+
+/// Where the API of this environment answers to its own host.
+fn default_url(address: Option<&str>) -> Result<Uri, Failure> {
+    let address = match address {
+        None => SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+        Some("off") => {
+            return Err(Failure::Failed(
+                "not healthy: nobody can say, because API_ADDRESS is off".to_owned(),
+            ));
+        }
+        Some(address) => address.parse().map_err(|_| {
+            Failure::Config(format!(
+                "API_ADDRESS: `{address}` is no address; expected one such as 127.0.0.1:8686"
+            ))
+        })?,
+    };
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let url = format!("http://{}/health", SocketAddr::new(host, address.port()));
+    url.parse().map_err(Failure::failed)
+}
+
+fn url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text
+        .parse()
+        .map_err(|error| format!("{error}; expected a URL such as http://127.0.0.1:8686/health"))?;
+    match url.scheme_str() {
+        Some("http" | "https") => Ok(url),
+        _ => Err("expected a URL that begins with http:// or https://".to_owned()),
+    }
+}
+
+/// The answer in one line of bounded length, without anything that a terminal would obey.
+fn line(answer: &Response<Bytes>) -> String {
+    let text = String::from_utf8_lossy(answer.body());
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
+    format!("{}: {text}", answer.status()).trim_end_matches(": ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_is_that_of_the_api_as_its_own_host_sees_it() {
+        for (address, expected) in [
+            (None, "http://127.0.0.1:8686/health"),
+            (Some("0.0.0.0:8686"), "http://127.0.0.1:8686/health"),
+            (Some("[::]:9000"), "http://[::1]:9000/health"),
+            (Some("10.1.2.3:80"), "http://10.1.2.3:80/health"),
+        ] {
+            assert_eq!(default_url(address).unwrap().to_string(), expected);
+        }
+        assert!(matches!(default_url(Some("off")), Err(Failure::Failed(_))));
+        assert!(matches!(default_url(Some("8686")), Err(Failure::Config(_))));
+    }
+
+    #[test]
+    fn the_answer_is_one_short_line() {
+        let answer = |body: &str| Response::new(Bytes::copy_from_slice(body.as_bytes()));
+        assert_eq!(line(&answer("")), "200 OK");
+        assert_eq!(line(&answer("{\n  \"a\": 1\u{1b}[31m\n}\n")), "200 OK: { \"a\": 1[31m }");
+        assert!(line(&answer(&"x".repeat(10_000))).len() < 600);
+    }
+}

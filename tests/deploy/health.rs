@@ -1,0 +1,52 @@
+//! `log-shipper health`
+
+use crate::support::http_server::{HttpServer, Reply};
+use crate::support::ports::free_port;
+use crate::support::program::run;
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn it_is_one_line_and_the_exit_code_says_the_same() {
+    let server = HttpServer::start().await;
+    server.push(Reply::status(200).body("{\"status\": \"ok\"}\n"));
+    server.push(Reply::status(503).body("{\n\"reason\": \"the subscription is not live\"\n}"));
+    server.push(Reply::status(503).body("x".repeat(8 << 20)));
+    let url = server.url("/health");
+    let ended = run(&["health", "--url", &url], &[]).await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "200 OK: {\"status\": \"ok\"}\n"));
+    let ended = run(&["health", "--url", &url], &[]).await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""));
+    assert_eq!(
+        ended.err,
+        "log-shipper: not healthy: 503 Service Unavailable: { \"reason\": \"the subscription is not live\" }\n"
+    );
+    let ended = run(&["health", "--url", &url], &[]).await;
+    assert!(ended.code == Some(1) && ended.err.len() < 1000 && ended.err.lines().count() == 1, "{ended:?}");
+    assert!(server.requests().iter().all(|request| request.path_and_query == "/health"));
+}
+
+#[tokio::test]
+async fn it_asks_where_the_environment_says_the_api_is() {
+    let server = HttpServer::start().await;
+    let ended = run(&["health"], &[("API_ADDRESS", &format!("0.0.0.0:{}", server.port()))]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!(server.requests()[0].path_and_query, "/health");
+    let ended = run(&["health"], &[("API_ADDRESS", "off")]).await;
+    assert!(ended.code == Some(1) && ended.err.contains("API_ADDRESS is off"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_1_an_answer_that_does_not_come_is_too_and_a_wrong_url_is_64() {
+    let url = format!("http://127.0.0.1:{}/health", free_port());
+    let ended = run(&["health", "--url", &url], &[]).await;
+    assert!(ended.code == Some(1) && ended.err.contains(&url) && ended.err.lines().count() == 1, "{ended:?}");
+    let server = HttpServer::start().await;
+    server.push(Reply::status(200).late(Duration::from_secs(60)));
+    let start = Instant::now();
+    let ended = run(&["health", "--url", &server.url("/health")], &[]).await;
+    assert!(ended.code == Some(1) && ended.err.contains("no answer within 5 s"), "{ended:?}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    for url in ["127.0.0.1:8686", "ftp://a/", "no url"] {
+        assert_eq!(run(&["health", "--url", url], &[]).await.code, Some(64), "{url}");
+    }
+}
