@@ -438,7 +438,7 @@ const OVERLAPS: &str = "(() => {
 #[tokio::test]
 async fn screenshot() {
     let path = std::env::var_os("LOG_SHIPPER_SCREENSHOT");
-    let duration = Duration::from_secs(if path.is_some() { 170 } else { 3 });
+    let duration = Duration::from_secs(if path.is_some() { 150 } else { 3 });
     let nats = NatsServer::start().await;
     let servers = [HttpServer::start().await, HttpServer::start().await, HttpServer::start().await];
     let [loki, datadog, axiom] = &servers;
