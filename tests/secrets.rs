@@ -142,7 +142,7 @@ async fn repeating_server() -> HttpServer {
         let status = [401, 400, 500, 404, 407, 413, 301][count.fetch_add(1, Ordering::Relaxed) % 7];
         let text = repeat(&interesting(request));
         // From the start, and from somewhere in it.
-        let skipped = if count.load(Ordering::Relaxed) % 2 == 0 { 0 } else { text.len() / 2 };
+        let skipped = if count.load(Ordering::Relaxed).is_multiple_of(2) { 0 } else { text.len() / 2 };
         Reply::status(status)
             .header("location", "http://127.0.0.1:1/elsewhere")
             .body(text[text.floor_char_boundary(skipped)..].to_owned())

@@ -234,7 +234,8 @@ fn what_is_not_known_is_not_said() {
     let components =
         [description(ComponentKind::Source, "nats", "nats"), description(ComponentKind::Sink, "out", "http")];
     books.describe(components.to_vec(), None);
-    (books.source("nats"), books.sink("out"));
+    books.source("nats");
+    books.sink("out");
     let text = books.snapshot().to_prometheus();
     parse(&text);
     for name in ["seconds_since_last_event", "sink_up", "last_delivery_seconds", "memory_limit_bytes"] {
