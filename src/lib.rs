@@ -42,7 +42,7 @@
 //!
 //! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`memory`] (what the process may take), [`providers`]
 //! (which secrets switch on which destination), [`healthcheck`], [`aws`], [`template`], [`transforms`], [`finalizer`],
-//! [`secret`], [`tls`], [`env`](mod@env), [`nats`], and [`cli`].
+//! [`secret`], [`tls`], [`env`](mod@env), [`nats`], [`status`] (how components get on), [`api`] (what of that is served over HTTP), and [`cli`].
 //!
 //! # Invariants
 //!
