@@ -178,7 +178,8 @@ async fn one_secret(name: &str, from_file: bool) {
             (name, None) => pairs.push((name.to_owned(), SECRET.to_owned())),
         }
     }
-    pairs.extend(AWS_KEY.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    pairs
+        .extend(AWS_KEY.into_iter().chain(NO_PAGES).map(|(name, value)| (name.to_owned(), value.to_owned())));
     let env = Env::from_pairs(pairs);
     let environment = from_environment(&env).unwrap();
     let text = generate(&environment).unwrap();
@@ -330,6 +331,9 @@ fn a_key_that_cannot_be_right_is_warned_about() {
 
 const NANOS: i64 = 1_795_323_600_000_137_000;
 
+/// Nothing is listened on.
+const NO_PAGES: [(&str, &str); 2] = [("API_ADDRESS", "off"), ("METRICS_ADDRESS", "off")];
+
 /// The one request for one event, in an environment with these variables.
 async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
     request_for(provider, pairs, OneEvent::of_fly()).await
@@ -338,7 +342,8 @@ async fn one_request(provider: &Provider, pairs: &[(&str, &str)]) -> Request {
 /// The same for an event of this text.
 async fn request_for(provider: &Provider, pairs: &[(&str, &str)], event: OneEvent) -> Request {
     let server = HttpServer::start().await;
-    let env = Env::from_pairs(pairs.iter().copied().chain(AWS_KEY).chain([("ACCESS_TOKEN", "token")]));
+    let all = pairs.iter().copied().chain(AWS_KEY).chain(NO_PAGES).chain([("ACCESS_TOKEN", "token")]);
+    let env = Env::from_pairs(all);
     let mut table: toml::Table = generate(&from_environment(&env).unwrap()).unwrap().parse().unwrap();
     let (option, value) = local(provider, &server);
     let sink = table["sinks"][provider.name].as_table_mut().unwrap();
