@@ -6,7 +6,10 @@ MDBOOK := $(TOOLS)/mdbook/bin/mdbook
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test browser screenshot lint rustdoc docs soak bench micro instructions fuzz fmt clean-tools
+.PHONY: test browser screenshot lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
+
+# What `make` or a person has installed here is found too.
+export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 ## test: formatting, lints, docs, every test, the examples
 test: $(NATS_SERVER) browser lint rustdoc
@@ -29,9 +32,28 @@ browser: $(CHROMEDRIVER)
 screenshot: $(NATS_SERVER) browser
 	LOG_SHIPPER_SCREENSHOT=$(CURDIR)/docs/status-page.png cargo test --locked --test page screenshot
 
-lint:
+lint: deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+# cargo-deny and cargo-audit are not everywhere, and neither is the database of advisories: what is not done is said.
+# What stands in deny.toml of licences, sources and TLS holds without them too: tests/dependencies.rs.
+skip = printf 'lint: SKIPPED: %s\n' "$(1)" >&2
+
+## deny: licences, sources, banned and doubled crates (deny.toml), and known vulnerabilities
+deny:
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+		$(call skip,cargo deny: not installed; cargo install --locked cargo-deny); \
+	else \
+		set -e; cargo deny --locked --offline check licenses bans sources; \
+		if cargo deny fetch db >/dev/null 2>&1; then cargo deny --locked check advisories; \
+		else $(call skip,cargo deny check advisories: the database of advisories cannot be reached); fi; \
+	fi
+	@if ! cargo audit --version >/dev/null 2>&1; then \
+		$(call skip,cargo audit: not installed; cargo install --locked cargo-audit); \
+	elif [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-db" ]; then cargo audit --no-fetch --stale; \
+	elif git ls-remote https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then cargo audit; \
+	else $(call skip,cargo audit: the database of advisories cannot be reached); fi
 
 rustdoc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
@@ -62,7 +84,7 @@ instructions:
 
 # A stable compiler is enough: coverage is a pass that it has, and only sanitizers, which find nothing in safe code that
 # the checks of the profile do not, are switched on by flags of a nightly one.
-FUZZ_TARGETS := buffer configuration event interpolation nats template
+FUZZ_TARGETS := answers broker buffer configuration event interpolation nats template
 FUZZ_SECONDS ?= 30
 
 ## fuzz: each target for FUZZ_SECONDS; needs cargo-fuzz and a C++ compiler

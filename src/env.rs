@@ -1,11 +1,15 @@
 //! [`Env`]: the one way to read the environment.
 
+use crate::files::read_text;
 use crate::secret::SensitiveString;
 use snafu::{ResultExt, Snafu};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The longest file that holds the value of a variable, in bytes.
+const MAX_FILE: usize = 1 << 20;
 
 /// What stands for a variable that is not set where a configuration is looked at without its environment: it
 /// fits wherever a URL or a word does.
@@ -163,7 +167,7 @@ fn host_name() -> Option<String> {
 }
 
 fn read_secret(path: &std::path::Path) -> std::io::Result<String> {
-    let mut text = std::fs::read_to_string(path)?;
+    let mut text = read_text(path, MAX_FILE)?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

@@ -126,7 +126,7 @@ const SIGNS_OF_TROUBLE: Signs<10> = [
         "something else than expected answers there: check the port, and whether it needs TLS",
     ),
     (
-        &["answers 429", "answers 5"],
+        &["answers 429", "answers 5", "answers status 429", "answers status 5"],
         "the destination has a problem of its own, or too many requests: wait, it is tried again; look at its status page",
     ),
 ];

@@ -609,6 +609,52 @@ async fn check_tells_a_bad_key_from_a_destination_that_is_down() {
 }
 
 #[tokio::test]
+async fn check_has_advice_for_each_kind_of_failure() {
+    let (nats, loki) = (NatsServer::start().await, HttpServer::start().await);
+    let closed = Options { user_password: Some(("u".into(), "p".into())), ..Options::default() };
+    let closed = NatsServer::with(closed).await;
+    let certificates = Certificates::generate();
+    let private = NatsServer::with(Options { tls: Some(certificates.tls()), ..Options::default() }).await;
+    let (good_nats, good_loki) = (nats.url(), loki.url(""));
+    let private = private.url().replace("nats://", "tls://").replace("127.0.0.1", "localhost");
+    let plain = good_loki.replace("http://", "https://");
+    let tls_to_plain = good_nats.replace("nats://", "tls://");
+    for (replaced, words) in [
+        (("NATS_URL", closed.url().as_str()), "(on Fly.io ORG and ACCESS_TOKEN)"),
+        (("NATS_URL", "nats://127.0.0.1:1"), "nothing listens there"),
+        (("NATS_URL", &private), "give that as tls.ca_file (NATS_CA for NATS)"),
+        (("NATS_URL", &tls_to_plain), "TLS"),
+        (("NATS_URL", "nats://nowhere.invalid"), "the name has no address"),
+        (("JETSTREAM_STREAM", "S"), "enable JetStream on the server"),
+        (("LOKI_URL", "http://127.0.0.1:1"), "in a container, localhost is the container itself"),
+        (("LOKI_URL", "http://nowhere.invalid"), "the name has no address"),
+        (("LOKI_URL", &plain), "it does not speak TLS at this port"),
+    ] {
+        let mut env = vec![
+            ("NATS_URL", good_nats.as_str()),
+            ("LOKI_URL", &good_loki),
+            ("LOKI_USERNAME", "u"),
+            ("LOKI_PASSWORD", "s3cr3t"),
+        ];
+        env.retain(|(name, _)| *name != replaced.0);
+        env.push(replaced);
+        let output = run(&["check"], &env).await;
+        check(&output, 1, words, "1 of 2 are not well");
+    }
+    let well = [("NATS_URL", good_nats.as_str()), ("HTTP_URL", &good_loki), ("HTTP_TOKEN", "s3cr3t")];
+    for (status, words) in [
+        (401, "check the key, token or password, and what it may do (HTTP_"),
+        (404, "check the address, and the name of the dataset, index, bucket or stream (HTTP_"),
+        (503, "the destination has a problem of its own"),
+    ] {
+        loki.default_reply(Reply::status(status));
+        check(&run(&["check"], &well).await, 1, words, "1 of 2 are not well");
+    }
+    loki.default_reply(Reply::status(200));
+    check(&run(&["check"], &well).await, 0, " ok ", "2 of 2 are well");
+}
+
+#[tokio::test]
 async fn a_closed_pipe_ends_the_program() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vector.toml");

@@ -62,6 +62,10 @@ fn refusal(request: &Request) -> Option<Response> {
 /// machine, could otherwise read what is here.
 fn is_host_ours(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
+    // Behind an address in brackets the parser takes anything.
+    if host.split_once(']').is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with(':')) {
+        return false;
+    }
     let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<IpAddr>().is_ok() {

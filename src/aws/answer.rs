@@ -30,7 +30,7 @@ impl AwsError {
         let text = String::from_utf8_lossy(response.body());
         if let Ok(error) = serde_json::from_str::<JsonError>(&text) {
             let code = error.kind.rsplit('#').next().unwrap_or_default();
-            return AwsError { code: code.to_owned(), message: shorten(&error.message) };
+            return AwsError { code: shorten(code), message: shorten(&error.message) };
         }
         let element = |name: &str| {
             let (_, rest) = text.split_once(&format!("<{name}>"))?;

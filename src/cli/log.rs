@@ -30,8 +30,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The log of this process.
 static FOLD: OnceLock<Fold> = OnceLock::new();
 
-/// Starts the log, at the level `info` if nothing else is said.
-pub(super) fn start(format: Option<Format>, env: &Env) -> Result<(), Failure> {
+/// Starts the log, at this level if `LOG_SHIPPER_LOG` says nothing else.
+pub(super) fn start(format: Option<Format>, level: &str, env: &Env) -> Result<(), Failure> {
     let format = match (format, env.get("LOG_SHIPPER_LOG_FORMAT").map_err(Failure::config)?.as_deref()) {
         (Some(format), _) => format,
         (None, None | Some("text")) => Format::Text,
@@ -42,7 +42,7 @@ pub(super) fn start(format: Option<Format>, env: &Env) -> Result<(), Failure> {
             )));
         }
     };
-    let filter = env.get("LOG_SHIPPER_LOG").map_err(Failure::config)?.unwrap_or_else(|| "info".to_owned());
+    let filter = env.get("LOG_SHIPPER_LOG").map_err(Failure::config)?.unwrap_or_else(|| level.to_owned());
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::Config(format!("LOG_SHIPPER_LOG: {error}; expected a level such as info or debug"))
     })?;
@@ -186,7 +186,7 @@ struct Text(String);
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = write!(self.0, "{}={value:?}\n", field.name());
+        let _ = writeln!(self.0, "{}={value:?}", field.name());
     }
 }
 
@@ -248,5 +248,16 @@ mod tests {
         assert_eq!(lines.text().matches("one number=1").count(), 1, "{}", lines.text());
         assert_eq!(lines.text().matches("one number=2").count(), 1, "{}", lines.text());
         assert_eq!(lines.text().matches("other").count(), 1, "{}", lines.text());
+    }
+
+    #[test]
+    fn nothing_is_left_unsaid_at_the_end() {
+        let (fold, lines) = (Fold::new(Duration::from_secs(600)), Lines::default());
+        tracing::subscriber::with_default(log(&fold, &lines), || {
+            (0..4).for_each(|_| tracing::warn!("again"));
+            fold.flush();
+            fold.flush();
+        });
+        assert_eq!(lines.text(), " WARN again\n WARN the last message was repeated 3 times repeated=3\n");
     }
 }

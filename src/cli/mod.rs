@@ -30,8 +30,12 @@ mod run;
 mod schema;
 mod tail;
 mod test;
+mod top;
 mod validate;
 mod vrl;
+
+#[doc(hidden)]
+pub use demo::broker_answers;
 
 use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
@@ -74,6 +78,8 @@ enum Command {
     Check(check::Args),
     /// Show the logs as they come, straight from NATS.
     Tail(tail::Args),
+    /// Watch a running shipper: rates, errors, buffers, and what to do.
+    Top(top::Args),
     /// Look into the sinks' buffers on disk.
     Buffer(buffer::Args),
     /// Write a fly.toml for a destination, and print what to run on Fly.io.
@@ -123,8 +129,10 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     let (registry, env) = (Arc::new(registry), Env::from_process());
-    let result =
-        log::start(cli.log_format, &env).and_then(|()| match cli.command.unwrap_or(Command::Run(cli.run)) {
+    // Whoever looks at the logs of others wants to see ours only if something is wrong.
+    let level = if matches!(cli.command, Some(Command::Tail(_))) { "warn" } else { "info" };
+    let result = log::start(cli.log_format, level, &env).and_then(|()| {
+        match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => run::run(&args, &registry, &env),
             Command::Demo(args) => demo::run(&args, &registry, &env),
             Command::Generate(args) => generate::run(&args, &env),
@@ -133,6 +141,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Graph(args) => graph::run(&args, &registry, &env),
             Command::Check(args) => check::run(&args, &registry, &env),
             Command::Tail(args) => tail::run(&args, &registry, &env),
+            Command::Top(args) => top::run(&args, &env),
             Command::Buffer(args) => buffer::run(&args, &registry, &env),
             Command::Init(args) => init::run(&args),
             Command::Health(args) => health::run(&args, &env),
@@ -143,7 +152,8 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Vrl(args) => vrl::run(&args),
             Command::Completion(args) => completion::run(&args),
             Command::Docs(args) => docs::run(&args, &registry),
-        });
+        }
+    });
     log::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,

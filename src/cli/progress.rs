@@ -11,7 +11,7 @@ static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// How long it takes until the next line, where there is no bar.
 const NOW_AND_THEN: Duration = Duration::from_secs(10);
 
-const STYLE: &str = "{msg} [{bar:30}] {human_pos} of {human_len} ({per_sec}, {eta} left)";
+const STYLE: &str = "{msg} [{bar:30}] {human_pos} of {human_len} ({eta} left)";
 
 fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -105,7 +105,7 @@ impl Pulse {
                 text.push_str(&format!(" (+{more})"));
             }
             // A little is always on its way.
-            is_well &= more <= received / 2 || delivered > 0;
+            is_well &= before.buffered == 0 || more <= received / 2;
         }
         if is_well { Word::Well(text) } else { Word::NotWell(text) }
     }

@@ -2,7 +2,11 @@
 
 use super::connect::glob;
 use super::{Format, Problem};
+use crate::files::read_text;
 use std::path::{Path, PathBuf};
+
+/// The longest file of a configuration, in bytes.
+const MAX_FILE: usize = 16 << 20;
 
 /// A text of a configuration.
 #[derive(Clone)]
@@ -110,7 +114,7 @@ fn read_file(
     files: &mut Vec<ConfigFile>,
     problems: &mut Vec<Problem>,
 ) {
-    match std::fs::read_to_string(path) {
+    match read_text(path, MAX_FILE) {
         Ok(text) => {
             let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let component = kind.zip(id);

@@ -435,9 +435,16 @@ pub(super) fn is_secret(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     let last = path.rsplit('.').next().unwrap_or(&path);
     SECRET_WORDS.iter().any(|word| path.contains(word))
+        // A name with a slip in it may have been meant as one.
+        || last.split('_').any(|name| SECRET_WORDS.iter().any(|word| is_slip(name, word)))
         || last == "key"
         || last.contains("auth")
         || path.contains("headers.")
+}
+
+/// Whether this is the word with one letter too few, too many, another, or two that have changed places.
+fn is_slip(name: &str, word: &str) -> bool {
+    word.len() >= 5 && strsim::damerau_levenshtein(name, word) == 1
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::deserialize::{References, deserialize};
 use super::format::join;
 use super::suggest::nearest;
 use crate::env::Env;
+use crate::files::read_text;
 use crate::secret::SensitiveString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -244,7 +245,7 @@ impl Backend {
 impl FileBackend {
     fn ask(&self) -> Result<Answers, String> {
         let path = self.path.display();
-        let text = std::fs::read_to_string(&self.path)
+        let text = read_text(&self.path, MAX_ANSWER as usize)
             .map_err(|error| format!("cannot read {path}: {error}; expected a file with a JSON object"))?;
         // The library's message would repeat what it found.
         let values: HashMap<String, serde_json::Value> = serde_json::from_str(&text)
@@ -264,7 +265,7 @@ impl DirectoryBackend {
             return Err("its key is no name of a file in the directory".to_owned());
         }
         let path = self.path.join(key);
-        let mut text = std::fs::read_to_string(&path)
+        let mut text = read_text(&path, MAX_ANSWER as usize)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         if self.remove_trailing_whitespace {
             text.truncate(text.trim_end().len());

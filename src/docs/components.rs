@@ -35,9 +35,10 @@ pub(super) fn own_options(registry: &Registry, kind: ComponentKind, name: &str) 
     let is_http = is_http(&schema);
     let http = self::schema(registry, ComponentKind::Sink, "http");
     let is_own = |option: &str| {
-        !matches!(option, "type" | "inputs")
-            && !(kind == ComponentKind::Sink && SINK_OPTIONS.contains(&option))
-            && !(is_http && is_of_http(option, &schema, &http))
+        let is_of_all = matches!(option, "type" | "inputs");
+        let is_of_sinks = kind == ComponentKind::Sink && SINK_OPTIONS.contains(&option);
+        let is_of_http = is_http && is_of_http(option, &schema, &http);
+        !(is_of_all || is_of_sinks || is_of_http)
     };
     (rows(&schema, is_own), is_http)
 }

@@ -63,13 +63,16 @@ fn code(place: &str) -> String {
 
 fn page(provider: &Provider, registry: &Registry) -> Result<Page, EnvironmentError> {
     let Provider { title, sink, .. } = provider;
-    let needed: Vec<_> = needed(provider).iter().map(|name| format!("{name}=...")).collect();
+    // Keys that others read too may come from elsewhere, but on Fly.io they rarely do.
+    let keys = provider.variables.iter().filter(|one| one.is_shared && one.need == Need::Optional(None));
+    let set = needed(provider).into_iter().chain(keys.map(|variable| variable.name));
+    let set: Vec<_> = set.map(|name| format!("{name}=...")).collect();
     let mut text = format!(
         "# {title}\n\nSink: [`{sink}`](../reference/sinks.md#{sink}).\n\n## Secrets\n\n{}\n\
          On Fly.io:\n\n```sh\nfly secrets set {}\n```\n\nElsewhere they are variables of the environment; \
-         `log-shipper check` says whether {title} knows us.\n",
+         `log-shipper check` says whether all is well.\n",
         secrets(provider),
-        needed.join(" ")
+        set.join(" ")
     );
     text.push_str(&format!("\n## What it gets\n\n{}", places(provider)));
     let notes = provider.notes.trim();
@@ -159,7 +162,7 @@ fn grouped(number: i64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

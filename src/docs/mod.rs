@@ -5,11 +5,12 @@
 //! - `components`: sources, transforms and sinks, with their options
 //! - `options`: a JSON Schema as rows of options
 //! - `variables`: the environment
-//! - `commands`: the command line
+//! - `commands`: the command line; `metrics`: what Prometheus reads
 
 mod commands;
 mod components;
 mod destinations;
+mod metrics;
 mod options;
 mod variables;
 
@@ -36,6 +37,7 @@ pub(crate) fn pages(registry: &Registry, program: clap::Command) -> Result<Vec<P
     let mut pages = destinations::pages(registry)?;
     pages.extend(components::pages(registry));
     pages.push(variables::page());
+    pages.push(metrics::page());
     pages.push(commands::page(program));
     Ok(pages)
 }

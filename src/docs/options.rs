@@ -167,9 +167,9 @@ impl Walk<'_> {
 /// The option by whose word tables of several kinds are told apart.
 fn tag(alternatives: &[Value]) -> Option<String> {
     let [first, _, ..] = alternatives else { return None };
-    let names = first.get("properties")?.as_object()?.keys();
+    let mut names = first.get("properties")?.as_object()?.keys();
     let is_tag = |name: &&String| alternatives.iter().all(|one| word(one, name).is_some());
-    names.filter(is_tag).next().cloned()
+    names.find(is_tag).cloned()
 }
 
 /// The only word that an option of this table may be.

@@ -1,6 +1,7 @@
 //! [`NatsAuth`]: Vector's `auth` options of NATS components.
 
 use crate::env::Env;
+use crate::redact::redact;
 use crate::secret::SensitiveString;
 use base64::Engine;
 use schemars::JsonSchema;
@@ -194,6 +195,13 @@ impl Credentials {
     pub(super) fn token(token: &SensitiveString) -> Credentials {
         let token = Zeroizing::new(token.expose().to_owned());
         Credentials { token: Some(token), ..Credentials::default() }
+    }
+
+    /// A server's text without what we have said to it, which it may repeat. A user's name is no secret.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let secrets =
+            [&self.password, &self.token, &self.jwt].into_iter().flatten().map(|secret| secret.as_str());
+        secrets.chain(self.signature.as_deref()).fold(text.to_owned(), |text, secret| redact(&text, secret))
     }
 }
 

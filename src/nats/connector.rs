@@ -3,7 +3,8 @@
 use super::auth::Credentials;
 use super::connection_log::ConnectionLog;
 use super::link::{
-    CONNECT_TIMEOUT, Info, InfoSnafu, IoSnafu, Link, LinkError, NoAddressSnafu, TlsSwitchedOffSnafu, within,
+    CONNECT_TIMEOUT, Info, InfoSnafu, IoSnafu, Link, LinkError, NoAddressSnafu, RefusedSnafu,
+    TlsSwitchedOffSnafu, within,
 };
 use super::options::{ConnectionOptions, TlsMode};
 use super::servers::host_and_port;
@@ -58,6 +59,11 @@ pub(super) type Subscription = (String, Option<String>);
 const HELD: Duration = Duration::from_secs(10);
 /// How long the lookup of a name may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Characters of an address that a server may tell us of: a name of the DNS, and a port.
+const MAX_ADDRESS: usize = 260;
+/// Servers of a cluster that are taken note of.
+const MAX_LEARNED: usize = 1000;
 
 /// What we say in `CONNECT`.
 #[derive(Serialize)]
@@ -204,14 +210,20 @@ impl Connector {
             credentials,
         };
         // Straight to the stream, so that no buffer keeps the secret.
-        let connect = Zeroizing::new(serde_json::to_vec(&connect).context(InfoSnafu)?);
-        for part in [b"CONNECT ", connect.as_slice(), b"\r\n"] {
+        let text = Zeroizing::new(serde_json::to_vec(&connect).context(InfoSnafu)?);
+        for part in [b"CONNECT ", text.as_slice(), b"\r\n"] {
             link.stream.write_all(part).await.context(IoSnafu)?;
         }
         link.subscribe(subscriptions);
         link.flush().await?;
-        link.wait_for_pong().await?;
-        Ok(link)
+        match link.wait_for_pong().await {
+            Ok(()) => Ok(link),
+            // It may repeat what we have just said.
+            Err(LinkError::Refused { message }) => {
+                RefusedSnafu { message: connect.credentials.hide(&message) }.fail()
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads `INFO`, and turns to TLS before or after it; the link is then as it stays.
@@ -266,10 +278,20 @@ impl Connector {
         if info.connect_urls.is_empty() {
             return;
         }
+        // Anything else is no address, and would only be seen in the log.
+        let is_fit = |address: &&String| {
+            address.len() <= MAX_ADDRESS && address.bytes().all(|byte| byte.is_ascii_graphic())
+        };
         let is_new =
             |address: &&String| !self.servers.iter().any(|known| known.split("://").nth(1) == Some(address));
-        self.learned =
-            info.connect_urls.iter().filter(is_new).map(|address| format!("nats://{address}")).collect();
+        self.learned = info
+            .connect_urls
+            .iter()
+            .filter(is_fit)
+            .filter(is_new)
+            .take(MAX_LEARNED)
+            .map(|address| format!("nats://{address}"))
+            .collect();
     }
 
     /// Takes back a link that is of no more use, if there was one.

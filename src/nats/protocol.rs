@@ -2,6 +2,7 @@
 //!
 //! Source: docs.nats.io, "Client Protocol".
 
+use crate::redact::one_line;
 use snafu::Snafu;
 use std::ops::Range;
 
@@ -151,8 +152,7 @@ fn unknown(line: &[u8]) -> ProtocolError {
 /// The beginning of a server's text, fit for a line of the log.
 pub(super) fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(&text[..text.len().min(200)]);
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    text.trim_matches([' ', '\'']).to_owned()
+    one_line(&text, 200).trim_matches([' ', '\'']).to_owned()
 }
 
 #[cfg(test)]

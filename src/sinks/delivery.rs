@@ -10,9 +10,10 @@ use super::intake::Shared;
 use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Concurrency};
 use super::verdict::{
-    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, redact, retry_after, shorten, split,
+    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten, shorten_to, split,
 };
 use crate::config::Result;
+use crate::redact::redact_all;
 use crate::topology::{Failure, Outcome, Rejection};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderValue};
@@ -44,6 +45,9 @@ async fn offload<T: Send + 'static>(places: Arc<Semaphore>, work: impl FnOnce() 
 
 /// How often what a destination lacks is tried to be made by itself, before the batch is tried again.
 const MAX_ATTEMPTS_AT_MISSING: usize = 8;
+
+/// Characters of a reason that are kept, for the log and for dead letters, should a sink not have shortened it.
+const MAX_REASON: usize = 1000;
 
 /// How soon a destination is first asked whether it keeps a batch.
 const FIRST_CONFIRMATION: Duration = Duration::from_secs(1);
@@ -247,7 +251,7 @@ impl Shared {
                 heard = heard_last.or(heard);
                 if made == Verdict::Delivered { Verdict::Missing { first: Vec::new() } } else { made }
             }
-            verdict => verdict.map_reasons(|reason| self.hide(reason, &request)),
+            verdict => verdict.map_reasons(|reason| self.hide(shorten_to(&reason, MAX_REASON), &request)),
         };
         tries.patience.answered(matches!(heard, Some(Heard::Refused(_))), Instant::now());
         match (&heard, &verdict, &answer) {
@@ -314,8 +318,7 @@ impl Shared {
 
     /// The text without our secrets, which a destination may repeat.
     fn hide(&self, text: String, request: &Request<Bytes>) -> String {
-        let text = hide_secrets(text, request);
-        self.sink.secrets().into_iter().fold(text, |text, secret| redact(&text, secret.expose()))
+        redact_all(hide_secrets(text, request), self.sink.secrets())
     }
 
     /// Notes what stands in the way of delivery.
@@ -396,7 +399,7 @@ impl Shared {
         let verdict = match verdict {
             // It must not ask for further ones.
             Verdict::Missing { .. } | Verdict::Confirm { .. } => Verdict::Retry { after: None },
-            verdict => verdict.map_reasons(|reason| self.hide(reason, &request)),
+            verdict => verdict.map_reasons(|reason| self.hide(shorten_to(&reason, MAX_REASON), &request)),
         };
         (verdict, heard)
     }

@@ -1,8 +1,9 @@
 //! How an HTTP destination is asked whether it is well and knows us.
 
 use super::client::{SendError, SigningClient};
-use super::verdict::{describe, hide_secrets, redact};
+use super::verdict::{describe, hide_secrets};
 use crate::healthcheck::{Healthcheck, Unhealthy};
+use crate::redact::redact_all;
 use crate::secret::SensitiveString;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -81,10 +82,8 @@ pub(super) fn healthcheck(
         Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned())
     };
     let endpoint = requests.iter().filter_map(host).collect::<Vec<_>>().join(", ");
-    let hide = move |reason: String, request: &Request<Bytes>| {
-        let reason = hide_secrets(reason, request);
-        secrets.iter().fold(reason, |reason, secret| redact(&reason, secret.expose()))
-    };
+    let hide =
+        move |reason: String, request: &Request<Bytes>| redact_all(hide_secrets(reason, request), &secrets);
     let check = Healthcheck::new(endpoint, async move {
         let mut result = Ok(());
         for mut request in requests {

@@ -1,5 +1,6 @@
 //! What an answer says about a batch, and what of it may be shown.
 
+use crate::redact::{one_line, redact};
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Request, Response};
@@ -139,7 +140,7 @@ pub fn shorten(text: &str) -> String {
 
 /// The same, of so many characters.
 pub(crate) fn shorten_to(text: &str, most: usize) -> String {
-    text.trim().chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    one_line(text, most)
 }
 
 /// The status and the beginning of the body.
@@ -179,11 +180,8 @@ pub(super) fn hide_secrets(mut text: String, request: &Request<Bytes>) -> String
         let Ok(value) = value.to_str() else { continue };
         let secret = value.split_once(' ').map_or(value, |(_, secret)| secret);
         text = redact(&redact(&text, value), secret);
-        // A key may be a part of a value, as in a DSN.
-        let parts = value.split([' ', '/', '@', ':', ',']).filter(|part| part.len() >= LONG);
-        text = parts.fold(text, |text, part| redact(&text, part));
     }
-    // Or of a query.
+    // A key may stand in a query.
     let query = request.uri().query().unwrap_or_default();
     let values = query.split(['&', '=']).filter(|part| part.len() >= LONG);
     values.fold(text, |text, part| redact(&text, part))
@@ -191,23 +189,6 @@ pub(super) fn hide_secrets(mut text: String, request: &Request<Bytes>) -> String
 
 /// Letters of what may be a key, and is no ordinary word.
 const LONG: usize = 12;
-
-/// The text without this secret, if it is long enough not to be found in ordinary words; also without its
-/// beginning at the text's end, which may have been cut there.
-pub(super) fn redact(text: &str, secret: &str) -> String {
-    const HIDDEN: &str = "**REDACTED**";
-    const LEAST: usize = 4;
-    if secret.len() < LEAST {
-        return text.to_owned();
-    }
-    let mut text = text.replace(secret, HIDDEN);
-    let beginnings = (LEAST..secret.len()).rev().filter_map(|length| secret.get(..length));
-    if let Some(beginning) = beginnings.into_iter().find(|beginning| text.ends_with(beginning)) {
-        text.truncate(text.len() - beginning.len());
-        text.push_str(HIDDEN);
-    }
-    text
-}
 
 #[cfg(test)]
 mod tests {

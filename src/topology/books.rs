@@ -27,7 +27,13 @@ struct All {
     types: Types,
     components: Vec<Description>,
     dead_letters: Option<String>,
+    /// What those had whose books are no longer kept.
+    forgotten: Totals,
 }
+
+/// Of so many components of a kind that reloads have removed the books are kept; of others, only what they add to
+/// the totals.
+const MAX_REMOVED: usize = 100;
 
 impl Default for All {
     fn default() -> All {
@@ -40,11 +46,37 @@ impl Default for All {
             types: Types::default(),
             components: Vec::new(),
             dead_letters: None,
+            forgotten: Totals::default(),
         }
     }
 }
 
 impl All {
+    /// Closes the books of components that were removed long ago, so that reloads do not add up.
+    fn forget_removed(&mut self) {
+        let components = std::mem::take(&mut self.components);
+        let is_there =
+            |kind, id: &String| components.iter().any(|one: &Description| one.kind == kind && one.id == *id);
+        let letters = self.dead_letters.clone();
+        forget(&mut self.sources, |id, _| is_there(ComponentKind::Source, id));
+        let transforms = forget(&mut self.transforms, |id, _| is_there(ComponentKind::Transform, id));
+        // What a sink still has is to be told.
+        let sinks = forget(&mut self.sinks, |id, counts| {
+            is_there(ComponentKind::Sink, id)
+                || letters.as_ref() == Some(id)
+                || counts.snapshot().buffered > 0
+        });
+        self.forgotten.lost += transforms.iter().map(|(_, counts)| counts.snapshot().lost).sum::<u64>();
+        sinks.iter().for_each(|(_, counts)| self.forgotten.add(&counts.snapshot()));
+        let has = |kind: ComponentKind, id: &str| match kind {
+            ComponentKind::Source => find(&self.sources, id).is_some(),
+            ComponentKind::Transform => find(&self.transforms, id).is_some(),
+            ComponentKind::Sink => find(&self.sinks, id).is_some(),
+        };
+        self.types.retain(|(kind, id), _| has(*kind, id) || is_there(*kind, id));
+        self.components = components;
+    }
+
     /// Whether a component is there now.
     fn has(&self, kind: ComponentKind, id: &str) -> bool {
         self.components.iter().any(|one| one.kind == kind && one.id == id)
@@ -100,6 +132,7 @@ pub struct Report {
     pub sinks: Vec<(String, SinkSnapshot)>,
     types: Types,
     dead_letters: Option<String>,
+    forgotten: Totals,
     pub(super) measures: Measures,
 }
 
@@ -140,6 +173,7 @@ impl Books {
             book(&mut all.sinks, id).set_holds_letters();
             all.dead_letters = Some(id.clone());
         }
+        all.forget_removed();
     }
 
     /// Notes how much memory the sinks share.
@@ -225,6 +259,7 @@ impl Books {
             sinks: all.sinks.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect(),
             types: all.types.clone(),
             dead_letters: all.dead_letters.clone(),
+            forgotten: all.forgotten,
             measures: all.measures(),
         }
     }
@@ -248,6 +283,21 @@ impl All {
             memory_limit: self.memory_limit,
         }
     }
+}
+
+/// Takes out the oldest of those that are not kept, if there are too many.
+fn forget<T>(
+    books: &mut Vec<(String, Arc<T>)>,
+    is_kept: impl Fn(&String, &T) -> bool,
+) -> Vec<(String, Arc<T>)> {
+    let removed = books.iter().filter(|(id, counts)| !is_kept(id, counts)).count();
+    let mut left = removed.saturating_sub(MAX_REMOVED);
+    let forgotten = books.extract_if(.., |(id, counts)| {
+        let goes = left > 0 && !is_kept(id, counts);
+        left -= usize::from(goes);
+        goes
+    });
+    forgotten.collect()
 }
 
 /// The book of this component.
@@ -286,28 +336,36 @@ impl Report {
 
     /// The books of all sinks together.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+        let mut totals = self.forgotten;
         let mut all_durable = true;
         for (id, sink) in &self.sinks {
-            totals.lost += sink.lost();
             if self.dead_letters.as_ref() == Some(id) {
+                totals.lost += sink.lost();
                 totals.dead_letters = sink.delivered;
                 continue;
             }
-            let all = &mut totals.events;
-            all.received += sink.received;
-            all.delivered += sink.delivered;
-            all.rejected += sink.rejected;
-            all.dropped.iter_mut().zip(sink.dropped).for_each(|(all, dropped)| *all += dropped);
-            all.truncated += sink.truncated;
-            all.buffered += sink.buffered;
-            all.recovered += sink.recovered;
+            totals.add(sink);
             all_durable &= sink.is_durable || sink.buffered == 0;
             totals.buffered_on_disk += if sink.is_durable { sink.buffered } else { 0 };
         }
         totals.events.is_durable = all_durable && totals.buffered_on_disk > 0;
         totals.lost += self.transforms.iter().map(|(_, transform)| transform.lost).sum::<u64>();
         totals
+    }
+}
+
+impl Totals {
+    /// Adds a sink's books.
+    fn add(&mut self, sink: &SinkSnapshot) {
+        self.lost += sink.lost();
+        let all = &mut self.events;
+        all.received += sink.received;
+        all.delivered += sink.delivered;
+        all.rejected += sink.rejected;
+        all.dropped.iter_mut().zip(sink.dropped).for_each(|(all, dropped)| *all += dropped);
+        all.truncated += sink.truncated;
+        all.buffered += sink.buffered;
+        all.recovered += sink.recovered;
     }
 }
 

@@ -11,6 +11,7 @@ mod disk;
 mod failures;
 mod jetstream;
 mod memory;
+mod metrics;
 mod subscription;
 
 use log_shipper::config::{Config, Registry};

@@ -56,7 +56,12 @@ fn its_services_fit_together() {
     assert!(value("API_ADDRESS").ends_with(&format!(":{API_PORT}")));
     assert_eq!(strings(&shipper["ports"]), [format!("127.0.0.1:{API_PORT}:{API_PORT}")]);
     // The stream that is made is the one that is read.
+    assert_eq!(
+        strings(&services["nats-box"]["entrypoint"]),
+        ["nats", &format!("--server={}", value("NATS_URL"))]
+    );
     let make = strings(&services["nats-box"]["command"]);
+    assert_eq!(make[..2], ["stream", "add"]);
     assert!(make.contains(&value("JETSTREAM_STREAM")) && make.contains(&"--subjects=logs.>"));
 
     let prometheus = yaml("deploy/compose/prometheus.yaml").remove(0);

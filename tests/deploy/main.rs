@@ -147,3 +147,33 @@ async fn ships(args: &[&str], variables: impl IntoIterator<Item = (&str, &str)>)
     let books = program.stop().await;
     assert!(books.iter().any(|(sink, book)| sink == "loki" && book.delivered == 1), "{books:?}");
 }
+
+#[tokio::test]
+async fn what_the_guide_names_is_there() {
+    let guide = read("deploy/README.md");
+    let mut commands = 0;
+    let mut is_shell = false;
+    for line in guide.lines() {
+        if line.starts_with("```") {
+            is_shell = line == "```sh";
+        }
+        let words: Vec<_> =
+            line.split([' ', '`', '(', ')', ':']).map(|word| word.trim_end_matches(['.', ','])).collect();
+        for word in words.iter().filter(|word| word.starts_with("deploy/")) {
+            assert!(path(word).exists(), "{word}");
+        }
+        // The tables of the directories are told from within them.
+        for word in
+            words.iter().filter(|word| word.starts_with("prometheus/") || word.starts_with("grafana/"))
+        {
+            assert!(path("deploy").join(word).exists(), "{word}");
+        }
+        if is_shell && let Some(rest) = line.strip_prefix("log-shipper ") {
+            let command = rest.split('#').next().unwrap().trim();
+            let args: Vec<_> = command.split(' ').chain(["--help"]).collect();
+            assert_eq!(support::program::run(&args, &[]).await.code, Some(0), "{command}");
+            commands += 1;
+        }
+    }
+    assert!(commands > 0);
+}

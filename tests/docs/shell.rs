@@ -41,7 +41,7 @@ const RUNS: &str = "connected to NATS|cannot connect to NATS|reading through|sam
 /// What the commands find at the addresses that pages have.
 pub struct Servers {
     nats: NatsServer,
-    http: HttpServer,
+    pub http: HttpServer,
 }
 
 impl Servers {
@@ -50,6 +50,9 @@ impl Servers {
         let client = JetStream::connect(nats.url()).await;
         let answer = client.ask("STREAM.CREATE.LOGS", json!({"name": "LOGS", "subjects": ["logs.>"]})).await;
         assert!(answer["error"].is_null(), "{answer}");
+        let event = r#"{"message":"slow","level":"warn"}"#;
+        client.client.publish("logs.web.lhr.machine0", event.into()).await.unwrap();
+        client.client.flush().await.unwrap();
         Servers { nats, http: HttpServer::start().await }
     }
 
@@ -78,7 +81,9 @@ pub async fn try_run(page: &Page, servers: &Servers) -> Result<(), String> {
     let home = directory.path();
     prepare(home);
     // What would read Fly.io's own NATS reads ours.
-    let mut script = format!("set -eo pipefail\nexport NATS_URL={}\n", servers.nats.url());
+    let url = servers.nats.url();
+    let mut script = format!("set -eo pipefail\nexport NATS_URL={url}\n");
+    script.push_str("trap 'code=$?; log-shipper stop || code=$?; exit $code' EXIT\n");
     for block in blocks(page, &["sh", "toml", "yaml"]) {
         let text = servers.fill_in(&block.text, home);
         match block.language.as_str() {
@@ -95,6 +100,8 @@ pub async fn try_run(page: &Page, servers: &Servers) -> Result<(), String> {
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", home.join("bin").display());
     let mut bash = Command::new("bash");
     bash.args(["-c", &script]).current_dir(home).env_clear().env("PATH", path).env("HOME", home);
+    // Several run at once.
+    bash.env("API_ADDRESS", "off").env("METRICS_ADDRESS", "off");
     bash.stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(LIMIT, bash.output()).await.map_err(|_| "it takes too long".to_owned())?;
     let output = output.map_err(|error| error.to_string())?;
@@ -117,11 +124,21 @@ fn prepare(home: &Path) {
     for name in STAND_INS {
         program(&format!("bin/{name}"), "#!/bin/sh\nexit 0\n");
     }
-    // What would run for ever is told to stop once it runs.
+    // What would run for ever goes on behind the commands that follow, until the next one, or the page's end.
     let real = env!("CARGO_BIN_EXE_log-shipper");
     let wrapper = format!(
         r#"#!/bin/bash
+stop() {{
+  [ -e "$HOME/pid" ] || return 0
+  kill -TERM "$(cat "$HOME/pid")" 2>/dev/null
+  for i in $(seq 1500); do [ -e "$HOME/code" ] && break; sleep 0.02; done
+  cat "$HOME/run.log" >&2
+  code=$(cat "$HOME/code" || echo 98)
+  rm -f "$HOME/pid" "$HOME/code"
+  return "$code"
+}}
 case "${{1:-run}}" in
+  stop) stop; exit ;;
   run|-*) case "$*" in *--help*|--version) exec "{real}" "$@" ;; esac ;;
   demo) case "$*" in *--count*) exec "{real}" "$@" ;; esac ;;
   test)
@@ -130,22 +147,33 @@ case "${{1:-run}}" in
     exit 0 ;;
   *) exec "{real}" "$@" ;;
 esac
-log=$(mktemp "$HOME/log.XXXXXX")
-"{real}" "$@" 2>"$log" & pid=$!
+stop || exit
+: > "$HOME/run.log"
+(
+  "{real}" "$@" 2>"$HOME/run.log" & echo $! > "$HOME/pid"
+  wait $!; echo $? > "$HOME/code.new"; mv "$HOME/code.new" "$HOME/code"
+) &
 for i in $(seq 1500); do
-  grep -qE "{RUNS}" "$log" && ready=1 && break
-  kill -0 $pid 2>/dev/null || break
+  grep -qE "{RUNS}" "$HOME/run.log" && exit 0
+  [ -e "$HOME/code" ] && break
   sleep 0.02
 done
-kill -TERM $pid 2>/dev/null
-wait $pid; code=$?
-cat "$log" >&2
-if [ $code = 0 ] && [ -z "$ready" ]; then echo "it has ended by itself" >&2; exit 99; fi
-exit $code
+stop && echo "it does not run" >&2
+exit 99
 "#
     );
     program("bin/log-shipper", &wrapper);
     program("target/release/log-shipper", &wrapper);
+    // A publisher that knows as much of NATS's protocol as it needs.
+    let nats = r#"#!/bin/bash
+[ "$1" = pub ] || exit 0
+address=${NATS_URL#nats://}
+exec 3<>"/dev/tcp/${address%:*}/${address#*:}"
+printf 'CONNECT {"verbose":false}\r\nPUB %s %d\r\n%s\r\nPING\r\n' "$2" "${#3}" "$3" >&3
+while read -r line <&3; do case "$line" in PONG*) exit 0 ;; -ERR*) echo "$line" >&2; exit 1 ;; esac; done
+exit 1
+"#;
+    program("bin/nats", nats);
     // Somebody's own.
     std::fs::copy(root().join("examples/configs/fly-to-loki.toml"), home.join("vector.toml")).unwrap();
     let event = r#"{"log":{"level":"warn"},"level":"warn","message":"m","timestamp":"2026-01-02T03:04:05Z"}"#;

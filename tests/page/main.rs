@@ -481,9 +481,9 @@ async fn screenshot() {
         let wave = 14.0 + 5.0 * (seconds / 9.0).sin() + 2.0 * (seconds / 2.0).sin();
         for _ in 0..wave as u64 {
             n += 1;
-            let level = if n % 9 == 0 { "error" } else { "info" };
+            let level = if n.is_multiple_of(9) { "error" } else { "info" };
             let message =
-                if n % 13 == 0 { "GET /healthz".to_owned() } else { format!("GET /orders/{n} 200") };
+                if n.is_multiple_of(13) { "GET /healthz".to_owned() } else { format!("GET /orders/{n} 200") };
             let event = format!(
                 "{{\"fly\":{{\"app\":{{\"name\":\"web\"}},\"region\":\"ams\"}},\"log\":{{\"level\":\"{level}\"}},\"message\":\"{message}\"}}"
             );

@@ -185,6 +185,11 @@ impl Program {
     }
 }
 
+/// What the log says at the end of this sink.
+pub fn book_of(log: &str, sink: &str) -> Option<Book> {
+    log.lines().filter_map(book).find(|(name, _)| name == sink).map(|(_, book)| book)
+}
+
 /// A line `... sink out: received 5, delivered 3, rejected 0, dropped 1 (shutdown 1), buffered 1`.
 fn book(line: &str) -> Option<(String, Book)> {
     let (_, rest) = line.split_once("sink ")?;

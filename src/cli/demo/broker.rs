@@ -77,6 +77,30 @@ impl Broker {
     }
 }
 
+/// What a client hears that sends these pieces, one a read, and how much of them is read; for the fuzz targets.
+#[doc(hidden)]
+pub fn broker_answers(pieces: &[&[u8]]) -> (Vec<u8>, Result<usize, &'static str>) {
+    let outbox = Arc::new(Outbox::default());
+    let mut session =
+        Session { hub: Arc::new(Mutex::new(Hub::default())), outbox: Arc::clone(&outbox), verbose: true };
+    let (mut input, mut read) = (Vec::new(), Ok(0));
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        match session.obey_all(&input).map(<[u8]>::len) {
+            Ok(unread) => {
+                read = read.map(|read| read + input.len() - unread);
+                input.drain(..input.len() - unread);
+            }
+            Err(violation) => {
+                read = Err(violation);
+                break;
+            }
+        }
+    }
+    let answers = std::mem::take(&mut lock(&outbox.state).queue);
+    (answers, read)
+}
+
 async fn accept_clients(listener: TcpListener, address: SocketAddr, hub: Arc<Mutex<Hub>>) {
     let mut clients = JoinSet::new();
     loop {

@@ -6,6 +6,9 @@
 
 mod broker;
 
+#[doc(hidden)]
+pub use broker::broker_answers;
+
 use super::{Failure, banner, print_problems, run, start_failure};
 use crate::api::ApiServer;
 use crate::config::{ApiOptions, Config, Registry, api_table, destinations, subscription};

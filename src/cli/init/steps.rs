@@ -9,8 +9,8 @@ pub(super) fn text(answers: &Answers, directory: &Path) -> String {
     let Answers { app, org, .. } = answers;
     let mut text = format!(
         "fly apps create {app} --org {org}\n\n\
-         # Secrets, for which `fly` has the only place: put in what belongs between the quotes. To keep them out of the\n\
-         # shell's history as well, give lines NAME=VALUE to `fly secrets import --app {app} --stage`.\n\
+         # Secrets, for which `fly` has the only place: put in what belongs between the quotes. One that is in a file stays out\n\
+         # of the shell's history: NAME=\"$(cat FILE)\".\n\
          fly secrets set --app {app} --stage ACCESS_TOKEN=\"$(fly tokens create readonly {org})\"\n"
     );
     answers.destinations.iter().for_each(|provider| text.push_str(&secrets(app, provider)));

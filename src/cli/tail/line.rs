@@ -160,13 +160,15 @@ mod tests {
         check(
             &plain.with_subject("other.subject".into()),
             false,
-            "1970-01-01T00:00:00Z other.subject no json\n",
+            "1970-01-01T00:00:00.000Z other.subject no json\n",
         );
         let bare = event(r#"{"a":1,"ts":"1970-01-01T00:00:00Z"}"#);
         check(
             &bare,
             false,
-            "1970-01-01T00:00:00Z  {\"a\":1,\"ts\":\"1970-01-01T00:00:00Z\"}\n".replace("  ", " ").as_str(),
+            "1970-01-01T00:00:00.000Z  {\"a\":1,\"ts\":\"1970-01-01T00:00:00Z\"}\n"
+                .replace("  ", " ")
+                .as_str(),
         );
     }
 
@@ -192,7 +194,7 @@ mod tests {
         let mean = event(
             "{\"message\":\"x\",\"fly\":{\"app\":{\"name\":\"a\\u001b[2Jb\",\"instance\":\"\\n\"},\"region\":\"\\u0007\"},\"ts\":\"1970-01-01T00:00:00Z\"}",
         );
-        check(&mean, false, "1970-01-01T00:00:00Z ab[\\n] \\u{7} x\n");
+        check(&mean, false, "1970-01-01T00:00:00.000Z ab[\\n] \\u{7} x\n");
     }
 
     #[test]

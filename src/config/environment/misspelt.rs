@@ -12,7 +12,8 @@ pub fn variables() -> Vec<&'static str> {
     let of_providers = of_providers.flat_map(|variable| [Some(variable.name), variable.or]).flatten();
     // Those of the platform are not the user's to set right.
     let of_users = VARIABLES.iter().filter(|variable| variable.group != VariableGroup::Platform);
-    of_users.map(|variable| variable.name).chain(of_providers).collect()
+    let of_users = of_users.map(|variable| variable.name).filter(|name| !name.ends_with("..."));
+    of_users.chain(of_providers).collect()
 }
 
 /// Warnings for variables that are empty, and for those whose name is nearly that of one we know.

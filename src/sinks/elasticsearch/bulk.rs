@@ -5,9 +5,10 @@ use crate::sinks::codec::Splice;
 use crate::sinks::verdict::{EntryVerdict, Verdict, shorten};
 use bytes::Bytes;
 use http::Response;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
 
 /// As many documents' answers are of a size that is read whole.
 pub(in crate::sinks) const MAX_DOCUMENTS: usize = 10_000;
@@ -73,7 +74,30 @@ struct Answer {
     #[serde(default)]
     errors: bool,
     #[serde(default)]
-    items: Vec<BTreeMap<String, Item>>,
+    items: Vec<Entry>,
+}
+
+/// `{"create": {"status": 201}}`: a map of one, and as such, without the room of a map: there may be many.
+struct Entry(Option<(Box<str>, Item)>);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entry, D::Error> {
+        struct First;
+        impl<'de> Visitor<'de> for First {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an action and what became of it")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+                let first = map.next_entry()?;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Entry(first))
+            }
+        }
+        deserializer.deserialize_map(First)
+    }
 }
 
 #[derive(Deserialize)]
@@ -100,12 +124,12 @@ pub(in crate::sinks) fn verdict(response: &Response<Bytes>, documents: usize) ->
     if !answer.errors || answer.items.len() != documents {
         return if answer.errors { Verdict::TooLarge } else { Verdict::Delivered };
     }
-    let entry = |item: BTreeMap<String, Item>| match item.into_iter().next() {
+    let entry = |Entry(item)| match item {
         None => EntryVerdict::Delivered,
         Some((action, item)) => match item.status {
             200..=299 => EntryVerdict::Delivered,
             // It has come before, and the answer was lost.
-            409 if action == "create" => EntryVerdict::Delivered,
+            409 if &*action == "create" => EntryVerdict::Delivered,
             429 | 500..=599 => EntryVerdict::Retry,
             status => EntryVerdict::Rejected {
                 status: Some(status),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Response;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What the answer means for a batch.
 pub(super) fn verdict(response: &Response<Bytes>) -> Verdict {
@@ -46,25 +47,33 @@ fn openobserve(body: &[u8]) -> Option<(usize, String)> {
 /// Baselime names the invalid events of a batch, and takes the others. Source: baselime's events API.
 fn baselime(body: &[u8]) -> Option<(usize, String)> {
     #[derive(Deserialize)]
-    struct Answer {
-        invalid: Vec<Value>,
+    struct Answer<'a> {
+        #[serde(borrow)]
+        invalid: Vec<&'a RawValue>,
     }
     let invalid = serde_json::from_slice::<Answer>(body).ok()?.invalid;
     // Names of fields would be about the request as a whole.
-    let first = invalid.first().filter(|_| invalid.iter().all(Value::is_object))?;
-    Some((invalid.len(), text(first)))
+    let is_event = |value: &&RawValue| value.get().starts_with('{');
+    let first = invalid.first().filter(|_| invalid.iter().all(is_event))?;
+    Some((invalid.len(), raw_text(first)))
 }
 
 /// Logflare lists the errors of events that do not fit their table, and takes the others. Source: logflare's log
 /// controller; that there is an error for each event is unverified.
 fn logflare(body: &[u8]) -> Option<(usize, String)> {
     #[derive(Deserialize)]
-    struct Answer {
-        message: Vec<Value>,
+    struct Answer<'a> {
+        #[serde(borrow)]
+        message: Vec<&'a RawValue>,
     }
     let errors = serde_json::from_slice::<Answer>(body).ok()?.message;
     let first = errors.first()?;
-    Some((errors.len(), text(first)))
+    Some((errors.len(), raw_text(first)))
+}
+
+/// The text of a value that stands in the answer as it came, so that a long list of small ones takes little memory.
+fn raw_text(value: &RawValue) -> String {
+    serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| shorten(value.get()))
 }
 
 fn text(value: &Value) -> String {

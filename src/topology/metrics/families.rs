@@ -581,6 +581,10 @@ const BUFFER_BYTES: &str = "Bytes in the sink's buffer: in memory about, on disk
 const MAX_EVENTS: &str = "How many events the buffer may hold, if it counts events.";
 const MAX_BYTES: &str = "How many bytes the buffer may hold, if it counts bytes.";
 
+/// A number of a source, or of a transform.
+type OfSource = fn(&Source<'_>) -> Option<f64>;
+type OfTransform = fn(&Transform<'_>) -> Option<f64>;
+
 /// A number of now, which a sink that a reload has removed does not have.
 fn there(sink: &Sink<'_>, number: f64) -> Option<f64> {
     sink.measures.is_there.then_some(number)
@@ -624,7 +628,7 @@ fn since_last_event(page: &mut Page<'_>) {
 fn discarded(page: &mut Page<'_>) {
     let label = |is_intentional: bool| ("intentional", if is_intentional { "true" } else { "false" });
     page.each_source(&[label(true), ("reason", "excluded")], |source| count(source.books.excluded));
-    let of_transforms: [(bool, &str, fn(&Transform<'_>) -> Option<f64>); 4] = [
+    let of_transforms: [(bool, &str, OfTransform); 4] = [
         (true, "discarded", |transform| count(transform.books.discarded)),
         (false, "failed", |transform| count(transform.books.failed)),
         (false, "shutdown", |transform| count(transform.books.lost)),
@@ -642,7 +646,7 @@ fn discarded(page: &mut Page<'_>) {
 
 fn errors(page: &mut Page<'_>) {
     let labels = |kind, stage| [("error_type", kind), ("stage", stage)];
-    let of_sources: [(&str, fn(&Source<'_>) -> Option<f64>); 2] = [
+    let of_sources: [(&str, OfSource); 2] = [
         ("parser_failed", |source| count(source.books.undecodable)),
         ("connection_failed", |source| count(source.measures.failures)),
     ];

@@ -68,22 +68,18 @@ fn check_sample(row: &Family, series: &str) {
 /// The buckets go up, and the last of them is the count.
 #[track_caller]
 fn check_histograms(series: &BTreeMap<String, f64>) {
-    let mut last: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    let mut buckets: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for (name, value) in series.iter().filter(|(name, _)| name.contains("_bucket{")) {
         let (labels, bound) = name.rsplit_once("le=\"").unwrap();
         let bound = bound.trim_end_matches("\"}");
         let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap() };
         let key = labels.trim_end_matches([',', '{']).replacen("_bucket", "_count", 1);
-        last.entry(key)
-            .and_modify(|(most, count)| {
-                if bound > *most {
-                    assert!(value >= count || bound < *most, "{name}");
-                    (*most, *count) = (bound, *value);
-                }
-            })
-            .or_insert((bound, *value));
+        buckets.entry(key).or_default().push((bound, *value));
     }
-    for (key, (most, count)) in last {
+    for (key, mut buckets) in buckets {
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{key}: {buckets:?}");
+        let (most, count) = buckets[buckets.len() - 1];
         assert_eq!(most, f64::INFINITY, "{key}");
         let full = if key.contains('{') { format!("{key}}}") } else { key };
         assert_eq!(series[&full], count, "{full}");
@@ -145,7 +141,7 @@ async fn eventful() -> (Books, impl Drop) {
     meters.add_sent_bytes(100);
     meters.adapted(2, 1, Duration::from_millis(20), Some(Duration::from_millis(20)));
     let held = meters.hold(10);
-    struct Kept<T>(#[expect(dead_code, reason = "it is there to be dropped")] T);
+    struct Kept<T>(#[allow(dead_code, reason = "it is there to be dropped")] T);
     impl<T> Drop for Kept<T> {
         fn drop(&mut self) {}
     }
@@ -286,4 +282,36 @@ fn the_page_does_not_grow() {
     traffic(10_000);
     assert_eq!(lines(), before);
     parse(&books.snapshot().to_prometheus());
+}
+
+/// A thousand components come and go: their books are bounded, and what they add to the totals stays.
+#[test]
+fn what_was_removed_long_ago_is_only_in_the_totals() {
+    let books = Books::default();
+    let mut lines = Vec::new();
+    for n in 0..1000 {
+        let id = format!("sink{n}");
+        books.describe(vec![description(ComponentKind::Sink, &id, "http")], None);
+        let counts = books.sink(&id);
+        counts.add_received(2);
+        let outcome = if n % 2 == 0 { Outcome::Delivered } else { Outcome::Dropped(DropReason::Unanswered) };
+        counts.settle_events(vec![event(), event()], &outcome);
+        let report = books.snapshot();
+        assert_eq!(report.totals().events.received, 2 * (n + 1), "it never goes down");
+        assert_eq!(report.totals().lost, 2 * n.div_ceil(2), "{n}");
+        if n % 100 == 99 {
+            lines.push(report.to_prometheus().lines().count());
+        }
+    }
+    assert!(lines[2..].iter().all(|count| *count == lines[2]), "{lines:?}");
+    // What one of them still has is not forgotten.
+    let busy = books.sink("sink998");
+    busy.add_received(1);
+    for n in 1000..1300 {
+        books.describe(vec![description(ComponentKind::Sink, &format!("sink{n}"), "http")], None);
+        books.sink(&format!("sink{n}"));
+    }
+    let report = books.snapshot();
+    assert_eq!(report.totals().events.buffered, 1);
+    assert!(report.sinks.iter().any(|(id, _)| id == "sink998"));
 }
