@@ -28,7 +28,7 @@ browser: $(CHROMEDRIVER)
 	apt-get update
 	apt-get install --yes --no-install-recommends chromium chromium-driver
 
-## screenshot: the status page, for the README; takes three minutes
+## screenshot: the status page, for the README; takes two minutes
 screenshot: $(NATS_SERVER) browser
 	LOG_SHIPPER_SCREENSHOT=$(CURDIR)/docs/status-page.png cargo test --locked --test page screenshot
 

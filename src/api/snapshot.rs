@@ -52,6 +52,9 @@ pub(super) fn status(observer: &Observer, history: &History, shows_events: bool)
 fn totals(report: &Report) -> Totals {
     let totals = report.totals();
     let events = &totals.events;
+    // What is on its way in memory would be lost at a crash, and is not lost yet.
+    let in_memory =
+        report.sinks.iter().filter(|(_, sink)| !sink.is_durable).map(|(_, sink)| sink.buffered).sum();
     Totals {
         received: events.received,
         delivered: events.delivered,
@@ -59,7 +62,7 @@ fn totals(report: &Report) -> Totals {
         dropped: dropped(events),
         buffered: events.buffered,
         dead_letters: totals.dead_letters,
-        lost: totals.lost,
+        lost: totals.lost.saturating_sub(in_memory),
     }
 }
 

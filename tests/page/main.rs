@@ -240,6 +240,8 @@ async fn a_failing_destination_is_red_until_it_recovers() {
         assert_eq!(page.value(&is_red(&format!("{node} .box"), "stroke")).await, "true");
         assert_eq!(page.value(&is_red(".edge[data-state=\"failing\"]", "stroke")).await, "true");
         assert!(page.value("document.title").await.starts_with("! "));
+        // What waits is not lost.
+        page.wait_for(&format!("{} === 10 && {} === 0", total("buffered"), total("lost"))).await;
         // The other one goes on.
         page.wait_for_text("[id=\"sinks.archive\"] .state", "working").await;
 
@@ -438,7 +440,7 @@ const OVERLAPS: &str = "(() => {
 #[tokio::test]
 async fn screenshot() {
     let path = std::env::var_os("LOG_SHIPPER_SCREENSHOT");
-    let duration = Duration::from_secs(if path.is_some() { 150 } else { 3 });
+    let duration = Duration::from_secs(if path.is_some() { 80 } else { 3 });
     let nats = NatsServer::start().await;
     let servers = [HttpServer::start().await, HttpServer::start().await, HttpServer::start().await];
     let [loki, datadog, axiom] = &servers;

@@ -83,7 +83,7 @@ function sinkFacts(sink, now) {
     ["Errors", rate(sink.rates.errors), `${count(sink.errors)} in all`, sink.rates.errors > 0 ? "warning" : null],
     ["Lag", sink.lag_secs === null ? "–" : duration(sink.lag_secs), "event to delivery"],
     ["Buffer", fill === null ? "–" : percent(fill), bufferText(sink.buffer), fill > 0.8 ? "warning" : null, fill],
-    ["On their way", count(sink.buffered), sink.held_batches ? `${count(sink.held_batches)} batches held` : "events"],
+    ["On their way", count(sink.buffered), sink.held_batches ? `${count(sink.held_batches)} ${sink.held_batches === 1 ? "batch" : "batches"} held` : "events"],
     ["Rejected", count(sink.rejected), "refused for good", sink.rejected > 0 ? "warning" : null],
     droppedFact(sink.dropped),
     ["Last delivery", sink.last_event ? ago(sink.last_event, now) : "–", sink.last_event ? clock(sink.last_event, now) : "none yet"],

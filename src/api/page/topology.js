@@ -225,6 +225,11 @@ function fitting(text, room, font) {
   return `${text.slice(0, length)}…`;
 }
 
+// The first text that fits, or what does of the last.
+function fittingOf(texts, room, font) {
+  return texts.find((text) => fitting(text, room, font) === text) ?? fitting(texts.at(-1), room, font);
+}
+
 function update(drawn, component, at) {
   const { root, mark, about, above, inside, room, font } = drawn.nodes[at];
   const out = rate(component.rates.sent);
@@ -233,7 +238,7 @@ function update(drawn, component, at) {
   setAttribute(root, "data-kind", component.dead_letters ? "dead" : component.kind);
   setAttribute(mark, "d", markPath(component.state));
   const what = component.kind === "transform" ? component.type : `${component.type} · ${state}`;
-  if (about) setText(about, fitting(component.dead_letters ? `${component.type} · dead letters` : what, room, `12px ${font}`));
+  if (about) setText(about, fittingOf([component.dead_letters ? `${component.type} · dead letters` : what, state], room, `12px ${font}`));
   if (above) setText(above, rate(component.rates.received));
   if (inside) setText(inside, out);
   const verb = component.kind === "sink" ? "delivers" : "passes on";
