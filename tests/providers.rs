@@ -250,7 +250,9 @@ async fn each_row_sends_an_event_with_its_own_time_level_and_origin() {
 async fn papertrail_gets_an_event_with_its_own_time_level_and_origin() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let env = Env::from_pairs([("ACCESS_TOKEN", "t"), ("PAPERTRAIL_ENDPOINT", address.as_str())]);
+    let env = Env::from_pairs(
+        [("ACCESS_TOKEN", "t"), ("PAPERTRAIL_ENDPOINT", address.as_str())].into_iter().chain(NO_PAGES),
+    );
     let mut table: toml::Table = generate(&from_environment(&env).unwrap()).unwrap().parse().unwrap();
     let sink = table["sinks"]["papertrail"].as_table_mut().unwrap();
     sink.insert("tls".into(), toml::toml! { enabled = false }.into());

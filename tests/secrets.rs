@@ -498,7 +498,6 @@ const CASES: &[(&str, &[&str], i32)] = &[
     ("providers", &["providers"], 0),
     ("providers", &["providers", "--format", "json"], 0),
     ("providers", &["providers", "--format", "markdown"], 0),
-    ("providers", &["providers", "--format", "fields"], 0),
     ("list", &["list", "--options"], 0),
     ("list", &["list", "--format", "json"], 0),
     ("graph", &["graph"], 0),
@@ -513,13 +512,20 @@ const CASES: &[(&str, &[&str], i32)] = &[
     ("replay", &["replay", "LETTERS", "--sink", "http", "-c", "REPLAY"], 1),
     ("test", &["test", "CONFIG"], 78),
     ("test", &["test", "TESTS"], 1),
+    ("tail", &["tail", "--count", "1"], 1),
+    ("tail", &["tail", "--since", "1m", "--stream", "S"], 1),
+    ("tail", &["tail", "-c", "CONFIG"], 1),
+    // With a shipper that runs, above.
+    ("top", &["top", "--once", "--url", "http://127.0.0.1:1"], 1),
+    ("health", &["health", "--url", "http://127.0.0.1:1"], 1),
+    ("init", &["init", "--destination", "loki,datadog", "--app", "shipper", "--yes", "--force"], 0),
     ("vrl", &["vrl", "--null-input", r#".a = get_env_var("PATH") ?? 1"#], 0),
     ("vrl", &["vrl", "--null-input", ".a = = ."], 78),
     ("completion", &["completion", "bash"], 0),
 ];
 
 fn has_log(name: &str) -> bool {
-    ["run", "demo", "replay", "check"].contains(&name)
+    ["run", "demo", "replay", "check", "tail"].contains(&name)
 }
 
 #[tokio::test]
@@ -531,7 +537,8 @@ async fn no_command_shows_a_secret() {
 
     // Two that run until they are told to stop: they also leave the files that the others look at.
     for format in ["text", "json"] {
-        let more = [("LOG_SHIPPER_LOG_FORMAT", format)];
+        let api = format!("127.0.0.1:{}", support::ports::free_port());
+        let more = [("LOG_SHIPPER_LOG_FORMAT", format), ("API_ADDRESS", &api), ("API_TAIL", "true")];
         let (before, refused) =
             (scene.proxied.load(Ordering::Relaxed), scene.nats.refused.load(Ordering::Relaxed));
         let program = Watched::start(scene.command(&["run"], &more));
@@ -541,12 +548,18 @@ async fn no_command_shows_a_secret() {
                     && scene.nats.refused.load(Ordering::Relaxed) > refused + 1
             })
             .await;
+        let (health, top) = (format!("http://{api}/health"), format!("http://{api}"));
+        let (text, code) = scene.check(&["health", "--url", &health], &[], &mut leaks).await;
+        assert_eq!(code, Some(1), "{text}");
+        let (text, code) =
+            scene.check(&["top", "--once", "--format", "json", "--url", &top], &[], &mut leaks).await;
+        assert!(code == Some(1) && text.contains("Authorization Violation"), "{text}");
         let text = program.stop().await;
         leaks.extend(scene.markers.found_in(&text).into_iter().map(|leak| format!("run ({format}): {leak}")));
 
         let (before, refused) = (scene.server.requests().len(), scene.nats.refused.load(Ordering::Relaxed));
         let args = ["run", "--graceful-shutdown-limit-secs", "0.2", "-c", &config];
-        let program = Watched::start(scene.command(&args, &more));
+        let program = Watched::start(scene.command(&args, &more[..1]));
         program
             .until("requests, refusals and letters", |text| {
                 scene.server.requests().len() > before + 60
