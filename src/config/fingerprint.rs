@@ -12,7 +12,7 @@ use toml::{Table, Value};
 const MAX_FILE: u64 = 1 << 20;
 
 /// The fingerprint of a component's options, whose references are resolved: of its type, of all that is in
-/// its table but `inputs`, of the options for all components, and of the files that it names under `file`,
+/// its table but `inputs`, of the options for all components but those of the API, and of the files that it names under `file`,
 /// `path` or `..._file`.
 pub(super) fn fingerprint(name: &str, options: &Table, global: &Table, env: &Env) -> u64 {
     let mut hasher = SeaHasher::new();
@@ -20,7 +20,8 @@ pub(super) fn fingerprint(name: &str, options: &Table, global: &Table, env: &Env
     // What a sink writes to is no part of what it is made from.
     let reads_files = env.placeholder().is_none() && name != "file";
     for (table, is_own) in [(options, true), (global, false)] {
-        let mut keys: Vec<_> = table.iter().filter(|(key, _)| !(is_own && *key == "inputs")).collect();
+        let is_left_out = |key: &str| key == if is_own { "inputs" } else { "api" };
+        let mut keys: Vec<_> = table.iter().filter(|(key, _)| !is_left_out(key)).collect();
         keys.sort_by_key(|(key, _)| key.as_str());
         for (key, value) in keys {
             add(key, value, reads_files && is_own, &mut hasher);
@@ -82,6 +83,7 @@ mod tests {
     fn is_another_if_anything_is_that_counts() {
         let one = of("a = 1\nb.c = 'x'", "");
         assert_eq!(one, of("b.c = 'x'\na = 1\ninputs = ['y']", ""));
+        assert_eq!(one, of("b.c = 'x'\na = 1", "api.enabled = true"));
         for (options, global) in [
             ("a = 2\nb.c = 'x'", ""),
             ("a = '1'\nb.c = 'x'", ""),

@@ -564,7 +564,9 @@ impl RunningTopology {
         let checks = if require { &mut required } else { &mut self.healthchecks };
         for sink in sinks {
             let Some(BuiltSink { check, .. }) = &mut sink.built else { continue };
-            let Some(healthcheck) = check.healthcheck.take().filter(Healthcheck::is_for_start) else {
+            // One that is only done when it is asked for has been asked for.
+            let is_wanted = |healthcheck: &Healthcheck| require || healthcheck.is_for_start();
+            let Some(healthcheck) = check.healthcheck.take().filter(is_wanted) else {
                 continue;
             };
             let (id, component, timeout) = (sink.id.clone(), check.component.clone(), check.timeout);
