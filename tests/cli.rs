@@ -561,6 +561,15 @@ async fn an_unhealthy_destination_keeps_it_from_starting_only_if_told_so() {
     );
     assert!(!stderr(&output).contains("s3cr3t"), "{}", stderr(&output));
     check(&run(&["run", "-c", path], &[]).await, 0, "", "");
+    // A look that is a request like others is made when it is required.
+    let text = format!(
+        "[sources.in]\ntype='demo_logs'\nformat='fly'\ncount=0\n\
+         [sinks.any]\ntype='http'\ninputs=['in']\nencoding.codec='json'\nuri='{}'\n",
+        http.url("/in")
+    );
+    std::fs::write(path, text).unwrap();
+    check(&run(&["run", "-c", path, "-r"], &[]).await, 78, "", "sinks.any: healthcheck failed");
+    check(&run(&["run", "-c", path], &[]).await, 0, "", "");
 }
 
 #[tokio::test]
