@@ -49,6 +49,8 @@ pub enum State {
     Working,
     /// A source cannot receive; what a sink sent last was not taken.
     Failing,
+    /// A source has come to the end of its input.
+    Ended,
 }
 
 /// What went wrong, and what a person can do about it.
@@ -106,6 +108,37 @@ impl Status {
             current.turn(State::Working);
             self.0.is_working.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Something has come, which says that a source works that has not said so itself.
+    pub(crate) fn received(&self) {
+        if !self.0.is_working.load(Ordering::Relaxed) {
+            let mut current = self.current();
+            if current.state == State::Starting {
+                current.turn(State::Working);
+            }
+        }
+    }
+
+    /// Another one has taken the component's place: nothing is known of that yet. What went wrong last is kept.
+    pub(crate) fn renew(&self) {
+        let mut current = self.current();
+        *current = Current { trouble: current.trouble.take(), ..Current::default() };
+        self.0.is_working.store(false, Ordering::Relaxed);
+    }
+
+    /// It takes the place of another, whose failures still count, and what of them was the last.
+    pub(crate) fn succeed(&self, predecessor: &Status) {
+        self.0.failures.fetch_add(predecessor.failures(), Ordering::Relaxed);
+        let before = predecessor.current().trouble.clone();
+        let mut current = self.current();
+        current.trouble = current.trouble.take().or(before);
+    }
+
+    /// A source has come to the end of its input.
+    pub(crate) fn ended(&self) {
+        self.current().turn(State::Ended);
+        self.0.is_working.store(false, Ordering::Relaxed);
     }
 
     /// It does not work, and is tried again.
@@ -203,5 +236,28 @@ mod tests {
         assert_eq!(status.snapshot().since, since, "it has failed since then");
         status.working();
         assert_eq!(status.snapshot().state, State::Working);
+    }
+
+    #[test]
+    fn who_takes_a_place_begins_anew() {
+        let status = Status::default();
+        for _ in 0..2 {
+            status.refused("bad event", None, "");
+        }
+        status.failing("no", "wait");
+        status.renew();
+        let now = status.snapshot();
+        assert_eq!((now.state, now.since), (State::Starting, None));
+        assert_eq!(now.trouble.unwrap().text, "no", "it is what went wrong last");
+        // Neither refusals nor a word of before count.
+        status.refused("bad event", None, "");
+        assert_eq!(status.snapshot().state, State::Starting);
+        status.received();
+        assert_eq!(status.snapshot().state, State::Working);
+        status.failing("no", "wait");
+        status.received();
+        assert_eq!(status.snapshot().state, State::Failing, "that was still on its way");
+        status.ended();
+        assert_eq!(status.snapshot().state, State::Ended);
     }
 }

@@ -341,6 +341,53 @@ async fn health_is_a_no_while_every_destination_fails() {
     .await;
 }
 
+/// What is said of a source is never what was said of the one whose place it has taken.
+#[tokio::test]
+async fn a_source_that_a_reload_has_replaced_is_not_asked_any_more() {
+    in_time(async {
+        let nats = NatsServer::start().await;
+        let mut shipper = Shipper::start(&nats.url(), &format!("{NATS}{BLACKHOLE}"), false).await;
+        until_status(shipper.api, "/health", 200).await;
+        let mut publisher = Publisher::connect(&nats.url(), None).await;
+        publisher.publish_events(0..10).await;
+        publisher.flush().await;
+        // It takes connections, and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", silent.local_addr().unwrap());
+        let text = format!("{NATS}{BLACKHOLE}").replace("{nats}", &url);
+        let config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
+        shipper.running.reload(config).await.expect("it is a good one");
+        let answer = get(shipper.api, "/ready").await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.json()["reasons"][0]["problem"], "it is not connected yet");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_source_at_the_end_of_its_input_is_told_of_and_is_no_no() {
+    in_time(async {
+        let nats = NatsServer::start().await;
+        let ends = "[sources.few]\ntype = 'demo_logs'\nformat = 'fly'\ninterval = 0\ncount = 3\n\
+                    [sinks.few_out]\ntype = 'blackhole'\ninputs = ['few']\n";
+        let shipper = Shipper::start(&nats.url(), &format!("{NATS}{BLACKHOLE}{ends}"), false).await;
+        loop {
+            let health = until_status(shipper.api, "/health", 200).await.json();
+            let reason = &health["reasons"][0];
+            if reason["component"] == "sources.few" {
+                assert_eq!((&reason["fatal"], &health["healthy"]), (&false.into(), &true.into()), "{health}");
+                break;
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+        let status = get(shipper.api, "/api/status").await.json();
+        let components = status["components"].as_array().unwrap();
+        let few = components.iter().find(|component| component["id"] == "few").unwrap();
+        assert_eq!(few["state"], "ended", "{few}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_stream_that_is_not_there_is_a_no() {
     in_time(async {

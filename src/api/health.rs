@@ -5,7 +5,9 @@
 //! - A subscription that is quiet is renewed after `idle_resubscribe_secs`. Where that cannot be done, it may be dead
 //!   without a sign of it: that is told, and counts as no once nothing has come for twice that time, which is when a
 //!   second attempt has failed too.
-//! - Not every destination may fail. One that works makes up for others. The sink of the dead letters has no part in
+//! - Not every destination may fail. One counts as failing that has failed for a few seconds, as one refused request or a
+//!   reset is no more than that, and where something still waits or the last failure is not long ago: nobody else would
+//!   take its word back on an app that is quiet. One that works makes up for others. The sink of the dead letters has no part in
 //!   this, and neither have sinks without a destination (`blackhole`, `console`, `prometheus_exporter`), unless there
 //!   are no others. A sink that has sent nothing yet does not fail.
 //! - A topology that stops receives nothing any more.
@@ -19,7 +21,7 @@ use crate::topology::Component;
 /// Whether logs can flow, and what is wrong.
 pub(super) fn health(components: &[Component], is_stopping: bool, now: Timestamp) -> Health {
     let mut reasons = of_sources(components, is_stopping, now);
-    reasons.extend(of_sinks(components));
+    reasons.extend(of_sinks(components, now));
     answer(reasons)
 }
 
@@ -50,10 +52,13 @@ fn of_sources(components: &[Component], is_stopping: bool, now: Timestamp) -> Ve
     });
     let sources = of_kind(components, ComponentKind::Source);
     let reasons = sources.filter_map(|(component, status)| match status.state {
-        // One of somebody else's may never say that it is ready.
-        State::Starting if component.last_event.is_some() => None,
         State::Starting => Some(reason(component, status, true, "it is not connected yet")),
         State::Failing => Some(reason(component, status, true, "it is not connected")),
+        State::Ended => Some(Reason {
+            problem: "it has come to the end of its input".to_owned(),
+            advice: "nothing, if it was to end".to_owned(),
+            ..reason(component, status, false, "")
+        }),
         State::Working => {
             let doubt = status.doubt?;
             let silence = now.seconds() - doubt.silent_since.seconds();
@@ -69,7 +74,21 @@ fn of_sources(components: &[Component], is_stopping: bool, now: Timestamp) -> Ve
     stopping.into_iter().chain(reasons).collect()
 }
 
-fn of_sinks(components: &[Component]) -> Vec<Reason> {
+/// So long must a sink have failed to count as failing.
+const FAILING_FOR: i64 = 3;
+/// So long does a failure count after which nothing waits any more.
+const FAILED_LATELY: i64 = 60;
+
+/// Whether a sink that fails keeps logs from flowing.
+fn stands_in_the_way(component: &Component, status: &StatusSnapshot, now: Timestamp) -> bool {
+    let seconds_since = |time: Option<Timestamp>| time.map_or(0, |time| now.seconds() - time.seconds());
+    let last = status.trouble.as_ref().map(|trouble| trouble.at);
+    status.state == State::Failing
+        && seconds_since(status.since) >= FAILING_FOR
+        && (component.buffered > 0 || seconds_since(last) < FAILED_LATELY)
+}
+
+fn of_sinks(components: &[Component], now: Timestamp) -> Vec<Reason> {
     let sinks: Vec<_> = of_kind(components, ComponentKind::Sink).collect();
     let is_failing = |(_, status): &&(&Component, &StatusSnapshot)| status.state == State::Failing;
     let is_letters = |component: &Component| component.description.id == DEAD_LETTERS;
@@ -80,7 +99,8 @@ fn of_sinks(components: &[Component]) -> Vec<Reason> {
     if counted.is_empty() {
         counted = sinks.iter().filter(|(component, _)| !is_letters(component)).collect();
     }
-    let all_fail = !counted.is_empty() && counted.iter().copied().all(|sink| is_failing(&sink));
+    let all_fail = !counted.is_empty()
+        && counted.iter().all(|(component, status)| stands_in_the_way(component, status, now));
     let reason = |sink: &(&Component, &StatusSnapshot)| {
         let is_fatal = all_fail && counted.iter().any(|counted| std::ptr::eq(counted.0, sink.0));
         reason(sink.0, sink.1, is_fatal, "what it sent last was not taken")
@@ -120,6 +140,7 @@ mod tests {
             last_event: None,
             buffer: None,
             last_lag: None,
+            buffered: 0,
             held_batches: 0,
             failures: 0,
         }
@@ -131,6 +152,7 @@ mod tests {
             State::Starting => {}
             State::Working => status.working(),
             State::Failing => status.failing("status 401", "check the key"),
+            State::Ended => status.ended(),
         }
         status
     }
@@ -160,15 +182,27 @@ mod tests {
                 component(ComponentKind::Sink, id, *destination, &status(*state))
             });
             let components: Vec<_> = std::iter::once(source).chain(sinks_of).collect();
-            let health = health(&components, false, Timestamp::now());
+            let at = |seconds: i64| {
+                let now = Timestamp::from_nanos(Timestamp::now().nanos() + seconds * 1_000_000_000);
+                health(&components, false, now)
+            };
+            assert!(at(0).healthy, "one request that failed is no more than that: {sinks:?}");
+            let health = at(4);
             assert_eq!((health.healthy, health.reasons.len()), (*healthy, *reasons), "{sinks:?}");
             assert!(readiness(&components, false, Timestamp::now()).healthy, "sinks have no part in it");
+            assert!(at(62).healthy, "nothing waits, and nothing has failed for a minute: {sinks:?}");
         }
+        let mut waiting = component(ComponentKind::Sink, "a", true, &status(Failing));
+        waiting.buffered = 1;
+        let later = Timestamp::from_nanos(Timestamp::now().nanos() + 3600 * 1_000_000_000);
+        assert!(!health(&[waiting], false, later).healthy, "an event still waits for it");
     }
 
     #[test]
     fn every_source_must_be_connected() {
-        for (state, expected) in [(State::Starting, false), (State::Working, true), (State::Failing, false)] {
+        let states =
+            [(State::Starting, false), (State::Working, true), (State::Failing, false), (State::Ended, true)];
+        for (state, expected) in states {
             let source = component(ComponentKind::Source, "nats", false, &status(state));
             let other = component(ComponentKind::Source, "other", false, &status(State::Working));
             let components = [source, other];

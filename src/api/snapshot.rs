@@ -78,7 +78,8 @@ fn named<'a>(reasons: impl IntoIterator<Item = (&'a str, u64)>) -> BTreeMap<Stri
 }
 
 fn component(component: &Component, report: &Report, shows_events: bool) -> ComponentStatus {
-    let Component { description, status, last_event, buffer, last_lag, held_batches, failures } = component;
+    let Component { description, status, last_event, buffer, last_lag, held_batches, failures, .. } =
+        component;
     let id = &description.id;
     let state = status.as_ref().map_or(State::Working, |status| status.state);
     let trouble = status.as_ref().and_then(|status| status.trouble.clone());
@@ -96,6 +97,7 @@ fn component(component: &Component, report: &Report, shows_events: bool) -> Comp
         State::Starting => "starting",
         State::Working => "working",
         State::Failing => "failing",
+        State::Ended => "ended",
     }
     .to_owned();
     of_kind.since = status.as_ref().and_then(|status| status.since).map(Timestamp::to_rfc3339);

@@ -84,7 +84,7 @@ pub struct ComponentStatus {
     pub inputs: Vec<String>,
     /// Whether it is the sink of the dead letters.
     pub dead_letters: bool,
-    /// `starting`, `working` or `failing`; a transform is always `working`.
+    /// `starting`, `working`, `failing`, or of a source `ended`; a transform is always `working`.
     pub state: String,
     /// Since when.
     pub since: Option<String>,

@@ -110,6 +110,10 @@ impl Ready {
         Ready { token: CancellationToken::new(), status }
     }
 
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
+    }
+
     /// It is.
     pub fn set(&self) {
         self.status.working();

@@ -115,6 +115,8 @@ pub struct Component {
     pub buffer: Option<BufferFill>,
     /// Of a sink: from an event's own time to its delivery, of the last batch.
     pub last_lag: Option<Duration>,
+    /// Of a sink: events on their way.
+    pub buffered: u64,
     /// Of a sink: batches that are held until the destination accepts us.
     pub held_batches: u64,
     /// How often it could not do its work: a connection was lost, a request failed; tries included.
@@ -196,6 +198,7 @@ impl Books {
                 last_event: None,
                 buffer: None,
                 last_lag: None,
+                buffered: 0,
                 held_batches: 0,
                 failures: 0,
             };
@@ -206,7 +209,7 @@ impl Books {
             match description.kind {
                 ComponentKind::Source => {
                     if let Some(counts) = find(&all.sources, id) {
-                        with_status(counts.status());
+                        with_status(&counts.status());
                         component.last_event = counts.last_event();
                     }
                 }
@@ -217,6 +220,7 @@ impl Books {
                         component.last_event = counts.last_delivery();
                         component.buffer = counts.meters().buffer();
                         component.last_lag = counts.meters().last_lag();
+                        component.buffered = counts.snapshot().buffered;
                         component.held_batches = counts.meters().held().0;
                     }
                 }

@@ -48,7 +48,8 @@ pub struct SourceCounts {
     disconnects: AtomicU64,
     resubscribes: AtomicU64,
     pending: AtomicU64,
-    status: Status,
+    /// That of the source that is there now.
+    status: Mutex<Status>,
     /// When the last event came, in nanoseconds since the epoch; 0 is never.
     last_event: AtomicI64,
 }
@@ -272,8 +273,8 @@ impl SinkCounts {
     pub(super) fn measures(&self, is_there: bool) -> SinkMeasures {
         SinkMeasures {
             is_there,
-            state: self.status.snapshot().state,
-            failures: self.status.failures(),
+            state: self.status().snapshot().state,
+            failures: self.status().failures(),
             last_delivery: self.last_delivery(),
             held: self.meters.held(),
             buffer: self.meters.buffer().filter(|_| is_there),
@@ -518,8 +519,15 @@ fn read_time(place: &AtomicI64) -> Option<Timestamp> {
 
 impl SourceCounts {
     /// How the source gets on with where its events come from.
-    pub fn status(&self) -> &Status {
-        &self.status
+    pub fn status(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another source has taken the place.
+    pub(super) fn set_status(&self, status: Status) {
+        let mut current = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.succeed(&current);
+        *current = status;
     }
 
     /// When the last event came.
@@ -531,8 +539,8 @@ impl SourceCounts {
     pub(super) fn measures(&self, is_there: bool) -> SourceMeasures {
         SourceMeasures {
             is_there,
-            state: self.status.snapshot().state,
-            failures: self.status.failures(),
+            state: self.status().snapshot().state,
+            failures: self.status().failures(),
             last_event: self.last_event(),
         }
     }

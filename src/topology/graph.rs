@@ -8,6 +8,7 @@ use super::tap::Tap;
 use crate::config::Transform;
 use crate::event::LogEvent;
 use crate::finalizer::EventStatus;
+use crate::status::Status;
 use futures::future::BoxFuture;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 #[derive(Clone, Debug)]
 pub struct SourceSender {
     counts: Arc<SourceCounts>,
+    status: Status,
     fanout: Fanout,
     tap: Tap,
     /// With the last clone of the last source's, the topology knows that nothing more comes.
@@ -66,21 +68,28 @@ impl Drop for OpenSource {
 impl SourceSender {
     pub(super) fn new(
         counts: Arc<SourceCounts>,
+        status: Status,
         fanout: Fanout,
         tap: Tap,
         sources: &OpenSources,
     ) -> SourceSender {
-        SourceSender { counts, fanout, tap, open: Arc::new(sources.open()) }
+        SourceSender { counts, status, fanout, tap, open: Arc::new(sources.open()) }
     }
 
     /// Passes a chunk on. Waits while the buffer of a consumer is full whose policy is to block.
     pub async fn send(&self, events: Vec<LogEvent>) {
+        self.status.received();
         self.counts.add_received(events.len(), body_sizes(&events));
         self.tap.show(&events);
         self.fanout.send(events).await;
         // A source with much to read would go on until its buffers are full, and a policy that drops would
         // drop, while the sinks wait for their turn in the same thread.
         tokio::task::yield_now().await;
+    }
+
+    /// How the source gets on with where its events come from.
+    pub fn status(&self) -> &Status {
+        &self.status
     }
 
     /// The source's books.

@@ -50,6 +50,7 @@ use crate::env::Env;
 use crate::healthcheck::Healthcheck;
 use crate::http::ProxyConfig;
 use crate::memory::{ByteSize, LimitOrigin, MemoryLimit};
+use crate::status::Status;
 use disk::DiskSettings;
 use graph::{Fanout, OpenSources, TransformNode};
 use memory::{Memory, Plan};
@@ -465,12 +466,15 @@ impl Builder<'_> {
     async fn source(&self, entry: &SourceEntry) -> crate::config::Result<BuiltSource> {
         let env = &self.options.env;
         let counts = self.topology.books.source(&entry.id);
-        let ready = Ready::new(counts.status().clone());
+        // Its own, so that it says nothing for the one that it is to take the place of, nor that one for it.
+        let status = Status::default();
+        let ready = Ready::new(status.clone());
         let (fanout, stop) = (Fanout::default(), self.topology.shutdown.child_token());
         let cx = SourceContext {
             id: entry.id.clone(),
             output: SourceSender::new(
                 counts,
+                status,
                 fanout.clone(),
                 self.topology.tap.clone(),
                 &self.topology.open_sources,

@@ -402,6 +402,8 @@ impl RunningTopology {
         drop(consumers);
 
         for (id, source, ready, stopped, predecessor) in started {
+            let status = ready.status().clone();
+            self.books.source(&id).set_status(status.clone());
             let predecessor = predecessor.map(|source| source.stop);
             self.tasks.spawn(async move {
                 let change_over = async {
@@ -415,6 +417,9 @@ impl RunningTopology {
                     predecessor.cancel();
                 };
                 let (result, ()) = tokio::join!(source, change_over);
+                if result.is_ok() && !stopped.is_cancelled() {
+                    status.ended();
+                }
                 result.err().map(|error| format!("source {id}: {error}"))
             });
         }
@@ -463,6 +468,7 @@ impl RunningTopology {
                 None => buffer_on(settings, opened, self.books.sink(id)),
             },
             Some(old) => {
+                self.books.sink(id).status().renew();
                 old.buffer.set_disk(disk.as_ref(), opened);
                 if let Some(handle) = old.handle {
                     sink.succeed(handle);

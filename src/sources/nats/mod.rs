@@ -229,7 +229,7 @@ impl SourceConfig for NatsConfig {
         if self.subscriber_capacity == 0 {
             return Err("subscriber_capacity: 0 would drop everything; expected at least 1".into());
         }
-        let options = self.connection_options(&cx.id, &cx.env, cx.output.counts().status().clone())?;
+        let options = self.connection_options(&cx.id, &cx.env, cx.output.status().clone())?;
         let key = self.subject_key_field.trim();
         let subject_key = if key.is_empty() { None } else { Some(Path::parse(key)?) };
         let queue = Some(self.queue.clone()).filter(|queue| !queue.is_empty());

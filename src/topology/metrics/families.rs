@@ -454,7 +454,7 @@ static FAMILIES: &[Family] = &[
         |page| {
             page.each_sink(&[], |sink| {
                 let is_up = match sink.measures.state {
-                    State::Starting => return None,
+                    State::Starting | State::Ended => return None,
                     State::Working => 1.0,
                     State::Failing => 0.0,
                 };
