@@ -154,7 +154,7 @@ pub(crate) struct Named {
 /// Opens the port, however long it takes: whoever has it may go, and logs are shipped without it.
 pub(crate) async fn listen(address: SocketAddr, named: &Named) -> TcpListener {
     let mut pause = FIRST_PAUSE;
-    let failed_log = LogLimit::every_10_s();
+    let failed_log = LogLimit::every_minute();
     let Named { sink, there, missing, path, advice } = named;
     loop {
         match TcpListener::bind(address).await {

@@ -43,10 +43,17 @@ pub(crate) fn redact_all<'a>(text: String, secrets: impl IntoIterator<Item = &'a
 /// The beginning of a text as a piece of one line: what would move the cursor, begin a line or turn the direction of the
 /// text is a space.
 pub(crate) fn one_line(text: &str, most: usize) -> String {
-    let is_unfit = |c: char| {
-        c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.trim().chars().take(most).map(|c| if is_unfit(c) { ' ' } else { c }).collect()
+    text.trim().chars().take(most).map(|c| if is_command(c) { ' ' } else { c }).collect()
+}
+
+/// Whether a terminal may do something else with it than to show it: control characters, those that turn the direction
+/// of what follows, that begin a line, or that cannot be seen.
+pub(crate) fn is_command(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        )
 }
 
 /// How a secret may be written.

@@ -116,7 +116,7 @@ fn component(component: &Component, report: &Report, shows_events: bool) -> Comp
         at: trouble.at.to_rfc3339(),
         text: match trouble.answer {
             Some(answer) if shows_events => format!("{}: {answer}", trouble.text),
-            Some(_) => format!("{} (what it answered is in the log)", trouble.text),
+            Some(_) => format!("{} (the log says more)", trouble.text),
             None => trouble.text,
         },
         advice: trouble.advice,
@@ -134,7 +134,6 @@ fn of_source(source: &SourceSnapshot) -> ComponentStatus {
         received_bytes: source.received_bytes,
         sent: source.received,
         dropped: named([("excluded", source.excluded)]),
-        errors: source.undecodable,
         disconnects: source.disconnects,
         pending: source.pending,
         ..ComponentStatus::default()

@@ -21,7 +21,8 @@ const PORT: u16 = 8686;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  log-shipper health\n  log-shipper health --url http://[::1]:8686/ready")]
 pub(super) struct Args {
-    /// What is asked. Default: /health at API_ADDRESS, or http://127.0.0.1:8686/health.
+    /// What is asked: where the API is, and `/health` unless another path is given. Default: that of API_ADDRESS, or
+    /// http://127.0.0.1:8686/health.
     #[arg(long, value_parser = url)]
     url: Option<Uri>,
 }
@@ -39,9 +40,15 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
         client.map_err(Failure::failed)?.send(request, LIMIT).await.map_err(Failure::failed)
     });
     match answer {
+        Ok(answer) if !is_of_the_api(&answer) => Err(Failure::Failed(format!(
+            "not healthy: {url} answers with {}, but not as log-shipper's /health does; is something else there?",
+            answer.status()
+        ))),
         Ok(answer) if answer.status().is_success() => print(&format!("{}\n", line(&answer))),
         Ok(answer) => Err(Failure::Failed(format!("not healthy: {}", line(&answer)))),
-        Err(Failure::Failed(reason)) => Err(Failure::Failed(format!("not healthy: {url}: {reason}"))),
+        Err(Failure::Failed(reason)) => Err(Failure::Failed(format!(
+            "log-shipper does not answer at {url}: {reason}; does it run, and with its API on (API_ADDRESS, or `api.enabled`)?"
+        ))),
         Err(other) => Err(other),
     }
 }
@@ -70,11 +77,21 @@ fn default_url(address: Option<&str>) -> Result<Uri, Failure> {
     url.parse().map_err(Failure::failed)
 }
 
+/// Whether this is what /health, /ready or /live says: JSON, or a word.
+fn is_of_the_api(answer: &Response<Bytes>) -> bool {
+    let is_live = answer.status().is_success() && answer.body().len() < 100 && !answer.body().contains(&b'<');
+    serde_json::from_slice::<serde_json::Value>(answer.body())
+        .map_or(is_live, |json| json.get("ok").is_some_and(serde_json::Value::is_boolean))
+}
+
 fn url(text: &str) -> Result<Uri, String> {
     let url: Uri = text
         .parse()
         .map_err(|error| format!("{error}; expected a URL such as http://127.0.0.1:8686/health"))?;
     match url.scheme_str() {
+        Some("http" | "https") if url.path() == "/" => {
+            format!("{}/health", text.trim_end_matches('/')).parse().map_err(|error| format!("{error}"))
+        }
         Some("http" | "https") => Ok(url),
         _ => Err("expected a URL that begins with http:// or https://".to_owned()),
     }
@@ -104,6 +121,26 @@ mod tests {
         }
         assert!(matches!(default_url(Some("off")), Err(Failure::Failed(_))));
         assert!(matches!(default_url(Some("8686")), Err(Failure::Config(_))));
+    }
+
+    #[test]
+    fn what_is_asked_is_health_and_what_answers_is_log_shipper() {
+        for (given, asked) in [
+            ("http://127.0.0.1:8686", "http://127.0.0.1:8686/health"),
+            ("http://127.0.0.1:8686/", "http://127.0.0.1:8686/health"),
+            ("http://127.0.0.1:8686/ready", "http://127.0.0.1:8686/ready"),
+        ] {
+            assert_eq!(url(given).unwrap().to_string(), asked);
+        }
+        let cases = [
+            ("{\"ok\":true,\"healthy\":true}", true),
+            ("ok\n", true),
+            ("{\"status\":\"up\"}", false),
+            ("<!doctype html>", false),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(is_of_the_api(&Response::new(Bytes::from(body))), expected, "{body}");
+        }
     }
 
     #[test]

@@ -81,7 +81,14 @@ impl Write for Stderr {
 #[derive(Clone, Debug)]
 struct Fold {
     window: Duration,
-    last: Arc<Mutex<Option<Last>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: Option<Last>,
+    /// Whether a thread waits for the end of the window: never more than one.
+    is_watched: bool,
 }
 
 /// The message that was written last.
@@ -96,46 +103,70 @@ struct Last {
 
 impl Fold {
     fn new(window: Duration) -> Fold {
-        Fold { window, last: Arc::default() }
+        Fold { window, state: Arc::default() }
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Last>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a message is to be written. What is to be said of the one before it is said first.
     fn lets_through(&self, key: u64, level: Level) -> bool {
         let now = Instant::now();
-        let mut slot = self.last();
-        if let Some(last) = slot.as_mut().filter(|last| last.key == key && now - last.since < self.window) {
+        let mut state = self.state();
+        if let Some(last) =
+            state.last.as_mut().filter(|last| last.key == key && now - last.since < self.window)
+        {
             last.repeated += 1;
-            if last.repeated == 1 {
-                let (fold, left) = (self.clone(), self.window.saturating_sub(now - last.since));
-                drop(slot);
-                fold.flush_after(left, key);
+            if !std::mem::replace(&mut state.is_watched, true) {
+                drop(state);
+                self.clone().watch();
             }
             return false;
         }
-        let before = slot.replace(Last { key, level, since: now, repeated: 0 });
+        let before = state.last.replace(Last { key, level, since: now, repeated: 0 });
         // To say something comes here again.
-        drop(slot);
+        drop(state);
         before.iter().for_each(Last::say);
         true
     }
 
     /// If nothing else comes until then, the repetitions are told all the same.
-    fn flush_after(self, time: Duration, key: u64) {
-        let flush = move || {
-            std::thread::sleep(time);
-            let last = self.last().take_if(|last| last.key == key && last.since.elapsed() >= self.window);
-            last.iter().for_each(Last::say);
+    fn watch(self) {
+        let fold = self.clone();
+        let watch = move || {
+            while let Some(left) = fold.tell_or_wait() {
+                std::thread::sleep(left);
+            }
         };
         // Without a thread, the next message brings it, or the end.
-        drop(std::thread::Builder::new().name("log".to_owned()).stack_size(256 << 10).spawn(flush));
+        let thread = std::thread::Builder::new().name("log".to_owned()).stack_size(256 << 10).spawn(watch);
+        if thread.is_err() {
+            self.state().is_watched = false;
+        }
+    }
+
+    /// Tells the repetitions whose time is over; how long it is until there may be some to tell. `None`, and nobody
+    /// watches any more, if there are none.
+    fn tell_or_wait(&self) -> Option<Duration> {
+        let mut state = self.state();
+        let left = match state.last.as_ref().filter(|last| last.repeated > 0) {
+            Some(last) => self.window.saturating_sub(last.since.elapsed()),
+            None => {
+                state.is_watched = false;
+                return None;
+            }
+        };
+        if left.is_zero() {
+            let last = state.last.take();
+            drop(state);
+            last.iter().for_each(Last::say);
+        }
+        Some(left)
     }
 
     fn flush(&self) {
-        let last = self.last().take();
+        let last = self.state().last.take();
         last.iter().for_each(Last::say);
     }
 }
@@ -230,10 +261,31 @@ mod tests {
             let through: Vec<_> = keys.iter().map(|key| fold.lets_through(*key, Level::INFO)).collect();
             assert_eq!(through, expected, "{keys:?}");
         }
-        assert_eq!(fold.last().take().map(|last| last.repeated), Some(1));
+        assert_eq!(fold.state().last.take().map(|last| last.repeated), Some(1));
         // After the time it is news again.
         let short = Fold::new(Duration::ZERO);
         assert!(short.lets_through(1, Level::INFO) && short.lets_through(1, Level::INFO));
+    }
+
+    #[test]
+    fn one_thread_watches_however_many_messages_are_repeated() {
+        let fold = Fold::new(Duration::from_secs(600));
+        // As if it were there.
+        fold.state().is_watched = true;
+        for key in 0..1000 {
+            assert!(fold.lets_through(key, Level::INFO));
+            assert!(!fold.lets_through(key, Level::INFO));
+        }
+        // Nobody but that one and we has the state.
+        assert_eq!(Arc::strong_count(&fold.state), 1);
+        let left = fold.tell_or_wait().expect("the last one is repeated");
+        assert!(left > Duration::from_secs(500), "{left:?}");
+        fold.flush();
+        assert_eq!((fold.tell_or_wait(), fold.state().is_watched), (None, false));
+        let short = Fold::new(Duration::ZERO);
+        short.state().last = Some(Last { key: 1, level: Level::INFO, since: Instant::now(), repeated: 2 });
+        assert_eq!(short.tell_or_wait(), Some(Duration::ZERO));
+        assert!(short.state().last.is_none(), "it is told");
     }
 
     #[test]

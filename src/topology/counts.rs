@@ -289,14 +289,17 @@ impl SinkCounts {
                 note_time(&self.last_delivery);
             }
             Outcome::Rejected(Rejection { reason, status, attempts }) => {
-                let (text, answer) = match (status, attempts) {
-                    (None, 0) => (reason.clone(), None),
-                    (None, _) => ("events are refused".to_owned(), Some(reason.clone())),
-                    (Some(status), _) => {
-                        (format!("events are refused with status {status}"), Some(reason.clone()))
-                    }
+                // The reason may quote the event, as a path that was rendered from it does.
+                let text = match (status, attempts) {
+                    (None, 0) => "events cannot be sent as they are".to_owned(),
+                    (None, _) => "events are refused".to_owned(),
+                    (Some(status), _) => format!("events are refused with status {status}"),
                 };
-                self.status.refused(text, answer, "look at the event: dead letters keep what is refused");
+                self.status.refused(
+                    text,
+                    Some(reason.clone()),
+                    "look at the event: dead letters keep what is refused",
+                );
             }
             Outcome::Dropped(_) | Outcome::Kept => {}
         }

@@ -8,26 +8,31 @@ use std::time::{Duration, Instant};
 #[tokio::test]
 async fn it_is_one_line_and_the_exit_code_says_the_same() {
     let server = HttpServer::start().await;
-    server.push(Reply::status(200).body("{\"status\": \"ok\"}\n"));
-    server.push(Reply::status(503).body("{\n\"reason\": \"the subscription is not live\"\n}"));
+    server.push(Reply::status(200).body("{\"ok\": true}\n"));
+    server.push(Reply::status(503).body("{\n\"ok\": false, \"reason\": \"the subscription is not live\"\n}"));
     server.push(Reply::status(503).body("x".repeat(8 << 20)));
     let url = server.url("/health");
     let ended = run(&["health", "--url", &url], &[]).await;
-    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "200 OK: {\"status\": \"ok\"}\n"));
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "200 OK: {\"ok\": true}\n"));
     let ended = run(&["health", "--url", &url], &[]).await;
     assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""));
     assert_eq!(
         ended.err,
-        "log-shipper: not healthy: 503 Service Unavailable: { \"reason\": \"the subscription is not live\" }\n"
+        "log-shipper: not healthy: 503 Service Unavailable: { \"ok\": false, \"reason\": \"the subscription is not live\" }\n"
     );
+    // Somebody else's page.
+    server.push(Reply::status(200).body("<!doctype html><title>hello</title>"));
     let ended = run(&["health", "--url", &url], &[]).await;
     assert!(ended.code == Some(1) && ended.err.len() < 1000 && ended.err.lines().count() == 1, "{ended:?}");
+    let ended = run(&["health", "--url", &server.url("")], &[]).await;
+    assert!(ended.code == Some(1) && !ended.err.contains("doctype"), "{ended:?}");
     assert!(server.requests().iter().all(|request| request.path_and_query == "/health"));
 }
 
 #[tokio::test]
 async fn it_asks_where_the_environment_says_the_api_is() {
     let server = HttpServer::start().await;
+    server.default_reply(Reply::status(200).body("{\"ok\": true}"));
     let ended = run(&["health"], &[("API_ADDRESS", &format!("0.0.0.0:{}", server.port()))]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert_eq!(server.requests()[0].path_and_query, "/health");

@@ -3,6 +3,7 @@
 
 use crate::bodies::escape_sequences;
 use crate::event::{Level, LogEvent, Semantics};
+use crate::redact::is_command;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -121,13 +122,6 @@ fn push_escaped(text: &str, out: &mut String) {
             character => out.push(character),
         }
     }
-}
-
-/// Whether a terminal may do something else than to show it: control characters, and those that turn the direction
-/// of what follows.
-fn is_command(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::api::status::{History, TopologyStatus};
 use crate::http::{ClientError, HttpClient, HttpError, ProxyConfig};
+use crate::redact::is_command;
 use crate::tls::TlsConfig;
 use bytes::Bytes;
 use http::StatusCode;
@@ -135,8 +136,7 @@ fn clean_all(value: &mut Value) {
 pub(super) fn clean(text: &str) -> String {
     let harmless = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
-        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        c if c.is_control() => '\u{fffd}',
+        c if is_command(c) => '\u{fffd}',
         c => c,
     };
     text.chars().map(harmless).collect()

@@ -291,10 +291,9 @@ impl FileSink {
                 }
                 return Err(error);
             }
-            self.status.failing(
-                format!("cannot write to {path}: {error}"),
-                "check the disk and who may write there",
-            );
+            // A path is rendered from an event.
+            let advice = "check the disk and who may write there";
+            self.status.failing_with(format!("cannot write: {error}"), Some(format!("to {path}")), advice);
             if let Some(unsaid) = self.failed_log.allow() {
                 tracing::error!(sink = self.id, unsaid, "cannot write to {path}, will try again: {error}");
             }

@@ -285,8 +285,8 @@ impl NatsSink {
             self.log_rejected(rejected.events, reason);
         }
         if let Some(reason) = &refused.reason {
-            self.status
-                .failing(format!("NATS does not take it now: {reason}"), "wait: it is published again");
+            let advice = "wait: it is published again";
+            self.status.failing_with("NATS does not take it now", Some(reason.clone()), advice);
         }
         if let Some(reason) = refused.reason
             && let Some(unsaid) = self.retry_log.allow()
@@ -299,10 +299,9 @@ impl NatsSink {
             );
         }
         if let Some(reason) = held.reason {
-            self.status.failing(
-                format!("NATS does not let us publish: {reason}"),
-                "check the user and what it may publish to",
-            );
+            // It names the subject, which may be rendered from an event.
+            let advice = "check the user and what it may publish to";
+            self.status.failing_with("NATS does not let us publish", Some(reason.clone()), advice);
             self.held_since.get_or_insert(now);
             if let Some(unsaid) = self.hold_log.allow() {
                 tracing::error!(

@@ -316,3 +316,15 @@ fn what_was_removed_long_ago_is_only_in_the_totals() {
     assert_eq!(report.totals().events.buffered, 1);
     assert!(report.sinks.iter().any(|(id, _)| id == "sink998"));
 }
+
+/// Why the sink itself refuses an event may quote that: a path that was rendered from it, a value.
+#[test]
+fn what_an_event_says_is_no_part_of_what_is_told_of_its_sink() {
+    let books = Books::default();
+    let counts = books.sink("out");
+    let event = LogEvent::from_json("{}".into()).unwrap();
+    counts.settle_events(vec![event], &Outcome::unsent("cannot write to /var/log/alice@example.com.log"));
+    let trouble = counts.status().snapshot().trouble.unwrap();
+    assert_eq!(trouble.text, "events cannot be sent as they are");
+    assert_eq!(trouble.answer.as_deref(), Some("cannot write to /var/log/alice@example.com.log"));
+}
