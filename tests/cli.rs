@@ -92,7 +92,7 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
     check(&run(&["run", "-c", "/nowhere.toml"], &[]).await, 78, "", "/nowhere.toml: cannot be read");
     check(
         &run(&["providers", "nope"], &[]).await,
-        78,
+        64,
         "",
         "expected one of appsignal, aws_cloudwatch, aws_s3, axiom",
     );
@@ -131,7 +131,7 @@ async fn a_directory_is_a_configuration_and_so_is_a_pattern() {
     check(
         &run(&["validate", "--config-dir", path], &[]).await,
         0,
-        "valid: 1 sources, 0 transforms, 1 sinks",
+        "valid: 1 source, 0 transforms, 1 sink",
         "",
     );
     let pattern = format!("{path}/*.yaml");
@@ -171,9 +171,9 @@ async fn programs_are_compiled_without_the_environment_too() {
     let output = run(&["validate", "--no-environment", "-c", &path], &[]).await;
     check(&output, 78, "", "transforms.t");
     std::fs::write(&path, text.replace("= = .b", "= .b")).unwrap();
-    check(&run(&["validate", "--no-environment", "-c", &path], &[]).await, 0, "valid: 1 sources", "");
+    check(&run(&["validate", "--no-environment", "-c", &path], &[]).await, 0, "valid: 1 source", "");
     let env = [("COUNT", "0"), ("SECRET", "5")];
-    check(&run(&["validate", "-c", &path], &env).await, 0, "valid: 1 sources", "");
+    check(&run(&["validate", "-c", &path], &env).await, 0, "valid: 1 source", "");
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn validate_needs_no_secrets_if_it_is_told_so() {
     check(
         &run(&["validate", "-c", path, "--no-environment"], &[]).await,
         0,
-        "valid: 1 sources, 0 transforms, 1 sinks",
+        "valid: 1 source, 0 transforms, 1 sink",
         "",
     );
     let env = [("NATS", "nats://h"), ("LOKI_URL", "http://h"), ("PASSWORD", "p")];
@@ -220,7 +220,7 @@ async fn generate_prints_what_run_would_use_without_secrets() {
     check(
         &run(&["validate", "-c", path.to_str().unwrap()], &env).await,
         0,
-        "1 sources, 1 transforms, 1 sinks",
+        "1 source, 1 transform, 1 sink",
         "",
     );
 }
@@ -250,7 +250,7 @@ async fn the_readmes_configuration_is_valid() {
         let path = dir.path().join("vector.toml");
         std::fs::write(&path, block).unwrap();
         let output = run(&["validate", "-c", path.to_str().unwrap()], &[("ACCESS_TOKEN", "t")]).await;
-        check(&output, 0, "valid: 1 sources, 0 transforms, 2 sinks", "");
+        check(&output, 0, "valid: 1 source, 0 transforms, 2 sinks", "");
     }
 }
 

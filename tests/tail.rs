@@ -168,7 +168,7 @@ async fn what_cannot_work_is_said() {
     let no_server = ["nats://127.0.0.1:1"];
     for (args, env, code, words) in [
         (&[][..], &[][..], 78, "ACCESS_TOKEN is not set"),
-        (&["logs..x"], &[("NATS_URL", url.as_str())], 78, "logs..x: "),
+        (&["logs..x"], &[("NATS_URL", url.as_str())], 64, "logs..x: "),
         (&["--since", "10m"], &[("NATS_URL", &url)], 78, "--stream NAME, or JETSTREAM_STREAM"),
         (&["--since", "10m", "--stream", "a.b"], &[("NATS_URL", &url)], 78, "cannot be the name of a stream"),
         (

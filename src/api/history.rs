@@ -67,7 +67,10 @@ impl History {
         for (name, status) in components {
             let is_known = self.components.contains_key(name);
             if !is_known && self.components.len() >= MAX_COMPONENTS {
-                continue;
+                // One that is there no more makes room.
+                let is_gone = |old: &&String| !components.iter().any(|(other, _)| other == *old);
+                let Some(gone) = self.components.keys().find(is_gone).cloned() else { continue };
+                self.components.remove(&gone);
             }
             let steps = self.times.len();
             let known = self.components.entry(name.clone()).or_insert_with(|| Remembered {
@@ -270,5 +273,6 @@ mod tests {
         }
         assert_eq!(history.components.len(), MAX_COMPONENTS);
         assert!(history.components.values().all(|known| known.recent.len() <= 7));
+        assert!((0..50).all(|number| history.components.contains_key(&format!("sinks.19_{number}"))));
     }
 }

@@ -25,14 +25,22 @@ pub(super) fn name(description: &Description) -> String {
 /// Every component by its name, without its rates.
 /// `shows_events`: with what destinations have answered, which may repeat what they were sent.
 pub(super) fn components(observer: &Observer, shows_events: bool) -> Vec<(String, ComponentStatus)> {
-    let report = observer.books().snapshot();
-    let components = observer.books().components();
-    components.iter().map(|one| (name(&one.description), component(one, &report, shows_events))).collect()
+    all(&observer.books().components(), &observer.books().snapshot(), shows_events).collect()
+}
+
+fn all(
+    components: &[Component],
+    report: &Report,
+    shows_events: bool,
+) -> impl Iterator<Item = (String, ComponentStatus)> {
+    components.iter().map(move |one| (name(&one.description), component(one, report, shows_events)))
 }
 
 /// All of it.
 pub(super) fn status(observer: &Observer, history: &History, shows_events: bool) -> TopologyStatus {
     let now = Timestamp::now();
+    // Once for all parts, so that they are of one moment.
+    let (components, report) = (observer.books().components(), observer.books().snapshot());
     let with_rates = |(name, mut component): (String, ComponentStatus)| {
         component.rates = history.rates(&name);
         component
@@ -42,10 +50,10 @@ pub(super) fn status(observer: &Observer, history: &History, shows_events: bool)
         now: now.to_rfc3339(),
         started: observer.started().to_rfc3339(),
         uptime_secs: observer.uptime().as_secs_f64(),
-        health: health(&observer.books().components(), observer.is_stopping(), now),
+        health: health(&components, observer.is_stopping(), now),
         tail: shows_events,
-        totals: totals(&observer.books().snapshot()),
-        components: components(observer, shows_events).into_iter().map(with_rates).collect(),
+        totals: totals(&report),
+        components: all(&components, &report, shows_events).map(with_rates).collect(),
     }
 }
 

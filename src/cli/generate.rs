@@ -11,7 +11,7 @@ use clap::ValueEnum;
     after_help = "Example: ACCESS_TOKEN=... AXIOM_TOKEN=... AXIOM_DATASET=fly log-shipper generate > vector.toml"
 )]
 pub(super) struct Args {
-    /// The format. Only TOML so far.
+    /// The format: TOML.
     #[arg(long, value_enum, default_value = "toml")]
     format: Format,
     /// An example with every destination, whatever the environment says.

@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
         .collect();
     if let (true, Some(name)) = (chosen.is_empty(), &args.name) {
         let names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();
-        return Err(Failure::Config(format!(
+        return Err(Failure::Usage(format!(
             "no provider is called `{name}`; expected one of {}",
             names.join(", ")
         )));
@@ -98,7 +98,8 @@ fn set_text(variable: &Variable, set_as: Option<&str>, missing: &[String]) -> &'
             "MISSING"
         }
         (None, true) => "no",
-        (None, false) => "default",
+        (None, false) if variable.default().is_some() => "default",
+        (None, false) => "optional",
     }
 }
 

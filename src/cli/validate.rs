@@ -1,7 +1,7 @@
 //! `log-shipper validate`
 
 use super::config_args::ConfigArgs;
-use super::{Failure, print_config_warnings, print_problems, print_warnings, start_failure};
+use super::{Failure, plural, print_config_warnings, print_problems, print_warnings, start_failure};
 use crate::config::{Problems, Registry};
 use crate::env::{Env, PLACEHOLDER};
 use crate::topology::{Topology, TopologyOptions};
@@ -40,6 +40,12 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         built.map_err(|error| start_failure(&error, &env))?;
     }
     let dead_letters = dead_letters.unwrap_or_default();
-    println!("valid: {sources} sources, {transforms} transforms, {sinks} sinks{dead_letters}");
+    let count = |number: usize, one: &str| plural(number as u64, one, &format!("{one}s"));
+    println!(
+        "valid: {}, {}, {}{dead_letters}",
+        count(sources, "source"),
+        count(transforms, "transform"),
+        count(sinks, "sink")
+    );
     Ok(())
 }

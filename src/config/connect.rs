@@ -163,8 +163,9 @@ impl Producers {
                 ),
             };
         }
-        let known: BTreeSet<_> =
-            self.outputs.iter().map(|output| output.name.as_str()).filter(|name| *name != id).collect();
+        // One with mistakes of its own is there all the same.
+        let names = self.outputs.iter().map(|output| &output.name).chain(&self.broken);
+        let known: BTreeSet<_> = names.map(String::as_str).filter(|name| *name != id).collect();
         match nearest(input, known.iter().copied()) {
             _ if known.is_empty() => format!("no component is called `{input}`; there are no sources yet"),
             Some(near) => format!("no component is called `{input}`; did you mean `{near}`?"),

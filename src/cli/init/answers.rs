@@ -88,7 +88,12 @@ impl Answers {
         let region = answer(&REGION, args.region.as_ref())?;
         let subject = answer(&SUBJECT, args.subject.as_ref())?;
         if !missing.is_empty() {
-            wrong.push(format!("{} must be given where nobody can be asked", missing.join(" and ")));
+            let hint = if missing.contains(&"--destination") {
+                "; `log-shipper providers` lists the destinations"
+            } else {
+                ""
+            };
+            wrong.push(format!("{} must be given where nobody can be asked{hint}", missing.join(" and ")));
         }
         if !wrong.is_empty() {
             return Err(Failure::Usage(wrong.join("\n")));

@@ -79,7 +79,7 @@ fn level(word: &str) -> Result<Level, String> {
 fn subject(text: &String) -> Result<SubjectFilter, Failure> {
     let is_app = !text.contains(['.', '*', '>']);
     let filter = if is_app { format!("logs.{text}.>") } else { text.clone() };
-    SubjectFilter::parse(&filter).map_err(|error| Failure::Config(format!("{text}: {error}")))
+    SubjectFilter::parse(&filter).map_err(|error| Failure::Usage(format!("{text}: {error}")))
 }
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
