@@ -59,12 +59,15 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "api")]
 pub mod api;
 pub mod aws;
 pub mod bodies;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 mod deadline;
+#[cfg(feature = "cli")]
 mod docs;
 pub mod env;
 pub mod event;
@@ -72,6 +75,7 @@ mod files;
 pub mod finalizer;
 pub mod healthcheck;
 pub mod http;
+#[cfg(feature = "api")]
 mod http_server;
 mod list;
 mod log_limit;

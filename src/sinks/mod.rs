@@ -53,6 +53,7 @@ mod nats;
 mod new_relic;
 mod papertrail;
 mod patience;
+#[cfg(feature = "api")]
 mod prometheus_exporter;
 mod request;
 mod sematext_logs;
@@ -84,11 +85,13 @@ pub use mezmo::Mezmo;
 pub use nats::NatsSinkConfig;
 pub use new_relic::NewRelic;
 pub use papertrail::PapertrailConfig;
+#[cfg(feature = "api")]
 pub use prometheus_exporter::PrometheusExporterConfig;
 pub use sematext_logs::SematextLogs;
 pub use slack::Slack;
 pub use splunk_hec_logs::SplunkHecLogs;
 pub use truncate::Oversized;
+#[cfg(feature = "aws")]
 pub(crate) use verdict::shorten_to;
 pub use verdict::{EntryVerdict, SideRequest, Verdict, describe, shorten};
 
@@ -112,6 +115,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.sink::<NatsSinkConfig>(NatsSinkConfig::INFO);
     registry.http_sink::<NewRelic>();
     registry.sink::<PapertrailConfig>(PapertrailConfig::INFO);
+    #[cfg(feature = "api")]
     registry.sink::<PrometheusExporterConfig>(PrometheusExporterConfig::INFO);
     registry.http_sink::<SematextLogs>();
     registry.http_sink::<Slack>();

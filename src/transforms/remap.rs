@@ -6,7 +6,7 @@
 //! Vector adds to VRL (enrichment tables, secrets). `get_env_var` reads the process's environment, as in Vector.
 
 use super::condition::Runtime;
-use super::program::{Access, Failure, Program, split, time_zone};
+use super::program::{Access, Failure, Program, time_zone};
 use crate::config::{ComponentInfo, Problem, Problems, Result, Transform, TransformConfig, TransformContext};
 use crate::event::{Field, LogEvent, Path};
 use crate::log_limit::LogLimit;
@@ -227,6 +227,27 @@ impl Remap {
             Value::Object(dropped.map(|(key, text)| (KeyString::from(key), Value::from(text))).into());
         event.insert(&self.reason, dropped);
     }
+}
+
+/// The events that one has become which is no object any more: an array is one for each of its elements, and what is
+/// no object there is the message of one, at this path. Each owes the receipts of the event.
+pub(crate) fn split(event: LogEvent, root: Value, message: &Path) -> Vec<LogEvent> {
+    let mut elements = match root {
+        Value::Array(elements) => elements,
+        other => vec![other],
+    };
+    let become_event = |mut event: LogEvent, element| {
+        event.set_value(match element {
+            object @ Value::Object(_) => object,
+            other => other.at_path(&message.to_vrl()),
+        });
+        event
+    };
+    let last = elements.pop();
+    let mut events: Vec<_> =
+        elements.into_iter().map(|element| become_event(event.clone(), element)).collect();
+    events.extend(last.map(|last| become_event(event, last)));
+    events
 }
 
 #[cfg(test)]

@@ -22,12 +22,15 @@ use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
 use crate::env::{Env, EnvError};
 use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
+#[cfg(feature = "cli")]
 pub(crate) use api::api_table;
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
 pub use misspelt::variables;
 use snafu::{Snafu, ensure};
-pub(crate) use source::{nats_source, subscription};
+pub(crate) use source::nats_source;
+#[cfg(feature = "cli")]
+pub(crate) use source::subscription;
 pub use text::{example, generate};
 use toml::{Table, Value};
 pub use variables::{CoreVariable, VARIABLES, VariableGroup};
