@@ -15,8 +15,9 @@
 //! let text = std::fs::read_to_string("vector.toml")?;
 //! let env = Env::from_process();
 //! let config = Config::from_toml(&text, "vector.toml", &Registry::builtin(), &env)?;
-//! let mut running = Topology::start(config, &TopologyOptions { env, ..Default::default() }).await?;
-//! tokio::signal::ctrl_c().await?;
+//! let options = TopologyOptions::default().with_env(env);
+//! let mut running = Topology::start(config, &options, tokio::signal::ctrl_c()).await?;
+//! running.ended().await;
 //! println!("{}", running.stop(Duration::from_secs(60)).await);
 //! # Ok(())
 //! # }

@@ -125,7 +125,9 @@ impl Shipper {
         let text = config.replace("{nats}", nats);
         let config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default())
             .unwrap_or_else(|problems| panic!("{problems}"));
-        let running = Topology::start(config, &TopologyOptions::default()).await.expect("it starts");
+        let running = Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>())
+            .await
+            .expect("it starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let api = listener.local_addr().expect("an address");
         let observer = running.observer();

@@ -70,7 +70,7 @@ async fn run_test(test: &UnitTest, config: Config, env: &Env) -> Vec<String> {
         Err(problems) => return problems,
     };
     let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
-    match Topology::start(config, &options).await {
+    match Topology::start(config, &options, std::future::pending::<()>()).await {
         Ok(mut running) => running.finished().await,
         Err(error) => return vec![error.to_string()],
     }

@@ -20,7 +20,7 @@
 //! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`,
 //! `elasticsearch`, `honeycomb`, `http`, `humio_logs`, `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`,
 //! `splunk_hec_logs`. By themselves: `blackhole`, `console`, `file`, `nats`, `papertrail`,
-//! `prometheus_exporter`.
+//! `prometheus_exporter`. Made in code: `channel`.
 
 mod appsignal;
 mod auth;
@@ -30,6 +30,7 @@ mod axiom;
 mod batch;
 mod blackhole;
 mod breaker;
+mod channel;
 mod client;
 pub mod codec;
 pub mod compression;
@@ -69,6 +70,7 @@ pub use aws_s3::AwsS3;
 pub use axiom::Axiom;
 pub use batch::{Batch, BatchConfig, BatchLimits, Batcher, Partition, PushError};
 pub use blackhole::BlackholeConfig;
+pub use channel::{ChannelSink, EventReceiver, channel};
 pub use console::ConsoleConfig;
 pub use datadog_logs::DatadogLogs;
 pub use elasticsearch::Elasticsearch;

@@ -330,6 +330,13 @@ impl SinkCounts {
         }
     }
 
+    /// Counts an event as delivered whose receipts go with it, to be answered by whoever takes it over.
+    pub(crate) fn hand_over(&self, event: &LogEvent) {
+        self.add(&Outcome::Delivered, 1);
+        self.meters.add_delivered_bytes(event.body_size());
+        self.meters.delivered(event.timestamp());
+    }
+
     /// Makes dead letters of events that were refused, if there are any: their receipts are answered when they
     /// have been written. Gives back what is still to be answered.
     pub(super) fn bury(&self, events: Vec<LogEvent>, outcome: &Outcome) -> Vec<LogEvent> {

@@ -35,7 +35,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 ///     let text = format!("sources.in = {{ type = 'stdin' }}\n[sinks.{sink}]\ntype = 'blackhole'\ninputs = ['in']");
 ///     Config::from_toml(&text, "vector.toml", &Registry::builtin(), &Env::default())
 /// };
-/// let mut running = Topology::start(load("one")?, &TopologyOptions::default()).await?;
+/// let mut running = Topology::start(load("one")?, &TopologyOptions::default(), std::future::pending::<()>()).await?;
 /// // Another configuration: what has not changed keeps running.
 /// running.reload(load("two")?).await?;
 /// assert!(running.failures().is_empty());
@@ -601,6 +601,11 @@ impl RunningTopology {
 // === running and stopping ===
 
 impl RunningTopology {
+    /// What has become of the events so far.
+    pub fn counts(&self) -> Report {
+        self.books.snapshot()
+    }
+
     /// The books now.
     pub fn report(&self) -> Report {
         self.books.snapshot()

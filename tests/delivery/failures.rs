@@ -87,7 +87,8 @@ impl Shipper {
         let mut config = config.source("in", Numbered { events, chunk: 100, answers: sender });
         let at = config.sinks.iter().position(|sink| sink.id == "dead_letters");
         config.dead_letters = at.map(|at| config.sinks.remove(at));
-        let running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         Shipper { running, answers }
     }
 
