@@ -120,15 +120,8 @@ impl Status {
         }
     }
 
-    /// Another one has taken the component's place: nothing is known of that yet. What went wrong last is kept.
-    pub(crate) fn renew(&self) {
-        let mut current = self.current();
-        *current = Current { trouble: current.trouble.take(), ..Current::default() };
-        self.0.is_working.store(false, Ordering::Relaxed);
-    }
-
     /// It takes the place of another, whose failures still count, and what of them was the last.
-    pub(crate) fn succeed(&self, predecessor: &Status) {
+    fn succeed(&self, predecessor: &Status) {
         self.0.failures.fetch_add(predecessor.failures(), Ordering::Relaxed);
         let before = predecessor.current().trouble.clone();
         let mut current = self.current();
@@ -181,6 +174,11 @@ impl Status {
         self.current().note(text.into(), None, advice.into());
     }
 
+    /// Whether it can do its work now.
+    pub fn state(&self) -> State {
+        self.current().state
+    }
+
     /// How often [`Status::failing`] was said.
     pub fn failures(&self) -> u64 {
         self.0.failures.load(Ordering::Relaxed)
@@ -195,6 +193,25 @@ impl Status {
             trouble: current.trouble.clone(),
             doubt: current.doubt,
         }
+    }
+}
+
+/// The status of whichever component has a place in the topology now. One that a reload has replaced goes on to speak
+/// for itself only.
+#[derive(Debug, Default)]
+pub(crate) struct CurrentStatus(Mutex<Status>);
+
+impl CurrentStatus {
+    /// That of the component that is there now.
+    pub(crate) fn get(&self) -> Status {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another component has taken the place.
+    pub(crate) fn set(&self, status: Status) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        status.succeed(&current);
+        *current = status;
     }
 }
 
@@ -240,15 +257,22 @@ mod tests {
 
     #[test]
     fn who_takes_a_place_begins_anew() {
-        let status = Status::default();
+        let place = CurrentStatus::default();
+        let old = place.get();
         for _ in 0..2 {
-            status.refused("bad event", None, "");
+            old.refused("bad event", None, "");
         }
-        status.failing("no", "wait");
-        status.renew();
+        old.failing("no", "wait");
+        place.set(Status::default());
+        let status = place.get();
         let now = status.snapshot();
         assert_eq!((now.state, now.since), (State::Starting, None));
         assert_eq!(now.trouble.unwrap().text, "no", "it is what went wrong last");
+        assert_eq!(status.failures(), 1);
+        // Who has lost his place says nothing of the other.
+        old.failing("still no", "wait");
+        old.working();
+        assert_eq!(status.snapshot().state, State::Starting);
         // Neither refusals nor a word of before count.
         status.refused("bad event", None, "");
         assert_eq!(status.snapshot().state, State::Starting);

@@ -128,22 +128,14 @@ mod tests {
     use std::time::Duration;
 
     fn component(kind: ComponentKind, id: &str, has_destination: bool, status: &Status) -> Component {
-        Component {
-            description: Description {
-                kind,
-                id: id.to_owned(),
-                r#type: "x".to_owned(),
-                inputs: Vec::new(),
-                has_destination,
-            },
-            status: Some(status.snapshot()),
-            last_event: None,
-            buffer: None,
-            last_lag: None,
-            buffered: 0,
-            held_batches: 0,
-            failures: 0,
-        }
+        let description = Description {
+            kind,
+            id: id.to_owned(),
+            r#type: "x".to_owned(),
+            inputs: Vec::new(),
+            has_destination,
+        };
+        Component { status: Some(status.snapshot()), ..Component::new(description) }
     }
 
     fn status(state: State) -> Status {

@@ -26,7 +26,7 @@ mod tail;
 
 use crate::config::ApiOptions;
 use crate::http_server::{MetricsPage, Named, listen, serve as serve_http};
-use crate::topology::{Observer, PROMETHEUS_CONTENT_TYPE};
+use crate::topology::Observer;
 use sampler::Sampler;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -90,14 +90,10 @@ impl ApiServer {
                 "api.tail is on and {address} is no loopback address: whoever reaches it can read the logs"
             );
         }
-        self.metrics = place(self.metrics.take(), options.metrics_address, |address| {
-            let books = self.observer.books().clone();
-            let page = MetricsPage {
-                render: Box::new(move || books.snapshot().to_prometheus()),
-                content_type: PROMETHEUS_CONTENT_TYPE,
-                authorization: None,
-            };
+        self.metrics = place(self.metrics.take(), options.metrics_address, |address, old| {
+            let page = MetricsPage::of(self.observer.books(), None);
             spawn(async move {
+                end(old).await;
                 let name = Named {
                     sink: None,
                     there: "metrics are",
@@ -122,8 +118,9 @@ impl ApiServer {
             }
         };
         shared.tail.store(options.tail, Ordering::Relaxed);
-        self.api = place(self.api.take(), address, |address| {
+        self.api = place(self.api.take(), address, |address, old| {
             spawn(async move {
+                end(old).await;
                 let name = Named {
                     sink: None,
                     there: "the API is",
@@ -137,19 +134,25 @@ impl ApiServer {
     }
 }
 
-/// What listens at this address: what did already, or something new once that is gone.
+/// What listens at this address: what did already, or something new that begins with the [`end`] of the other.
 fn place(
     old: Option<(SocketAddr, Task)>,
     address: Option<SocketAddr>,
-    start: impl FnOnce(SocketAddr) -> Task,
+    start: impl FnOnce(SocketAddr, Option<Task>) -> Task,
 ) -> Option<(SocketAddr, Task)> {
     let address = address?;
     match old {
         Some(old) if old.0 == address => Some(old),
-        old => {
-            drop(old);
-            Some((address, start(address)))
-        }
+        old => Some((address, start(address, old.map(|(_, task)| task)))),
+    }
+}
+
+/// Ends what has listened so far: its port may be in the way of the next, as that of all addresses is.
+async fn end(task: Option<Task>) {
+    if let Some(mut task) = task {
+        task.0.abort();
+        // It was aborted, which is an error to whoever waits.
+        let _ = (&mut task.0).await;
     }
 }
 

@@ -175,6 +175,7 @@ struct BuiltSink {
     buffer: BufferSettings,
     disk: Option<DiskSettings>,
     memory: SinkMemory,
+    status: Status,
     check: Check,
 }
 
@@ -459,6 +460,8 @@ impl Builder<'_> {
         let settings = options.buffer.settings(self.options.when_full);
         let share = self.topology.plan.share(&entry.id, settings.capacity);
         let memory = self.topology.memory.of_sink(&share);
+        // Its own, as that of a source is.
+        let status = Status::default();
         let cx = SinkContext {
             id: entry.id.clone(),
             proxy: options.proxy.or(&self.proxy),
@@ -466,7 +469,7 @@ impl Builder<'_> {
             env: self.options.env.clone(),
             books: self.topology.books.clone(),
             memory: memory.clone(),
-            status: self.topology.books.sink(&entry.id).status().clone(),
+            status: status.clone(),
         };
         let (sink, healthcheck) = entry.config.build(&cx)?;
         let is_checked = self.healthchecks && options.healthcheck.enabled;
@@ -479,6 +482,7 @@ impl Builder<'_> {
             },
             disk: options.buffer.disk(&self.data_dir, &entry.id),
             memory,
+            status,
             check: Check {
                 component,
                 healthcheck: healthcheck.filter(|_| is_checked),

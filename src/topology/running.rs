@@ -456,9 +456,10 @@ impl RunningTopology {
         built: Option<BuiltSink>,
         opened: Option<OpenedDisk>,
     ) -> Option<(SinkNode, Option<Id>)> {
-        let Some(BuiltSink { sink, buffer: settings, disk, memory, .. }) = built else {
+        let Some(BuiltSink { sink, buffer: settings, disk, memory, status, .. }) = built else {
             return predecessor.map(|kept| (kept, None));
         };
+        self.books.sink(id).set_status(status);
         let (sender, input) = match predecessor {
             None => match disk.as_ref().and_then(|disk| self.open_disk(disk)) {
                 Some(sender) => {
@@ -468,7 +469,6 @@ impl RunningTopology {
                 None => buffer_on(settings, opened, self.books.sink(id)),
             },
             Some(old) => {
-                self.books.sink(id).status().renew();
                 old.buffer.set_disk(disk.as_ref(), opened);
                 if let Some(handle) = old.handle {
                     sink.succeed(handle);
