@@ -64,6 +64,7 @@ pub mod aws;
 pub mod bodies;
 pub mod cli;
 pub mod config;
+mod connect_error;
 mod deadline;
 mod docs;
 pub mod env;

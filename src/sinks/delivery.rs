@@ -10,9 +10,10 @@ use super::intake::Shared;
 use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Concurrency};
 use super::verdict::{
-    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten, shorten_to, split,
+    EntryVerdict, Reason, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten, shorten_to,
 };
 use crate::config::Result;
+use crate::healthcheck::{CHECK_THE_ADDRESS, advice_for_trouble};
 use crate::redact::redact_all;
 use crate::topology::{Failure, Outcome, Rejection};
 use bytes::Bytes;
@@ -256,7 +257,7 @@ impl Shared {
         tries.patience.answered(matches!(heard, Some(Heard::Refused(_))), Instant::now());
         match (&heard, &verdict, &answer) {
             (Some(Heard::Failed(reason) | Heard::Refused(Refused { reason, .. })), ..) => {
-                tries.last.clone_from(reason);
+                tries.last = reason.to_string();
             }
             (_, Verdict::Partial(_), Ok(response)) => tries.last = self.hide(describe(response), &request),
             _ => {}
@@ -290,9 +291,9 @@ impl Shared {
         answer: &Result<Response<Bytes>, SendError>,
         request: &Request<Bytes>,
     ) -> Option<Heard> {
-        let reason = || match answer {
-            Ok(response) => self.hide(describe(response), request),
-            Err(error) => self.hide(error.to_string(), request),
+        let reason = || {
+            let reason = answer.as_ref().map_or_else(|error| error.to_string().into(), Reason::of);
+            reason.map(|text| self.hide(text, request))
         };
         match verdict {
             Verdict::Retry { .. } => Some(Heard::Failed(reason())),
@@ -326,15 +327,14 @@ impl Shared {
         match heard {
             // Whether its answer was a good one, the outcome of the events tells.
             Heard::Answered => {}
-            Heard::Failed(reason) => {
-                let (text, answer) = split(reason);
-                let advice = "check the address and the network; if both are right, wait: it is tried again";
-                self.status.failing_with(text, answer, advice);
+            Heard::Failed(Reason { text, answer }) => {
+                let advice = advice_for_trouble(text).unwrap_or(CHECK_THE_ADDRESS);
+                self.status.failing_with(text, answer.clone(), advice);
             }
             Heard::Refused(refused) => {
-                let (text, answer) = split(&refused.reason);
+                let Reason { text, answer } = &refused.reason;
                 let text = format!("{} refuses us: {text}", refused.to);
-                self.status.failing_with(text, answer, refused.advice());
+                self.status.failing_with(text, answer.clone(), refused.advice());
             }
         }
     }
@@ -344,7 +344,8 @@ impl Shared {
         if let Heard::Failed(reason) = heard
             && let Some(unsaid) = self.retry_log.allow()
         {
-            tracing::warn!(sink = self.id, events, unsaid, "will be sent again: {reason}");
+            let advice = advice_for_trouble(&reason.text);
+            tracing::warn!(sink = self.id, events, unsaid, advice, "will be sent again: {reason}");
         }
     }
 

@@ -143,24 +143,50 @@ pub(crate) fn shorten_to(text: &str, most: usize) -> String {
     one_line(text, most)
 }
 
-/// The status and the beginning of the body.
-pub fn describe(response: &Response<Bytes>) -> String {
-    let text = shorten(&String::from_utf8_lossy(response.body()));
-    if text.is_empty() {
-        format!("status {}", response.status())
-    } else {
-        format!("status {}: {text}", response.status())
+/// Why a request was in vain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reason {
+    /// Our own words; without secrets.
+    pub(super) text: String,
+    /// What the destination said, if it said something: that may repeat what it was sent, also events.
+    pub(super) answer: Option<String>,
+}
+
+impl Reason {
+    /// What an answer says: its status, and the beginning of its body.
+    pub(super) fn of(response: &Response<Bytes>) -> Reason {
+        let answer = shorten(&String::from_utf8_lossy(response.body()));
+        Reason {
+            text: format!("status {}", response.status()),
+            answer: Some(answer).filter(|answer| !answer.is_empty()),
+        }
+    }
+
+    /// The same with both of its parts changed, as to take secrets out of them.
+    pub(super) fn map(self, change: impl Fn(String) -> String) -> Reason {
+        Reason { text: change(self.text), answer: self.answer.map(change) }
     }
 }
 
-/// What [`describe`] says, without the body and the body: that may repeat what was sent, also events. Other texts have no
-/// such part.
-pub(super) fn split(description: &str) -> (&str, Option<String>) {
-    let is_of_answer = description.starts_with("status ");
-    match description.split_once(": ").filter(|_| is_of_answer) {
-        Some((status, body)) => (status, Some(body.to_owned())),
-        None => (description, None),
+/// Both parts, for a person who may read everything: the log, a dead letter.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.answer {
+            Some(answer) => write!(f, "{}: {answer}", self.text),
+            None => f.write_str(&self.text),
+        }
     }
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Reason {
+        Reason { text, answer: None }
+    }
+}
+
+/// The status and the beginning of the body.
+pub fn describe(response: &Response<Bytes>) -> String {
+    Reason::of(response).to_string()
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
@@ -257,6 +283,24 @@ mod tests {
         key.set_sensitive(true);
         request.headers_mut().insert("authorization", key);
         assert!(!hide_secrets(text, &request).contains("s3cr3t"));
+    }
+
+    #[test]
+    fn what_a_destination_says_is_kept_apart_from_our_words() {
+        // Also where it looks like ours.
+        let body = "status 200 OK: user@example.org has signed in";
+        let reason = Reason::of(&response(503, &[], body));
+        assert_eq!(
+            (reason.text.as_str(), reason.answer.as_deref()),
+            ("status 503 Service Unavailable", Some(body))
+        );
+        assert_eq!(reason.to_string(), format!("status 503 Service Unavailable: {body}"));
+        assert_eq!(Reason::of(&response(503, &[], " \n")).answer, None);
+        let hidden = reason.map(|text| text.replace("user", "**").replace("50", "**"));
+        assert_eq!(
+            hidden.to_string(),
+            "status **3 Service Unavailable: status 200 OK: **@example.org has signed in"
+        );
     }
 
     #[test]
