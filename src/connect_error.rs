@@ -70,6 +70,11 @@ fn of_certificate(error: &CertificateError) -> String {
         CertificateError::UnknownIssuer => {
             "its certificate is not trusted: it is of an unknown authority".to_owned()
         }
+        // Whoever has made an authority anew, with the same name, meets this one.
+        CertificateError::BadSignature => {
+            "its certificate is not trusted: it is of an unknown authority that has the name of a known one"
+                .to_owned()
+        }
         CertificateError::Expired => "its certificate has expired".to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => {
             format!("its certificate has expired: it was valid until {}", date(*not_after))

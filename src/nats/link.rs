@@ -418,6 +418,20 @@ mod tests {
         assert_eq!(link.doubt, Doubt::No);
     }
 
+    /// A server that announces a huge message, and sends little of it, costs little.
+    #[tokio::test]
+    async fn what_is_announced_takes_no_memory_until_it_comes() {
+        let (mut link, mut other) = link();
+        other.write_all(b"HMSG a 1 134217728 134217728\r\nNATS/1.0\r\n").await.unwrap();
+        for _ in 0..100 {
+            link.read().await.unwrap();
+            // As much as the other end takes without a reader.
+            other.write_all(&[b'x'; 1000]).await.unwrap();
+            assert_eq!(parse(&link.input), Ok(None));
+        }
+        assert!(link.input.capacity() <= 2 * *ROOM.end(), "{}", link.input.capacity());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn says_what_a_server_without_a_greeting_may_want() {
         let (mut link, _silent) = link();

@@ -10,15 +10,17 @@ use super::intake::Shared;
 use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Concurrency};
 use super::verdict::{
-    EntryVerdict, Reason, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten, shorten_to,
+    EntryVerdict, Reason, SideRequest, Verdict, describe, retry_after, secrets_of, shorten, shorten_to,
 };
 use crate::config::Result;
 use crate::healthcheck::{CHECK_THE_ADDRESS, advice_for_trouble};
-use crate::redact::redact_all;
+use crate::redact::Redactor;
+use crate::secret::SensitiveString;
 use crate::topology::{Failure, Outcome, Rejection};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Request, Response};
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
@@ -252,14 +254,16 @@ impl Shared {
                 heard = heard_last.or(heard);
                 if made == Verdict::Delivered { Verdict::Missing { first: Vec::new() } } else { made }
             }
-            verdict => verdict.map_reasons(|reason| self.hide(shorten_to(&reason, MAX_REASON), &request)),
+            verdict => self.shown(verdict, &request),
         };
         tries.patience.answered(matches!(heard, Some(Heard::Refused(_))), Instant::now());
         match (&heard, &verdict, &answer) {
             (Some(Heard::Failed(reason) | Heard::Refused(Refused { reason, .. })), ..) => {
                 tries.last = reason.to_string();
             }
-            (_, Verdict::Partial(_), Ok(response)) => tries.last = self.hide(describe(response), &request),
+            (_, Verdict::Partial(_), Ok(response)) => {
+                tries.last = self.redactor(&request).hide(&describe(response))
+            }
             _ => {}
         }
         if let Some(heard) = heard {
@@ -293,7 +297,8 @@ impl Shared {
     ) -> Option<Heard> {
         let reason = || {
             let reason = answer.as_ref().map_or_else(|error| error.to_string().into(), Reason::of);
-            reason.map(|text| self.hide(text, request))
+            let redactor = self.redactor(request);
+            reason.map(|text| redactor.hide(&text))
         };
         match verdict {
             Verdict::Retry { .. } => Some(Heard::Failed(reason())),
@@ -317,9 +322,17 @@ impl Shared {
         }
     }
 
-    /// The text without our secrets, which a destination may repeat.
-    fn hide(&self, text: String, request: &Request<Bytes>) -> String {
-        redact_all(hide_secrets(text, request), self.sink.secrets())
+    /// What takes our secrets out of what a destination says, which may repeat them.
+    fn redactor(&self, request: &Request<Bytes>) -> Redactor {
+        let own = self.sink.secrets();
+        Redactor::new(secrets_of(request).chain(own.into_iter().map(SensitiveString::expose)))
+    }
+
+    /// The verdict with reasons that are fit for the log.
+    fn shown(&self, verdict: Verdict, request: &Request<Bytes>) -> Verdict {
+        // Of ten thousand entries each may have a reason; most answers have none.
+        let redactor = LazyCell::new(|| self.redactor(request));
+        verdict.map_reasons(|reason| redactor.hide(&shorten_to(&reason, MAX_REASON)))
     }
 
     /// Notes what stands in the way of delivery.
@@ -400,7 +413,7 @@ impl Shared {
         let verdict = match verdict {
             // It must not ask for further ones.
             Verdict::Missing { .. } | Verdict::Confirm { .. } => Verdict::Retry { after: None },
-            verdict => verdict.map_reasons(|reason| self.hide(shorten_to(&reason, MAX_REASON), &request)),
+            verdict => self.shown(verdict, &request),
         };
         (verdict, heard)
     }

@@ -1,6 +1,6 @@
 //! What an answer says about a batch, and what of it may be shown.
 
-use crate::redact::{one_line, redact};
+use crate::redact::one_line;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Request, Response};
@@ -200,17 +200,15 @@ pub(super) fn retry_after(response: &Response<Bytes>, now: SystemTime) -> Option
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// A destination may repeat what we sent; our keys must not reach the log that way.
-pub(super) fn hide_secrets(mut text: String, request: &Request<Bytes>) -> String {
-    for value in request.headers().values().filter(|value| value.is_sensitive()) {
-        let Ok(value) = value.to_str() else { continue };
-        let secret = value.split_once(' ').map_or(value, |(_, secret)| secret);
-        text = redact(&redact(&text, value), secret);
-    }
+/// What of a request is a secret, and may be repeated by a destination; it must not reach the log that way.
+pub(super) fn secrets_of(request: &Request<Bytes>) -> impl Iterator<Item = &str> {
+    let values = request.headers().values().filter(|value| value.is_sensitive());
+    let values = values.filter_map(|value| value.to_str().ok());
+    let of_headers = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, secret)| secret)]);
     // A key may stand in a query.
     let query = request.uri().query().unwrap_or_default();
-    let values = query.split(['&', '=']).filter(|part| part.len() >= LONG);
-    values.fold(text, |text, part| redact(&text, part))
+    let of_query = query.split(['&', '=']).filter(|part| part.len() >= LONG);
+    of_headers.flatten().chain(of_query)
 }
 
 /// Letters of what may be a key, and is no ordinary word.
@@ -219,7 +217,12 @@ const LONG: usize = 12;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::Redactor;
     use http::HeaderValue;
+
+    fn hide_secrets(text: &str, request: &Request<Bytes>) -> String {
+        Redactor::new(secrets_of(request)).hide(text)
+    }
 
     fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
         let builder = headers
@@ -282,7 +285,7 @@ mod tests {
         let mut key = HeaderValue::from_static("Bearer s3cr3t");
         key.set_sensitive(true);
         request.headers_mut().insert("authorization", key);
-        assert!(!hide_secrets(text, &request).contains("s3cr3t"));
+        assert!(!hide_secrets(&text, &request).contains("s3cr3t"));
     }
 
     #[test]
@@ -316,7 +319,7 @@ mod tests {
             ("cut off: s3cr3t-s", "cut off: **REDACTED**"),
             ("a=b and s3c", "a=b and s3c"),
         ] {
-            assert_eq!(hide_secrets(text.to_owned(), &request), shown);
+            assert_eq!(hide_secrets(text, &request), shown);
         }
     }
 }

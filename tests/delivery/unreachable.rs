@@ -61,21 +61,34 @@ async fn a_person_reads_the_place_the_cause_and_what_to_do() {
         let expired = tls_server(ours.acceptor_for("127.0.0.1", 2001)).await;
         let other_name = tls_server(ours.acceptor_for("other.example", 4000)).await;
         let plain = plain_server().await;
-        for (url, expected, advice) in [
+        let (none, ca) = (None, Some(ours.ca.as_path()));
+        for (url, ca, expected, advice) in [
             (
                 format!("http://user:s3cr3t@127.0.0.1:{closed}/in?key=s3cr3t"),
+                none,
                 format!("cannot connect to 127.0.0.1:{closed}: connection refused"),
                 "nothing listens there",
             ),
             (
                 format!("https://127.0.0.1:{unknown}/"),
+                none,
                 format!(
                     "cannot connect to 127.0.0.1:{unknown}: its certificate is not trusted: it is of an unknown authority"
                 ),
                 "give that as tls.ca_file",
             ),
             (
+                // Both authorities have the same name.
+                format!("https://127.0.0.1:{unknown}/"),
+                ca,
+                format!(
+                    "cannot connect to 127.0.0.1:{unknown}: its certificate is not trusted: it is of an unknown authority that has the name of a known one"
+                ),
+                "give that as tls.ca_file",
+            ),
+            (
                 format!("https://127.0.0.1:{expired}/"),
+                ca,
                 format!(
                     "cannot connect to 127.0.0.1:{expired}: its certificate has expired: it was valid until 2001-01-01"
                 ),
@@ -83,6 +96,7 @@ async fn a_person_reads_the_place_the_cause_and_what_to_do() {
             ),
             (
                 format!("https://127.0.0.1:{other_name}/"),
+                ca,
                 format!(
                     "cannot connect to 127.0.0.1:{other_name}: its certificate is for another name: for other.example, not for 127.0.0.1"
                 ),
@@ -90,11 +104,12 @@ async fn a_person_reads_the_place_the_cause_and_what_to_do() {
             ),
             (
                 format!("https://127.0.0.1:{plain}/"),
+                ca,
                 format!("cannot connect to 127.0.0.1:{plain}: it does not speak TLS"),
                 "check the port, or use an address without TLS",
             ),
         ] {
-            let said = said_of(&url, Some(&ours.ca), &ProxyConfig::default(), LIMIT).await;
+            let said = said_of(&url, ca, &ProxyConfig::default(), LIMIT).await;
             assert_eq!(said, expected);
             let unhealthy = Unhealthy::Down { reason: said };
             assert!(unhealthy.advice().contains(advice), "{unhealthy}: {}", unhealthy.advice());
