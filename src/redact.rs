@@ -194,7 +194,7 @@ mod tests {
         let shown = redactor.hide(&text[..1 << 20]);
         // An optimised build takes 16 ms, and 230 ms if it looks for each piece in turn; this one is slower, and so may
         // the machine be.
-        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
         assert!(secrets.iter().all(|secret| !shown.contains(secret)) && shown.contains("is no key"));
     }
 
