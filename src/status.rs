@@ -3,7 +3,7 @@
 use crate::event::Timestamp;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use tokio::time::Instant;
 
 /// How a component gets on; a clone shows the same.
 ///
@@ -68,14 +68,25 @@ pub struct Trouble {
 }
 
 /// A source whose connection is there, and may be dead all the same: nothing comes, and what would tell whether
-/// something could come has failed.
+/// something could come has failed. Attempts are counted and the silence is that of a clock which nobody sets: a machine
+/// that corrects its time is no reason to be restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
     /// Since when nothing has come.
-    pub silent_since: Timestamp,
-    /// For how long that may be; then it counts as dead.
-    pub patience: Duration,
+    pub silent_since: Instant,
+    /// How many attempts in a row to renew it have failed since; at least one.
+    pub failed_renewals: u32,
 }
+
+impl Doubt {
+    /// Whether it counts as dead: one failed attempt may be chance, a second one is not.
+    pub fn counts_as_dead(&self) -> bool {
+        self.failed_renewals >= DEAD_AFTER
+    }
+}
+
+/// So many failed attempts to renew a silent subscription, and it counts as dead.
+const DEAD_AFTER: u32 = 2;
 
 /// How a component got on at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +97,7 @@ pub struct StatusSnapshot {
     pub since: Option<Timestamp>,
     /// What went wrong last, though all may be well since.
     pub trouble: Option<Trouble>,
-    /// Whether it may be dead, though it says that it works.
+    /// Whether it may be dead without a sign of it.
     pub doubt: Option<Doubt>,
 }
 
@@ -149,11 +160,14 @@ impl Status {
         self.0.is_working.store(false, Ordering::Relaxed);
     }
 
-    /// It may be dead without a sign of it; [`Status::working`] says that it is not.
+    /// It may be dead without a sign of it, and fails if it counts as that; [`Status::working`] says that it is not.
     pub fn doubtful(&self, doubt: Doubt, text: impl Into<String>, advice: impl Into<String>) {
         let mut current = self.current();
         current.note(text.into(), None, advice.into());
         current.doubt = Some(doubt);
+        if doubt.counts_as_dead() {
+            current.turn(State::Failing);
+        }
         self.0.is_working.store(false, Ordering::Relaxed);
     }
 
@@ -253,6 +267,23 @@ mod tests {
         assert_eq!(status.snapshot().since, since, "it has failed since then");
         status.working();
         assert_eq!(status.snapshot().state, State::Working);
+    }
+
+    #[test]
+    fn one_failed_renewal_is_a_doubt_and_a_second_one_a_failure() {
+        let status = Status::default();
+        status.working();
+        let doubt = |failed_renewals| Doubt { silent_since: Instant::now(), failed_renewals };
+        for (failed_renewals, expected) in [(1, State::Working), (2, State::Failing), (3, State::Failing)] {
+            status.doubtful(doubt(failed_renewals), "cannot open a second connection", "wait");
+            let now = status.snapshot();
+            assert_eq!(
+                (now.state, now.doubt.map(|doubt| doubt.failed_renewals)),
+                (expected, Some(failed_renewals))
+            );
+        }
+        status.working();
+        assert_eq!((status.snapshot().state, status.snapshot().doubt), (State::Working, None));
     }
 
     #[test]
