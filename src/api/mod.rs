@@ -54,6 +54,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct ApiServer {
     observer: Observer,
+    options: Option<ApiOptions>,
     shared: Option<Arc<Shared>>,
     sampling: Option<Task>,
     api: Option<(SocketAddr, Task)>,
@@ -77,13 +78,18 @@ fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
 impl ApiServer {
     /// Opens the ports that the options name, in a while: nothing waits for it. Needs a tokio runtime.
     pub fn start(observer: Observer, options: &ApiOptions) -> ApiServer {
-        let mut server = ApiServer { observer, shared: None, sampling: None, api: None, metrics: None };
+        let mut server =
+            ApiServer { observer, options: None, shared: None, sampling: None, api: None, metrics: None };
         server.reload(options);
         server
     }
 
-    /// Goes over to other options. A port that stays the same stays open.
-    pub fn reload(&mut self, options: &ApiOptions) {
+    /// Goes over to other options, if they are others: whether they are. A port that stays the same stays open.
+    pub fn reload(&mut self, options: &ApiOptions) -> bool {
+        if self.options.as_ref() == Some(options) {
+            return false;
+        }
+        self.options = Some(options.clone());
         let address = options.enabled.then(|| options.address());
         if let Some(address) = address.filter(|address| options.tail && !address.ip().is_loopback()) {
             tracing::warn!(
@@ -106,7 +112,7 @@ impl ApiServer {
         });
         if address.is_none() {
             (self.api, self.sampling, self.shared) = (None, None, None);
-            return;
+            return true;
         }
         let shared = match &self.shared {
             Some(shared) => Arc::clone(shared),
@@ -131,6 +137,7 @@ impl ApiServer {
                 serve_http(&listen(address, &name).await, routes::router(shared)).await;
             })
         });
+        true
     }
 }
 
