@@ -494,7 +494,9 @@ impl Builder<'_> {
         Ok(Arc::new(TransformNode::new(&entry.id, &entry.config.outputs(), transform, counts)))
     }
 
-    async fn source(&self, entry: &SourceEntry) -> crate::config::Result<BuiltSource> {
+    /// It takes `self` mutably, because what is built can be sent to another thread, and not be shared with one: a
+    /// topology may be started in any task.
+    async fn source(&mut self, entry: &SourceEntry) -> crate::config::Result<BuiltSource> {
         let env = &self.options.env;
         let counts = self.topology.books.source(&entry.id);
         // Its own, so that it says nothing for the one that it is to take the place of, nor that one for it.
