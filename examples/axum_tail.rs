@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! NATS_URL=nats://localhost:4222 cargo run --example axum_tail
-//! curl -N 'http://127.0.0.1:3000/tail?subject=logs.web.>'
+//! curl -N -G --data-urlencode 'subject=logs.web.>' http://127.0.0.1:3000/tail
 //! ```
 //!
 //! Without NATS_URL there is a broker in this process, with an app that says hello.
@@ -77,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = tokio::net::TcpListener::bind(address).await?;
-    println!("http://{}/tail?subject=logs.>", listener.local_addr()?);
+    println!("http://{}/tail", listener.local_addr()?);
     let app = Router::new().route("/tail", get(tail)).with_state(nats);
     Ok(axum::serve(listener, app).await?)
 }

@@ -19,12 +19,12 @@ const CONFIG: &str = r#"
     subject = "logs.>"
     decoding.codec = "json"
 
-    [sinks.loki]
-    type = "loki"
+    [sinks.out]
+    type = "http"
     inputs = ["nats"]
-    endpoint = "${LOKI_URL}"
-    labels.app = "{{ fly.app.name }}"
+    uri = "${HTTP_URL}/{{ fly.app.name }}"
     encoding.codec = "json"
+    compression = "gzip"
     batch.timeout_secs = 0.1
     request.retry_initial_backoff_secs = 0.1
 "#;
@@ -53,8 +53,8 @@ mod tests {
     const EVENT: &str = r#"{"message":"hello","fly":{"app":{"name":"web"}}}"#;
 
     /// The configuration, with the broker and the server in it.
-    async fn start_between(broker: &Broker, loki: &HttpServer) -> Result<RunningTopology, Box<dyn Error>> {
-        let env = Env::from_pairs([("NATS_URL", broker.url()), ("LOKI_URL", loki.url(""))]);
+    async fn start_between(broker: &Broker, server: &HttpServer) -> Result<RunningTopology, Box<dyn Error>> {
+        let env = Env::from_pairs([("NATS_URL", broker.url()), ("HTTP_URL", server.url(""))]);
         let running = start(env, std::future::pending::<()>()).await?;
         // What is published before that reaches nobody.
         broker.wait_for_subscriptions(1).await;
@@ -62,25 +62,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_app_is_a_label() -> Result<(), Box<dyn Error>> {
-        let (broker, loki) = (Broker::start().await?, HttpServer::start().await);
-        let mut running = start_between(&broker, &loki).await?;
+    async fn each_app_has_a_path_of_its_own() -> Result<(), Box<dyn Error>> {
+        let (broker, server) = (Broker::start().await?, HttpServer::start().await);
+        let mut running = start_between(&broker, &server).await?;
         broker.publish("logs.web.lhr.machine1", EVENT);
-        let requests = loki.wait_for(1).await;
-        assert_eq!(requests[0].path_and_query, "/loki/api/v1/push");
-        assert_eq!(requests[0].json()["streams"][0]["stream"]["app"], "web");
+        let requests = server.wait_for(1).await;
+        assert_eq!(requests[0].path_and_query, "/web");
+        assert_eq!(requests[0].json()[0]["message"], "hello");
         running.stop(Duration::from_secs(5)).await;
         Ok(())
     }
 
     #[tokio::test]
-    async fn what_loki_cannot_take_now_comes_again() -> Result<(), Box<dyn Error>> {
-        let (broker, loki) = (Broker::start().await?, HttpServer::start().await);
-        loki.push(Reply::status(503));
-        loki.push(Reply::Reset);
-        let mut running = start_between(&broker, &loki).await?;
+    async fn what_cannot_be_taken_now_comes_again() -> Result<(), Box<dyn Error>> {
+        let (broker, server) = (Broker::start().await?, HttpServer::start().await);
+        server.push(Reply::status(503));
+        server.push(Reply::Reset);
+        let mut running = start_between(&broker, &server).await?;
         broker.publish("logs.web.lhr.machine1", EVENT);
-        let requests = loki.wait_for(3).await;
+        let requests = server.wait_for(3).await;
         assert_eq!(requests[2].body(), requests[0].body());
         let report = running.stop(Duration::from_secs(5)).await;
         let (_, counts) = &report.sinks[0];

@@ -34,7 +34,8 @@ const SHOWN: usize = 300;
 ///
 /// Each request takes the next reply of those that were queued ([`HttpServer::push`]). When there is none left, it is
 /// answered with the default ([`HttpServer::default_reply`], [`HttpServer::respond_with`]), which is 200 and the body
-/// `{}` at first.
+/// `{}` at first. What a sink asks at its start to know how the destination is takes a reply as well; without
+/// `healthcheck.enabled = false` the first one may be for that.
 ///
 /// ```
 /// use futures::SinkExt;
@@ -49,7 +50,7 @@ const SHOWN: usize = 300;
 /// let server = HttpServer::start().await;
 /// server.push(Reply::status(400).body("no such dataset"));
 /// let table = toml::from_str(&format!(
-///     "type = 'axiom'\nurl = '{}'\ntoken = 'secret'\ndataset = 'web'\nbatch.max_events = 1",
+///     "type = 'axiom'\nurl = '{}'\ntoken = 'secret'\ndataset = 'web'\nbatch.max_events = 1\nhealthcheck.enabled = false",
 ///     server.url("")
 /// ))?;
 /// let entry = SinkEntry::from_table("out", table, &Registry::builtin(), &Env::default())?;
