@@ -13,9 +13,10 @@ export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 ## test: formatting, lints, docs, every test, the examples
 test: $(NATS_SERVER) browser lint features rustdoc
+	# They are run by tests/examples.rs.
+	cargo build --locked --examples
 	cargo $(TEST) --locked
 	cargo test --locked --doc
-	cargo build --locked --examples
 
 # The status page is tested in a real browser, wherever that is.
 CHROMEDRIVER ?= $(shell command -v chromedriver || echo /usr/bin/chromedriver)
@@ -56,7 +57,7 @@ deny:
 	else $(call skip,cargo audit: the database of advisories cannot be reached); fi
 
 # The crate without its program, and each part by itself: a user pays for what he uses.
-FEATURES := none api aws vrl api,aws,vrl
+FEATURES := none api aws testing vrl api,aws,testing,vrl
 
 ## features: the library builds without each part of it
 features:

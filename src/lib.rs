@@ -43,7 +43,8 @@
 //!
 //! Beside it: [`config`] (loading, interpolation, the registry, the environment), [`memory`] (what the process may take), [`providers`]
 //! (which secrets switch on which destination), [`healthcheck`], [`aws`], [`template`], [`transforms`], [`finalizer`],
-//! [`secret`], [`tls`], [`env`](mod@env), [`nats`], [`status`] (how components get on), [`api`] (what of that is served over HTTP), and [`cli`].
+//! [`secret`], [`tls`], [`env`](mod@env), [`nats`], [`status`] (how components get on), [`api`] (what of that is served over HTTP),
+//! [`testing`] (a broker and a server for tests), and [`cli`].
 //!
 //! # Invariants
 //!
@@ -90,6 +91,8 @@ pub mod sinks;
 pub mod sources;
 pub mod status;
 pub mod template;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tls;
 pub mod topology;
 pub mod transforms;
@@ -104,6 +107,9 @@ mod book {
     mod readme {}
     #[doc = include_str!("../docs/src/embedding.md")]
     mod embedding {}
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/src/testing.md")]
+    mod testing {}
     #[doc = include_str!("../docs/src/writing-a-sink.md")]
     mod writing_a_sink {}
 }

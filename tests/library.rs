@@ -201,6 +201,37 @@ async fn two_topologies_in_one_process_know_nothing_of_each_other() {
     .await;
 }
 
+/// A web server's handler is such a task.
+#[tokio::test]
+async fn everything_can_be_done_in_a_task() {
+    in_time(async {
+        let server = HttpServer::start().await;
+        let (entry, url) = (http(&server), server.url("/other"));
+        let done = tokio::spawn(async move {
+            let options = TopologyOptions::default();
+            let demo = source("type = 'demo_logs'\nformat = 'fly'\ninterval = 0.0\ncount = 3");
+            let events: Vec<_> = EventStream::start(demo, &options).await.unwrap().collect().await;
+            let mut out = EventSink::start(entry, &options).await.unwrap();
+            stream::iter(events.into_iter().map(Ok)).forward(&mut out).await.unwrap();
+            assert_eq!(book(&out.stop(Duration::from_secs(5)).await), (3, 3, 0, 0));
+
+            let config = |uri: &str| {
+                let text = format!(
+                    "[sources.in]\ntype = 'demo_logs'\nformat = 'fly'\n[sinks.out]\ntype = 'http'\n\
+                     inputs = ['in']\nencoding.codec = 'json'\nuri = '{uri}'"
+                );
+                Config::from_toml(&text, "task.toml", &Registry::builtin(), &Env::default()).unwrap()
+            };
+            let never = std::future::pending::<()>();
+            let mut running = Topology::start(config(&url), &options, never).await.unwrap();
+            running.reload(config(&format!("{url}/new"))).await.unwrap();
+            running.stop(Duration::from_secs(5)).await.sinks.len()
+        });
+        assert_eq!(done.await.unwrap(), 1);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_program_that_drops_its_end_of_a_channel_holds_up_nobody() {
     in_time(async {

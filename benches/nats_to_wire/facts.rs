@@ -2,7 +2,7 @@
 
 use crate::measure::{self, Measurement, PATIENCE, subscribed};
 use crate::program::Program;
-use crate::receiver::{IN_JSON, decode, numbers};
+use crate::receiver::{IN_JSON, numbers};
 use crate::report::number;
 use crate::scenarios::{Scenario, Shipper, from_environment};
 use crate::stream::Stream;
@@ -97,10 +97,10 @@ const LATENCY_TICK: Duration = Duration::from_millis(1);
 async fn latency() -> Result<Fact> {
     let arrived = Arc::new(Mutex::new(vec![None; LATENCY_EVENTS]));
     let noted = arrived.clone();
-    let mut server = CountingServer::start(move |encoding, body| {
+    let mut server = CountingServer::start(move |request| {
         let now = Instant::now();
         let mut noted = noted.lock().expect("no body panicked");
-        for n in numbers(&decode(encoding, body), IN_JSON) {
+        for n in numbers(&request.body(), IN_JSON) {
             noted[usize::try_from(n).expect("a small number")] = Some(now);
         }
     })

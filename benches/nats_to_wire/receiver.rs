@@ -1,9 +1,7 @@
 //! The destination: an HTTP server that notes the number of each event it gets.
 
 use crate::support::http_server::CountingServer;
-use libdeflater::Decompressor;
 use memchr::memmem::find_iter;
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -23,7 +21,7 @@ impl Receiver {
     pub async fn start(key: &'static [u8], events: u64) -> Self {
         let arrivals = Arc::new(Arrivals::new(key, events));
         let seen = arrivals.clone();
-        let server = CountingServer::start(move |encoding, body| seen.take(&decode(encoding, body))).await;
+        let server = CountingServer::start(move |request| seen.take(&request.body())).await;
         Self { server, arrivals }
     }
 
@@ -128,23 +126,4 @@ pub fn numbers<'a>(body: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = u64> {
             .take_while(|byte| byte.is_ascii_digit())
             .fold(0, |n: u64, digit| n.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
     })
-}
-
-/// The body as it was before compression. It shares the processor with the program that is measured,
-/// so the fastest decoder is the right one here.
-pub fn decode<'a>(encoding: Option<&str>, body: &'a [u8]) -> Cow<'a, [u8]> {
-    match encoding {
-        None => body.into(),
-        Some("gzip") => gunzip(body).into(),
-        Some(other) => panic!("a body with the unknown encoding {other}"),
-    }
-}
-
-fn gunzip(body: &[u8]) -> Vec<u8> {
-    // gzip ends with the length of what it holds.
-    let length = *body.last_chunk().expect("a body of gzip");
-    let mut decoded = vec![0; usize::try_from(u32::from_le_bytes(length)).expect("bodies fit in memory")];
-    let written = Decompressor::new().gzip_decompress(body, &mut decoded).expect("a body of gzip");
-    assert_eq!(written, decoded.len(), "a body of gzip has the length that it names");
-    decoded
 }

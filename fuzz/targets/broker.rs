@@ -1,9 +1,9 @@
-//! What a client may send to the demo's broker: it answers the same however the bytes are cut into reads.
+//! What a client may send to the broker of tests and the demo: it answers the same however the bytes are cut into reads.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use log_shipper::cli::broker_answers;
+use log_shipper::testing::broker_answers;
 
 fuzz_target!(|input: (&[u8], u16)| {
     let (bytes, cut) = input;

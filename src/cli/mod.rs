@@ -34,9 +34,6 @@ mod top;
 mod validate;
 mod vrl;
 
-#[doc(hidden)]
-pub use demo::broker_answers;
-
 use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
 use crate::topology::StartError;

@@ -398,8 +398,7 @@ impl Builder<'_> {
         }
         for entry in sources {
             let is_kept = running.keeps_source(&entry.id, entry.fingerprint);
-            let built =
-                if is_kept { Ok(None) } else { self.around_source(&entry).build(&entry).await.map(Some) };
+            let built = if is_kept { Ok(None) } else { self.source(&entry).await.map(Some) };
             self.plan(
                 |topology| &mut topology.sources,
                 "sources",
@@ -499,16 +498,19 @@ impl Builder<'_> {
         Ok(Arc::new(TransformNode::new(&entry.id, &entry.config.outputs(), transform, counts)))
     }
 
-    /// What this source is given, and the other ends of it.
-    fn around_source(&self, entry: &SourceEntry) -> AroundSource {
+    /// It takes `self` mutably, because what is built can be sent to another thread, and not be shared with one: a
+    /// topology may be started in any task.
+    async fn source(&mut self, entry: &SourceEntry) -> crate::config::Result<BuiltSource> {
+        let env = &self.options.env;
+        let counts = self.topology.books.source(&entry.id);
         // Its own, so that it says nothing for the one that it is to take the place of, nor that one for it.
         let status = Status::default();
         let ready = Ready::new(status.clone());
         let (fanout, stop) = (Fanout::default(), self.topology.shutdown.child_token());
-        let context = SourceContext {
+        let cx = SourceContext {
             id: entry.id.clone(),
             output: SourceSender::new(
-                self.topology.books.source(&entry.id),
+                counts,
                 status,
                 fanout.clone(),
                 self.topology.tap.clone(),
@@ -516,28 +518,12 @@ impl Builder<'_> {
             ),
             shutdown: stop.clone(),
             ready: ready.clone(),
-            env: self.options.env.clone(),
+            env: env.clone(),
         };
-        AroundSource { context, fanout, stop, ready }
-    }
-}
-
-struct AroundSource {
-    context: SourceContext,
-    fanout: Fanout,
-    stop: CancellationToken,
-    ready: Ready,
-}
-
-impl AroundSource {
-    /// Apart from the builder, which a future that other threads may go on with cannot hold.
-    async fn build(self, entry: &SourceEntry) -> crate::config::Result<BuiltSource> {
-        let AroundSource { context, fanout, stop, ready } = self;
-        let env = context.env.clone();
-        let source = entry.config.build(context).await?;
+        let source = entry.config.build(cx).await?;
         let check = Check {
             component: format!("sources.{}", entry.id),
-            healthcheck: entry.config.healthcheck(&env)?,
+            healthcheck: entry.config.healthcheck(env)?,
             timeout: HealthcheckConfig::default().timeout,
         };
         Ok(BuiltSource { source, fanout, stop, ready, check })

@@ -258,6 +258,32 @@ impl Graph {
 
 // === starting and reloading ===
 
+/// A buffer on disk that has to be opened.
+struct MissingDisk {
+    sink: String,
+    /// Where the sink stands in the configuration.
+    path: String,
+    settings: DiskSettings,
+}
+
+/// Opens them, each by the id of its sink.
+async fn open_disks(missing: Vec<MissingDisk>) -> Result<HashMap<String, OpenedDisk>, StartError> {
+    let mut opened = HashMap::new();
+    let mut problems = Vec::new();
+    for MissingDisk { sink, path, settings } in missing {
+        // It looks at all that is there.
+        match tokio::task::spawn_blocking(move || settings.open()).await {
+            Ok(Ok(disk)) => drop(opened.insert(sink, disk)),
+            Ok(Err(error)) => problems.push(Problem::at(format!("{path}.buffer"), error.to_string())),
+            Err(error) => problems.push(Problem::at(format!("{path}.buffer"), error.to_string())),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(opened),
+        false => Err(StartError::Build { problems: Problems(problems) }),
+    }
+}
+
 impl RunningTopology {
     pub(super) async fn start(
         topology: Topology,
@@ -324,7 +350,7 @@ impl RunningTopology {
         let require_healthy = topology.require_healthy;
         let sinks = topology.sinks.iter_mut().chain(&mut topology.dead_letters);
         self.check(sinks, require_healthy).await?;
-        let mut disks = Self::open_disks(self.missing_disks(&topology)).await?;
+        let mut disks = open_disks(self.missing_disks(&topology)).await?;
         let changes = self.graph.changes(&topology);
         let Topology { sources, transforms, sinks, dead_letters, components, plan, sources_wait, .. } =
             topology;
@@ -492,28 +518,8 @@ impl RunningTopology {
         ))
     }
 
-    /// Opens these buffers on disk, of components by their ids and their places in the configuration.
-    async fn open_disks(
-        missing: Vec<(String, String, DiskSettings)>,
-    ) -> Result<HashMap<String, OpenedDisk>, StartError> {
-        let mut opened = HashMap::new();
-        let mut problems = Vec::new();
-        for (id, path, settings) in missing {
-            // It looks at all that is there.
-            match tokio::task::spawn_blocking(move || settings.open()).await {
-                Ok(Ok(disk)) => drop(opened.insert(id, disk)),
-                Ok(Err(error)) => problems.push(Problem::at(format!("{path}.buffer"), error.to_string())),
-                Err(error) => problems.push(Problem::at(format!("{path}.buffer"), error.to_string())),
-            }
-        }
-        match problems.is_empty() {
-            true => Ok(opened),
-            false => Err(StartError::Build { problems: Problems(problems) }),
-        }
-    }
-
     /// The buffers on disk that no component of ours has open already.
-    fn missing_disks(&self, topology: &Topology) -> Vec<(String, String, DiskSettings)> {
+    fn missing_disks(&self, topology: &Topology) -> Vec<MissingDisk> {
         let running = |id: &str| self.graph.sinks.get(id).map(|node| &node.buffer);
         let sinks = topology
             .sinks
@@ -523,10 +529,10 @@ impl RunningTopology {
         let dead_letters =
             topology.dead_letters.iter().map(|planned| (planned, dead_letters, planned.id.clone()));
         let missing = sinks.chain(dead_letters).filter_map(|(planned, running, path)| {
-            let settings = planned.built.as_ref()?.disk.as_ref()?;
+            let settings = planned.built.as_ref()?.disk.clone()?;
             let is_open =
-                running.is_some_and(|buffer| buffer.disk().is_some()) || self.open_disk(settings).is_some();
-            (!is_open).then(|| (planned.id.clone(), path, settings.clone()))
+                running.is_some_and(|buffer| buffer.disk().is_some()) || self.open_disk(&settings).is_some();
+            (!is_open).then(|| MissingDisk { sink: planned.id.clone(), path, settings })
         });
         missing.collect()
     }

@@ -1,13 +1,8 @@
 //! `log-shipper demo`: everything at work in one process, without a server or an account.
 //!
-//! A broker that speaks NATS's protocol on loopback (`broker`), sample apps that publish as Fly.io
+//! A broker that speaks NATS's protocol on loopback ([`Broker`]), sample apps that publish as Fly.io
 //! does, and the real pipeline with its real client: the `nats` source, the console sink, and every
 //! destination whose secrets are set.
-
-mod broker;
-
-#[doc(hidden)]
-pub use broker::broker_answers;
 
 use super::{Failure, banner, print_problems, run, start_failure};
 use crate::api::ApiServer;
@@ -17,8 +12,8 @@ use crate::event::Timestamp;
 use crate::nats::{Answer, Confirmation, ConnectionOptions, Messages, PING_INTERVAL, Publisher, Servers};
 use crate::sources::demo_logs::FlyEvent;
 use crate::status::Status;
+use crate::testing::Broker;
 use crate::topology::{Observer, Topology, TopologyOptions, WhenFull};
-use broker::Broker;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::time::Duration;
