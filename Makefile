@@ -6,7 +6,7 @@ MDBOOK := $(TOOLS)/mdbook/bin/mdbook
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test features browser screenshot lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
+.PHONY: test api features browser screenshot lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
 
 # What `make` or a person has installed here is found too.
 export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
@@ -62,6 +62,10 @@ FEATURES := none api aws vrl api,aws,vrl
 features:
 	set -e; for features in $(FEATURES); do echo "features: $$features"; \
 		cargo clippy --locked --lib --no-default-features --features "$${features#none}" -- -D warnings; done
+
+## api: the listing of what is public (public-api.txt), anew
+api:
+	UPDATE_PUBLIC_API=yes cargo test --locked --test public_api
 
 rustdoc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
