@@ -41,6 +41,7 @@ struct Current {
 
 /// Whether a component can do its work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// Nothing is known yet: a source is not connected yet, a sink has sent nothing.
     #[default]
@@ -55,6 +56,7 @@ pub enum State {
 
 /// What went wrong, and what a person can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Trouble {
     /// When it was last seen.
     pub at: Timestamp,
@@ -70,6 +72,7 @@ pub struct Trouble {
 /// A source whose connection is there, and may be dead all the same: nothing comes, and what would tell whether
 /// something could come has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Doubt {
     /// Since when nothing has come.
     pub silent_since: Timestamp,
@@ -79,6 +82,7 @@ pub struct Doubt {
 
 /// How a component got on at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StatusSnapshot {
     /// Whether it could do its work.
     pub state: State,
