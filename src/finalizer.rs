@@ -43,11 +43,22 @@ pub struct BatchNotifier {
     answer: Option<Answer>,
 }
 
-#[derive(Debug)]
 enum Answer {
     Once(oneshot::Sender<EventStatus>),
     Keyed(u64, mpsc::UnboundedSender<(u64, EventStatus)>),
+    Call(Box<dyn FnOnce(EventStatus) + Send + Sync>),
     Kept(u64, Arc<dyn KeepsBlocks>),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Answer::Once(_) => "Once",
+            Answer::Keyed(..) => "Keyed",
+            Answer::Call(_) => "Call",
+            Answer::Kept(..) => "Kept",
+        })
+    }
 }
 
 /// Has events on disk, in blocks, until they are answered for.
@@ -69,6 +80,12 @@ impl BatchNotifier {
     /// that has to know what became of each message.
     pub fn keyed(key: u64, answers: mpsc::UnboundedSender<(u64, EventStatus)>) -> Arc<BatchNotifier> {
         BatchNotifier::new(Answer::Keyed(key, answers))
+    }
+
+    /// A notifier that calls this with its one answer: for receipts of another program's that events bring along. It
+    /// is called by whoever answers last, and must not take long.
+    pub fn calling(answer: impl FnOnce(EventStatus) + Send + Sync + 'static) -> Arc<BatchNotifier> {
+        BatchNotifier::new(Answer::Call(Box::new(answer)))
     }
 
     /// A notifier for a block of events that are on disk.
@@ -102,6 +119,7 @@ impl Drop for BatchNotifier {
             None => {}
             Some(Answer::Once(answer)) => drop(answer.send(status)),
             Some(Answer::Keyed(key, answers)) => drop(answers.send((key, status))),
+            Some(Answer::Call(answer)) => answer(status),
             Some(Answer::Kept(block, keeper)) => keeper.answered(block, status, unanswered),
         }
     }
@@ -142,7 +160,7 @@ impl EventFinalizers {
     }
 
     /// Whether nobody wants to know.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         matches!(self.0, Owed::Nothing)
     }
 
@@ -247,6 +265,18 @@ mod tests {
         drop(first);
         assert_eq!(receiver.try_recv(), Ok((8, EventStatus::Rejected)));
         assert_eq!(receiver.try_recv(), Ok((7, EventStatus::Errored)));
+    }
+
+    #[test]
+    fn an_answer_is_called_once_with_the_worst() {
+        let (said, heard) = std::sync::mpsc::sync_channel(2);
+        let batch = BatchNotifier::calling(move |status| said.send(status).unwrap());
+        let [first, second] = [(); 2].map(|()| EventFinalizers::new(Arc::clone(&batch)));
+        drop(batch);
+        first.answer(EventStatus::Rejected);
+        assert!(heard.try_recv().is_err(), "called too early");
+        second.answer(EventStatus::Delivered);
+        assert_eq!(heard.iter().collect::<Vec<_>>(), [EventStatus::Rejected]);
     }
 
     #[test]

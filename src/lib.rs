@@ -67,6 +67,7 @@ pub mod bodies;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+mod connect_error;
 mod deadline;
 #[cfg(feature = "cli")]
 mod docs;

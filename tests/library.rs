@@ -7,7 +7,7 @@ use log_shipper::config::{Config, Registry, SinkEntry, SourceEntry};
 use log_shipper::env::Env;
 use log_shipper::event::{LogEvent, Timestamp};
 use log_shipper::finalizer::{BatchNotifier, EventFinalizers, EventStatus};
-use log_shipper::topology::{EventSink, EventStream, Report, Topology, TopologyOptions};
+use log_shipper::topology::{EventSink, EventStream, Report, RunningTopology, Topology, TopologyOptions};
 use log_shipper::{sinks, sources};
 use serde_json::json;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ async fn in_time<T>(test: impl Future<Output = T>) -> T {
 
 fn sink(text: &str) -> SinkEntry {
     let table = toml::from_str(text).unwrap();
-    SinkEntry::from_table("out", table, &Registry::builtin(), &Env::default()).unwrap()
+    SinkEntry::from_table("out", table, &Registry::builtin()).unwrap()
 }
 
 fn source(text: &str) -> SourceEntry {
     let table = toml::from_str(text).unwrap();
-    SourceEntry::from_table("in", table, &Registry::builtin(), &Env::default()).unwrap()
+    SourceEntry::from_table("in", table, &Registry::builtin()).unwrap()
 }
 
 fn http(server: &HttpServer) -> SinkEntry {
@@ -233,20 +233,35 @@ async fn a_program_that_drops_its_end_of_a_channel_holds_up_nobody() {
 #[test]
 fn a_component_by_itself_tells_its_mistakes() {
     let registry = Registry::builtin();
-    let env = Env::from_pairs([("TOKEN", "secret-token")]);
     for (text, expected) in [
         ("uri = 'http://localhost'", "sinks.out.type: missing"),
         ("type = 'htp'", "did you mean `http`?"),
         ("type = 'http'\nencodng = 1", "sinks.out"),
-        ("type = 'axiom'\ntoken = '${NOT_SET}'\ndataset = 'x'", "NOT_SET"),
+        ("type = 'http'\nuri = 'http://localhost'\nencoding.codec = 'jsno'", "sinks.out.encoding"),
     ] {
-        let problems =
-            SinkEntry::from_table("out", toml::from_str(text).unwrap(), &registry, &env).unwrap_err();
+        let problems = SinkEntry::from_table("out", toml::from_str(text).unwrap(), &registry).unwrap_err();
         assert!(problems.to_string().contains(expected), "{text}: {problems}");
     }
-    let text = "type = 'axiom'\ntoken = '${TOKEN}'\ndataset = 'x'";
-    let entry = SinkEntry::from_table("out", toml::from_str(text).unwrap(), &registry, &env).unwrap();
-    assert!(!format!("{entry:?}").contains("secret-token"));
+}
+
+/// What a program has in its table has been looked up already: a password may look like a reference.
+#[tokio::test]
+async fn the_texts_of_a_table_are_taken_as_they_are() {
+    in_time(async {
+        let server = HttpServer::start().await;
+        let text = format!(
+            "type = 'http'\nuri = '{}'\nencoding.codec = 'json'\nbatch.timeout_secs = 0.05\n\
+             auth = {{ strategy = 'bearer', token = '${{A}}$$SECRET[b.c]' }}",
+            server.url("/in")
+        );
+        let entry = sink(&text);
+        assert!(!format!("{entry:?}").contains("SECRET["), "{entry:?}");
+        let mut out = EventSink::start(entry, &TopologyOptions::default()).await.unwrap();
+        out.send(event(1)).await.unwrap();
+        out.close().await.unwrap();
+        assert_eq!(server.requests()[0].header("authorization"), Some("Bearer ${A}$$SECRET[b.c]"));
+    })
+    .await;
 }
 
 #[test]
@@ -258,6 +273,25 @@ fn a_configuration_is_made_of_the_environment() {
     assert_eq!(ids, ["http"]);
     let error = Config::from_environment(&Registry::builtin(), &Env::default()).unwrap_err();
     assert!(error.to_string().starts_with("ACCESS_TOKEN is not set"), "{error}");
+}
+
+/// A program may start them in a task of its own, and keep them in a state that its threads share.
+#[test]
+fn what_is_started_may_go_to_another_thread() {
+    fn may_move<T: Send>(_: &T) {}
+    fn may_be_shared<T: Send + Sync>() {}
+    let options = TopologyOptions::default();
+    let never = std::future::pending::<()>();
+    may_move(&Topology::start(Config::default(), &options, never));
+    let entry = sink("type = 'blackhole'");
+    may_move(&EventSink::start(entry, &options));
+    may_move(&EventStream::start(source("type = 'demo_logs'\nformat = 'fly'"), &options));
+    may_be_shared::<RunningTopology>();
+    may_be_shared::<Registry>();
+    may_be_shared::<Config>();
+    may_be_shared::<LogEvent>();
+    may_be_shared::<EventSink>();
+    may_be_shared::<EventStream>();
 }
 
 #[test]

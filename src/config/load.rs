@@ -87,6 +87,8 @@ impl Config {
 struct Loader<'a> {
     registry: &'a Registry,
     env: &'a Env,
+    /// Whether texts are no references.
+    is_verbatim: bool,
     secrets: Secrets,
     config: Config,
     /// What holds for all, of every file.
@@ -122,6 +124,7 @@ impl<'a> Loader<'a> {
         Loader {
             registry,
             env,
+            is_verbatim: false,
             secrets: Secrets::default(),
             config: Config::default(),
             global: Table::new(),
@@ -429,8 +432,11 @@ impl Loader<'_> {
 
     /// Resolves the references in every string of the value. The problems' paths are below `path`.
     fn resolve(&self, value: &mut Value, path: &str) -> Result<Resolved, Vec<Problem>> {
-        let lookup = Lookup { env: self.env, secrets: Some(&self.secrets) };
         let mut resolved = Resolved::default();
+        if self.is_verbatim {
+            return Ok(resolved);
+        }
+        let lookup = Lookup { env: self.env, secrets: Some(&self.secrets) };
         let mut problems = Vec::new();
         resolve(value, &mut Vec::new(), &lookup, &mut resolved, &mut problems);
         if problems.is_empty() {

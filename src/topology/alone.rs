@@ -3,8 +3,9 @@
 use super::{Books, Report, RunningTopology, StartError, Topology, TopologyOptions};
 use crate::config::{Config, SinkEntry, SourceEntry};
 use crate::event::LogEvent;
+use crate::healthcheck::Healthcheck;
 use crate::sinks::{self, EventReceiver};
-use crate::sources::{self, Ended, EventSender};
+use crate::sources::{self, ChannelSource, Ended, EventSender};
 use futures::{FutureExt, Sink, Stream};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,14 +26,13 @@ const CAPACITY: usize = 1_000;
 /// ```
 /// use futures::{SinkExt, StreamExt, stream};
 /// use log_shipper::config::{Registry, SinkEntry};
-/// use log_shipper::env::Env;
 /// use log_shipper::event::{LogEvent, Timestamp};
 /// use log_shipper::topology::{EventSink, TopologyOptions};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let table = toml::from_str("type = 'blackhole'")?;
-/// let entry = SinkEntry::from_table("out", table, &Registry::builtin(), &Env::default())?;
+/// let entry = SinkEntry::from_table("out", table, &Registry::builtin())?;
 /// let mut sink = EventSink::start(entry, &TopologyOptions::default()).await?;
 /// let events = ["one", "two"].map(|text| Ok(LogEvent::from_message(text.as_bytes(), Timestamp::now())));
 /// stream::iter(events).forward(&mut sink).await?;
@@ -54,13 +54,12 @@ pub struct EventSink {
 /// ```
 /// use futures::StreamExt;
 /// use log_shipper::config::{Registry, SourceEntry};
-/// use log_shipper::env::Env;
 /// use log_shipper::topology::{EventStream, TopologyOptions};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let table = toml::from_str("type = 'demo_logs'\nformat = 'fly'\ninterval = 0.0\ncount = 3")?;
-/// let entry = SourceEntry::from_table("in", table, &Registry::builtin(), &Env::default())?;
+/// let entry = SourceEntry::from_table("in", table, &Registry::builtin())?;
 /// let events = EventStream::start(entry, &TopologyOptions::default()).await?;
 /// let apps: Vec<_> = events.filter_map(async |event| event.app().map(Into::<String>::into)).collect().await;
 /// assert_eq!(apps.len(), 3);
@@ -107,6 +106,14 @@ impl Alone {
     }
 }
 
+/// A sink that is fed by the program.
+fn with_program(source: ChannelSource, mut sink: SinkEntry) -> Config {
+    sink.options.inputs = vec![PROGRAM.to_owned()];
+    let mut config = Config::default().source(PROGRAM, source);
+    config.sinks.push(sink);
+    config
+}
+
 impl EventSink {
     /// Builds the sink and starts it. Its `inputs` have no meaning here. Does not wait for the network, unless it is
     /// required to be healthy.
@@ -115,14 +122,24 @@ impl EventSink {
     /// If it cannot be built, or is not healthy and has to be.
     pub async fn start(sink: SinkEntry, options: &TopologyOptions) -> Result<EventSink, StartError> {
         let (sender, source) = sources::channel(CAPACITY);
-        let mut config = Config::default().source(PROGRAM, source);
-        let mut sink = sink;
-        sink.options.inputs = vec![PROGRAM.to_owned()];
-        config.sinks.push(sink);
+        let config = with_program(source, sink);
         Ok(EventSink {
             sender,
             alone: Alone::new(Topology::start(config, options, std::future::pending::<()>()).await?),
         })
+    }
+
+    /// What there is to ask of the sink, without starting it: nothing, if it has nothing or its healthcheck is off.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub async fn healthcheck(
+        sink: SinkEntry,
+        options: &TopologyOptions,
+    ) -> Result<Option<Healthcheck>, StartError> {
+        let (_sender, source) = sources::channel(1);
+        let topology = Topology::build(with_program(source, sink), options).await?;
+        Ok(topology.into_checks().into_iter().find_map(|check| check.healthcheck))
     }
 
     /// What has become of the events so far.

@@ -189,6 +189,7 @@ struct BuiltSink {
     buffer: BufferSettings,
     disk: Option<DiskSettings>,
     memory: SinkMemory,
+    status: Status,
     check: Check,
 }
 
@@ -412,7 +413,8 @@ impl Builder<'_> {
         }
         for entry in sources {
             let is_kept = running.keeps_source(&entry.id, entry.fingerprint);
-            let built = if is_kept { Ok(None) } else { self.source(&entry).await.map(Some) };
+            let built =
+                if is_kept { Ok(None) } else { self.around_source(&entry).build(&entry).await.map(Some) };
             self.plan(
                 |topology| &mut topology.sources,
                 "sources",
@@ -474,6 +476,8 @@ impl Builder<'_> {
         let settings = options.buffer.settings(self.options.when_full);
         let share = self.topology.plan.share(&entry.id, settings.capacity);
         let memory = self.topology.memory.of_sink(&share);
+        // Its own, as that of a source is.
+        let status = Status::default();
         let cx = SinkContext {
             id: entry.id.clone(),
             proxy: options.proxy.or(&self.proxy),
@@ -481,7 +485,7 @@ impl Builder<'_> {
             env: self.options.env.clone(),
             books: self.topology.books.clone(),
             memory: memory.clone(),
-            status: self.topology.books.sink(&entry.id).status().clone(),
+            status: status.clone(),
         };
         let (sink, healthcheck) = entry.config.build(&cx)?;
         let is_checked = self.healthchecks && options.healthcheck.enabled;
@@ -494,6 +498,7 @@ impl Builder<'_> {
             },
             disk: options.buffer.disk(&self.data_dir, &entry.id),
             memory,
+            status,
             check: Check {
                 component,
                 healthcheck: healthcheck.filter(|_| is_checked),
@@ -509,17 +514,16 @@ impl Builder<'_> {
         Ok(Arc::new(TransformNode::new(&entry.id, &entry.config.outputs(), transform, counts)))
     }
 
-    async fn source(&self, entry: &SourceEntry) -> crate::config::Result<BuiltSource> {
-        let env = &self.options.env;
-        let counts = self.topology.books.source(&entry.id);
+    /// What this source is given, and the other ends of it.
+    fn around_source(&self, entry: &SourceEntry) -> AroundSource {
         // Its own, so that it says nothing for the one that it is to take the place of, nor that one for it.
         let status = Status::default();
         let ready = Ready::new(status.clone());
         let (fanout, stop) = (Fanout::default(), self.topology.shutdown.child_token());
-        let cx = SourceContext {
+        let context = SourceContext {
             id: entry.id.clone(),
             output: SourceSender::new(
-                counts,
+                self.topology.books.source(&entry.id),
                 status,
                 fanout.clone(),
                 self.topology.tap.clone(),
@@ -527,12 +531,28 @@ impl Builder<'_> {
             ),
             shutdown: stop.clone(),
             ready: ready.clone(),
-            env: env.clone(),
+            env: self.options.env.clone(),
         };
-        let source = entry.config.build(cx).await?;
+        AroundSource { context, fanout, stop, ready }
+    }
+}
+
+struct AroundSource {
+    context: SourceContext,
+    fanout: Fanout,
+    stop: CancellationToken,
+    ready: Ready,
+}
+
+impl AroundSource {
+    /// Apart from the builder, which a future that other threads may go on with cannot hold.
+    async fn build(self, entry: &SourceEntry) -> crate::config::Result<BuiltSource> {
+        let AroundSource { context, fanout, stop, ready } = self;
+        let env = context.env.clone();
+        let source = entry.config.build(context).await?;
         let check = Check {
             component: format!("sources.{}", entry.id),
-            healthcheck: entry.config.healthcheck(env)?,
+            healthcheck: entry.config.healthcheck(&env)?,
             timeout: HealthcheckConfig::default().timeout,
         };
         Ok(BuiltSource { source, fanout, stop, ready, check })

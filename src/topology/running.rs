@@ -325,7 +325,7 @@ impl RunningTopology {
         let require_healthy = topology.require_healthy;
         let sinks = topology.sinks.iter_mut().chain(&mut topology.dead_letters);
         self.check(sinks, require_healthy).await?;
-        let mut disks = self.open_disks(&topology).await?;
+        let mut disks = Self::open_disks(self.missing_disks(&topology)).await?;
         let changes = self.graph.changes(&topology);
         let Topology { sources, transforms, sinks, dead_letters, components, plan, sources_wait, .. } =
             topology;
@@ -457,9 +457,10 @@ impl RunningTopology {
         built: Option<BuiltSink>,
         opened: Option<OpenedDisk>,
     ) -> Option<(SinkNode, Option<Id>)> {
-        let Some(BuiltSink { sink, buffer: settings, disk, memory, .. }) = built else {
+        let Some(BuiltSink { sink, buffer: settings, disk, memory, status, .. }) = built else {
             return predecessor.map(|kept| (kept, None));
         };
+        self.books.sink(id).set_status(status);
         let (sender, input) = match predecessor {
             None => match disk.as_ref().and_then(|disk| self.open_disk(disk)) {
                 Some(sender) => {
@@ -469,7 +470,6 @@ impl RunningTopology {
                 None => buffer_on(settings, opened, self.books.sink(id)),
             },
             Some(old) => {
-                self.books.sink(id).status().renew();
                 old.buffer.set_disk(disk.as_ref(), opened);
                 if let Some(handle) = old.handle {
                     sink.succeed(handle);
@@ -493,27 +493,16 @@ impl RunningTopology {
         ))
     }
 
-    /// Opens the buffers on disk that no component of ours has open already.
-    async fn open_disks(&self, topology: &Topology) -> Result<HashMap<String, OpenedDisk>, StartError> {
+    /// Opens these buffers on disk, of components by their ids and their places in the configuration.
+    async fn open_disks(
+        missing: Vec<(String, String, DiskSettings)>,
+    ) -> Result<HashMap<String, OpenedDisk>, StartError> {
         let mut opened = HashMap::new();
         let mut problems = Vec::new();
-        let running = |id: &str| self.graph.sinks.get(id).map(|node| &node.buffer);
-        let sinks = topology
-            .sinks
-            .iter()
-            .map(|planned| (planned, running(&planned.id), format!("sinks.{}", planned.id)));
-        let dead_letters = self.graph.dead_letters.as_ref().map(|node| &node.buffer);
-        let dead_letters =
-            topology.dead_letters.iter().map(|planned| (planned, dead_letters, planned.id.clone()));
-        for (planned, running, path) in sinks.chain(dead_letters) {
-            let Some(BuiltSink { disk: Some(settings), .. }) = &planned.built else { continue };
-            if running.is_some_and(|buffer| buffer.disk().is_some()) || self.open_disk(settings).is_some() {
-                continue;
-            }
-            let settings = settings.clone();
+        for (id, path, settings) in missing {
             // It looks at all that is there.
             match tokio::task::spawn_blocking(move || settings.open()).await {
-                Ok(Ok(disk)) => drop(opened.insert(planned.id.clone(), disk)),
+                Ok(Ok(disk)) => drop(opened.insert(id, disk)),
                 Ok(Err(error)) => problems.push(Problem::at(format!("{path}.buffer"), error.to_string())),
                 Err(error) => problems.push(Problem::at(format!("{path}.buffer"), error.to_string())),
             }
@@ -522,6 +511,25 @@ impl RunningTopology {
             true => Ok(opened),
             false => Err(StartError::Build { problems: Problems(problems) }),
         }
+    }
+
+    /// The buffers on disk that no component of ours has open already.
+    fn missing_disks(&self, topology: &Topology) -> Vec<(String, String, DiskSettings)> {
+        let running = |id: &str| self.graph.sinks.get(id).map(|node| &node.buffer);
+        let sinks = topology
+            .sinks
+            .iter()
+            .map(|planned| (planned, running(&planned.id), format!("sinks.{}", planned.id)));
+        let dead_letters = self.graph.dead_letters.as_ref().map(|node| &node.buffer);
+        let dead_letters =
+            topology.dead_letters.iter().map(|planned| (planned, dead_letters, planned.id.clone()));
+        let missing = sinks.chain(dead_letters).filter_map(|(planned, running, path)| {
+            let settings = planned.built.as_ref()?.disk.as_ref()?;
+            let is_open =
+                running.is_some_and(|buffer| buffer.disk().is_some()) || self.open_disk(settings).is_some();
+            (!is_open).then(|| (planned.id.clone(), path, settings.clone()))
+        });
+        missing.collect()
     }
 
     /// The buffer in this directory, if a sink that was removed is not done with it yet.

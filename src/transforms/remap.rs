@@ -3,7 +3,12 @@
 //! An event that is text stays text, but for the fields that the program changes (see `program`). VRL's functions
 //! that wait for the network are not here (`http_request`, `dns_lookup`, `reverse_dns`): a transform runs where
 //! its events come from and holds them up, and these functions need a runtime of several threads. Nor are those that
-//! Vector adds to VRL (enrichment tables, secrets). `get_env_var` reads the process's environment, as in Vector.
+//! Vector adds to VRL (enrichment tables, secrets).
+//!
+//! A program is its user's, and what bounds it is the language: there is no loop but over what is there (`for_each`,
+//! `map_values`), no recursion, and its expressions take time linear in the text; so it ends. How long it takes and how
+//! large its values become is bounded by nothing else: one that doubles a text forty times needs a terabyte. What comes of
+//! it is bounded where it is used: by the largest event of a sink, and by the depth that text may have. `get_env_var` reads the process's environment, as in Vector.
 
 use super::condition::Runtime;
 use super::program::{Access, Failure, Program, time_zone};

@@ -13,6 +13,7 @@ mod jetstream;
 mod memory;
 mod metrics;
 mod subscription;
+mod unreachable;
 
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
