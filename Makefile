@@ -6,7 +6,7 @@ MDBOOK := $(TOOLS)/mdbook/bin/mdbook
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test features browser screenshot lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
+.PHONY: test api package features browser screenshot lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
 
 # What `make` or a person has installed here is found too.
 export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
@@ -63,6 +63,24 @@ FEATURES := none api aws testing vrl api,aws,testing,vrl
 features:
 	set -e; for features in $(FEATURES); do echo "features: $$features"; \
 		cargo clippy --locked --lib --no-default-features --features "$${features#none}" -- -D warnings; done
+
+## api: the listing of what is public (public-api.txt), anew
+api:
+	UPDATE_PUBLIC_API=yes cargo test --locked --test public_api
+
+# The tests and the benchmarks are not packed; what is, is built as whoever takes the crate builds it. Everything but the
+# crate itself is there already, because the packed one shares our target directory.
+PACKED := target/package/$(shell sed -n '1,/^version/s/^\(name\|version\) = "\(.*\)"/\2/p' Cargo.toml | paste -sd-)
+
+## package: the crate as it would be published: packed, unpacked, built with and without its features, its documentation's tests run
+package:
+	cargo package --locked --allow-dirty --no-verify
+	rm -rf $(PACKED)
+	tar -xzf $(PACKED).crate -C target/package
+	set -e; cd $(PACKED); export CARGO_TARGET_DIR=$(CURDIR)/target; \
+		cargo check --locked --lib --no-default-features; \
+		cargo build --locked --lib --bins --examples; \
+		cargo test --locked --doc
 
 rustdoc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

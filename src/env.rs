@@ -40,6 +40,7 @@ struct Inner {
 
 /// A variable cannot be read.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum EnvError {
     /// Its value is not text.
     #[snafu(display("environment variable {name}: its value is not UTF-8; expected text"))]

@@ -14,6 +14,7 @@ pub struct Healthcheck {
 
 /// Why a destination is not well: what a person has to do differs.
 #[derive(Clone, Debug, PartialEq, Eq, Snafu)]
+#[non_exhaustive]
 pub enum Unhealthy {
     /// It answers, but does not accept our credentials.
     #[snafu(display("the destination does not accept our credentials: {reason}"))]

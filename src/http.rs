@@ -40,6 +40,7 @@ pub struct ProxyConfig {
 
 /// A client can't be made.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum ClientError {
     /// Its TLS settings are wrong.
     #[snafu(transparent)]
@@ -63,6 +64,7 @@ pub enum ClientError {
 
 /// A request got no answer. All of these may pass, so that a sender tries again.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum HttpError {
     /// It took too long.
     #[snafu(display("no answer within {} s", limit.as_secs_f64()))]

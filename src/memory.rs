@@ -108,6 +108,7 @@ impl JsonSchema for ByteSize {
 
 /// How much memory the process may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryLimit {
     /// Bytes.
     pub bytes: usize,
@@ -117,6 +118,7 @@ pub struct MemoryLimit {
 
 /// Who sets a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LimitOrigin {
     /// The configuration's `memory_limit`.
     Option,

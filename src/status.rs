@@ -41,6 +41,7 @@ struct Current {
 
 /// Whether a component can do its work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// Nothing is known yet: a source is not connected yet, a sink has sent nothing.
     #[default]
@@ -55,6 +56,7 @@ pub enum State {
 
 /// What went wrong, and what a person can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Trouble {
     /// When it was last seen.
     pub at: Timestamp,
@@ -71,6 +73,7 @@ pub struct Trouble {
 /// something could come has failed. Attempts are counted and the silence is that of a clock which nobody sets: a machine
 /// that corrects its time is no reason to be restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Doubt {
     /// Since when nothing has come.
     pub silent_since: Instant,
@@ -90,6 +93,7 @@ const DEAD_AFTER: u32 = 2;
 
 /// How a component got on at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StatusSnapshot {
     /// Whether it could do its work.
     pub state: State,

@@ -42,6 +42,7 @@ pub struct TlsConfig {
 
 /// What is wrong with a `tls` table.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum TlsError {
     /// A file can't be read.
     #[snafu(display(

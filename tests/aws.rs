@@ -389,12 +389,7 @@ impl SourceConfig for Scripted {
 /// The configuration of one sink, `out`, which takes its events from `in`.
 fn load(kind: &str, options: &str) -> Result<Config, String> {
     let mut registry = Registry::builtin();
-    registry.source::<Scripted>(ComponentInfo {
-        name: "scripted",
-        summary: "For tests.",
-        example: "",
-        notes: "",
-    });
+    registry.source::<Scripted>(ComponentInfo::new("scripted", "For tests.", ""));
     let text = format!(
         "healthchecks.enabled = false\n[sources.in]\ntype = 'scripted'\n[sinks.out]\ninputs = ['in']\ntype = '{kind}'\n\
          request.retry_initial_backoff_secs = 0.01\n{options}"
@@ -405,7 +400,7 @@ fn load(kind: &str, options: &str) -> Result<Config, String> {
 async fn start(mut config: Config, chunks: Vec<Vec<String>>, variables: &[Variable<'_>]) -> RunningTopology {
     config.sources = vec![SourceEntry::new("in", Scripted { chunks })];
     let env = Env::from_pairs(variables.iter().copied());
-    let options = TopologyOptions { env, ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_env(env);
     Topology::start(config, &options, std::future::pending::<()>()).await.expect("a start")
 }
 
@@ -1250,7 +1245,7 @@ async fn a_healthcheck_looks_for_the_right_group() {
         let mut config = load("aws_cloudwatch_logs", &cloudwatch(&server.url(""), more)).unwrap();
         config.global.healthchecks.enabled = true;
         config.sources = vec![SourceEntry::new("in", Scripted::default())];
-        let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
+        let options = TopologyOptions::default().with_require_healthy(true);
         let started = Topology::start(config, &options, std::future::pending::<()>())
             .await
             .map(drop)
@@ -1304,7 +1299,7 @@ async fn healthchecks_of_real_answers_say_what_is_wrong() {
         let mut config = load(kind, &options.replace(SECRET, secret)).unwrap();
         config.global.healthchecks.enabled = true;
         config.sources = vec![SourceEntry::new("in", Scripted::default())];
-        let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
+        let options = TopologyOptions::default().with_require_healthy(true);
         let started = Topology::start(config, &options, std::future::pending::<()>())
             .await
             .map(drop)

@@ -60,7 +60,7 @@ fn load(files: &[ConfigFile], env: &Env) -> Config {
 }
 
 async fn build(config: Config, env: &Env) {
-    let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_env(env.clone());
     Topology::build(config, &options).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -208,7 +208,7 @@ async fn run(files: &[ConfigFile], sink: &str, address: &str, payload: &OneEvent
     config.sources = vec![SourceEntry::new("nats", message_of_nats(payload))];
     config.sinks.retain(|entry| entry.id == sink);
     config.sinks[0].options.healthcheck.enabled = false;
-    let options = TopologyOptions { env, ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_env(env);
     let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{sink}");

@@ -130,6 +130,38 @@ fn every_licence_is_one_that_is_allowed() {
     }
 }
 
+/// `1.95` and `1.95.0` as numbers.
+fn rust_version(text: &str) -> [u32; 3] {
+    let mut parts = text.split('-').next().unwrap().split('.').map(|part| part.parse().unwrap());
+    [0; 3].map(|zero| parts.next().unwrap_or(zero))
+}
+
+#[test]
+fn rust_version_is_no_older_than_what_dependencies_need_and_no_newer_than_the_compiler() {
+    assert!(
+        rust_version("1.9") < rust_version("1.95") && rust_version("1.95") < rust_version("1.95.1-nightly")
+    );
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap();
+    let ours = packages.iter().find(|package| package["name"] == "log-shipper").unwrap();
+    let ours = rust_version(ours["rust_version"].as_str().expect("Cargo.toml says no rust-version"));
+    let needs = packages
+        .iter()
+        .filter_map(|package| Some((rust_version(package["rust_version"].as_str()?), package)));
+    let needs: Vec<_> = needs.collect();
+    assert!(needs.len() > 100, "{} packages with a rust-version are not all", needs.len());
+    let newer: Vec<_> =
+        needs.iter().filter(|(version, _)| *version > ours).map(|(v, p)| (v, &p["name"])).collect();
+    assert!(newer.is_empty(), "these need a newer Rust than rust-version in Cargo.toml: {newer:?}");
+    let output = Command::new("rustc").arg("-vV").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let compiler = text.lines().find_map(|line| line.strip_prefix("release: ")).unwrap();
+    assert!(rust_version(compiler) >= ours, "rustc {compiler} is older than rust-version in Cargo.toml");
+    // The page of the book says the same.
+    let page = std::fs::read_to_string(format!("{ROOT}/docs/src/versions.md")).unwrap();
+    assert!(page.contains(&format!("needs Rust {}.{},", ours[0], ours[1])), "docs/src/versions.md: {ours:?}");
+}
+
 #[test]
 fn everything_is_from_the_rust_registry() {
     for (name, version, source) in locked() {

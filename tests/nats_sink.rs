@@ -84,7 +84,7 @@ impl Shipper {
         config.global.healthchecks.enabled = false;
         let (feed, chunks) = mpsc::unbounded_channel();
         config.sources = vec![SourceEntry::new("in", Feed(Mutex::new(Some(chunks))))];
-        let options = TopologyOptions { env, ..TopologyOptions::default() };
+        let options = TopologyOptions::default().with_env(env);
         Shipper {
             feed,
             running: Topology::start(config, &options, std::future::pending::<()>()).await.unwrap(),
@@ -894,7 +894,7 @@ async fn a_healthcheck_tells_a_wrong_password_from_a_server_that_is_down() {
 async fn assert_health(url: &str, options: &str, expected: &str) {
     let mut config = config(url, options, &Env::default()).unwrap();
     config.sources = vec![SourceEntry::new("in", Feed(Mutex::new(Some(mpsc::unbounded_channel().1))))];
-    let topology = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
+    let topology = TopologyOptions::default().with_require_healthy(true);
     let error = match Topology::start(config, &topology, std::future::pending::<()>()).await {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),

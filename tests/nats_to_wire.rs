@@ -28,7 +28,7 @@ async fn in_time<T>(test: impl Future<Output = T>) -> T {
 async fn start(text: &str, nats: &str, http: &HttpServer, env: Env) -> RunningTopology {
     let text = text.replace("{nats}", nats).replace("{http}", &http.url("/in"));
     let config = Config::from_toml(&text, "test", &Registry::builtin(), &env).unwrap();
-    let options = TopologyOptions { env, ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_env(env);
     Topology::start(config, &options, std::future::pending::<()>()).await.unwrap()
 }
 
@@ -68,7 +68,7 @@ async fn start_from_environment(pairs: &[(&str, &str)]) -> RunningTopology {
     let env = Env::from_pairs(pairs.iter().copied());
     let text = from_environment(&env).unwrap().table.to_string();
     let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env).unwrap();
-    let options = TopologyOptions { when_full: WhenFull::DropOldest, env, ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_when_full(WhenFull::DropOldest).with_env(env);
     Topology::start(config, &options, std::future::pending::<()>()).await.unwrap()
 }
 

@@ -853,7 +853,7 @@ async fn healthchecks_say_what_is_wrong() {
         (format!("127.0.0.1:{http_port}"), ca(&good), Some("set tls.enabled = false")),
         (format!("{nobody}:514"), "tls.enabled = false".to_owned(), Some("cannot be looked up")),
     ];
-    let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_require_healthy(true);
     for (endpoint, tls, words) in rows {
         let mut config = load(&format!("endpoint = '{endpoint}'\n{tls}\n{TEXT}")).unwrap();
         config.sources = vec![SourceEntry::new("in", Fed(Mutex::new(Some(mpsc::unbounded_channel().1))))];

@@ -199,13 +199,10 @@ async fn one_secret(name: &str, from_file: bool) {
     let hidden = debug.replace(&format!("dataset: {SECRET:?}"), "");
     assert!(!hidden.contains("q\\\\z$HOME") && !hidden.contains(SECRET), "{name}: {hidden}");
 
-    let mut running = Topology::start(
-        config,
-        &TopologyOptions { env, ..TopologyOptions::default() },
-        std::future::pending::<()>(),
-    )
-    .await
-    .unwrap();
+    let mut running =
+        Topology::start(config, &TopologyOptions::default().with_env(env), std::future::pending::<()>())
+            .await
+            .unwrap();
     running.finished().await;
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{name}");
     let shown = shown(provider, &server.requests()[0]);
@@ -224,13 +221,14 @@ async fn each_row_sends_an_event_with_its_own_time_level_and_origin() {
         let names = required.map(|variable| variable.name).filter(|name| is_first(name));
         let pairs: Vec<_> = names.map(|name| (name, harmless(name).unwrap_or("x"))).collect();
         let entry = entry(provider, &one_request(provider, &pairs).await);
-        let Places { time, time_form, level, host, app, region, instance } = provider.places;
+        let Places { time, time_form, level, host, app, region, instance, .. } = provider.places;
         let expected = match time_form {
             TimeForm::Rfc3339 => TIME.to_owned(),
             TimeForm::Seconds => format!("{}.{:06}", NANOS / 1_000_000_000, NANOS / 1_000 % 1_000_000),
             TimeForm::Millis => (NANOS / 1_000_000).to_string(),
             TimeForm::Micros => (NANOS / 1_000).to_string(),
             TimeForm::Nanos => NANOS.to_string(),
+            other => panic!("{other:?}"),
         };
         let rows = [
             (time, expected.as_str()),
@@ -263,7 +261,8 @@ async fn papertrail_gets_an_event_with_its_own_time_level_and_origin() {
     sink.insert("tls".into(), toml::toml! { enabled = false }.into());
     sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
-    let config = Config { sources: vec![SourceEntry::new("nats", OneEvent::of_fly())], ..config };
+    let mut config = config;
+    config.sources = vec![SourceEntry::new("nats", OneEvent::of_fly())];
     let mut running =
         Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
     let read = async {
@@ -358,8 +357,9 @@ async fn request_for(provider: &Provider, pairs: &[(&str, &str)], event: OneEven
     sink.insert(option.into(), value.into());
     sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
-    let config = Config { sources: vec![SourceEntry::new("nats", event)], ..config };
-    let options = TopologyOptions { env, ..TopologyOptions::default() };
+    let mut config = config;
+    config.sources = vec![SourceEntry::new("nats", event)];
+    let options = TopologyOptions::default().with_env(env);
     let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{}", provider.name);

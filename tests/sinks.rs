@@ -62,12 +62,7 @@ fn load(sinks: &str) -> Result<Config, String> {
 
 fn load_with(sinks: &str, env: &Env) -> Result<Config, String> {
     let mut registry = Registry::builtin();
-    registry.source::<Scripted>(ComponentInfo {
-        name: "scripted",
-        summary: "For tests.",
-        example: "",
-        notes: "",
-    });
+    registry.source::<Scripted>(ComponentInfo::new("scripted", "For tests.", ""));
     let text = format!("[sources.in]\ntype = 'scripted'\n{sinks}");
     Config::from_toml(&text, "test.toml", &registry, env).map_err(|error| error.to_string())
 }
@@ -428,7 +423,7 @@ async fn proxies_of_the_environment_and_of_the_sink_are_used() {
         let destination = HttpServer::start().await;
         let before = proxy.requests().len();
         let config = scripted(&http(&destination, &options), vec![lines(1)]);
-        let options = TopologyOptions { env: Env::from_pairs(variables), ..TopologyOptions::default() };
+        let options = TopologyOptions::default().with_env(Env::from_pairs(variables));
         let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
         check_books(&running.stop(WITHIN).await, 1, 0, "through the proxy or not");
         assert_eq!(proxy.requests().len() - before, usize::from(is_proxied));
@@ -585,7 +580,7 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
         ("splunk_hec_logs", "GET /services/collector/health/1.0", "", &[200], &[400, 401, 403, 503]),
         ("splunk_hec_logs raw", "GET /services/collector/health/1.0", "", &[200], &[400, 404]),
     ];
-    let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_require_healthy(true);
     for (row, (name, asked, extra, good, bad)) in HTTP_SINKS.iter().zip(rows) {
         assert_eq!(row.name, name);
         for status in good.iter().chain(bad) {
@@ -957,8 +952,7 @@ async fn datadog_logs_like_an_agent() {
     let server = HttpServer::start().await;
     let toml =
         sink("out", "datadog_logs", &format!("endpoint = '{}'\nconforms_as_agent = true", server.url("")));
-    let options =
-        || TopologyOptions { env: Env::from_pairs([("DD_API_KEY", "s3cr3t")]), ..TopologyOptions::default() };
+    let options = || TopologyOptions::default().with_env(Env::from_pairs([("DD_API_KEY", "s3cr3t")]));
     let event = r#"{"a":1,"message":"m","timestamp":"2026-11-22T05:00:00Z","level":"warn","fly":{"app":{"name":"web"}}}"#;
     let mut running = Topology::start(
         scripted(&toml, vec![vec![event.to_owned()]]),
@@ -2068,7 +2062,7 @@ async fn a_dead_destination_harms_no_other() {
     let toml = http(&alive, block) + &http(&dead, default).replace("[sinks.out]", "[sinks.dead]");
     let chunks = lines(200).chunks(5).map(<[String]>::to_vec).collect();
     let config = scripted(&toml, chunks);
-    let options = TopologyOptions { when_full: WhenFull::DropOldest, ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_when_full(WhenFull::DropOldest);
     let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
     let requests = alive.wait_for(40).await;
     dead.wait_for(1).await;

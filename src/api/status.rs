@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 /// How a topology gets on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TopologyStatus {
     /// log-shipper's version.
     pub version: String,
@@ -29,6 +30,7 @@ pub struct TopologyStatus {
 
 /// Whether logs can flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Health {
     /// Whether they can: every source is connected, and not every destination fails.
     pub healthy: bool,
@@ -38,6 +40,7 @@ pub struct Health {
 
 /// Something that is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Reason {
     /// Which component, as it stands in the configuration: `sources.nats`.
     pub component: String,
@@ -53,6 +56,7 @@ pub struct Reason {
 
 /// The books of all sinks together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Totals {
     /// Events that came in.
     pub received: u64,
@@ -72,6 +76,7 @@ pub struct Totals {
 
 /// How a component gets on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ComponentStatus {
     /// Its id.
     pub id: String,
@@ -122,6 +127,7 @@ pub struct ComponentStatus {
 
 /// What went wrong, and what to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Trouble {
     /// When.
     pub at: String,
@@ -133,6 +139,7 @@ pub struct Trouble {
 
 /// A sink's buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Buffer {
     /// `memory`, `disk` or `overflow`.
     pub kind: String,
@@ -148,6 +155,7 @@ pub struct Buffer {
 
 /// How fast a component goes, in a second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Rates {
     /// Events that come in.
     pub received: f64,
@@ -159,6 +167,7 @@ pub struct Rates {
 
 /// What `GET /api/history` says: the last hour, one value for each step of each component.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct History {
     /// Seconds of a step.
     pub step_secs: u64,
@@ -170,6 +179,7 @@ pub struct History {
 
 /// A component's last hour; nothing stands for a time at which it was not there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Series {
     /// Events received in a second.
     pub received: Vec<Option<f64>>,

@@ -8,6 +8,7 @@ use std::fmt;
 
 /// What AWS says of a request that it refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AwsError {
     /// The error's name, such as `NoSuchBucket` or `ThrottlingException`; empty if the answer has none.
     pub code: String,

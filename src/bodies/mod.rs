@@ -52,6 +52,7 @@ pub struct Bodies {
 
 /// What became of a chunk.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Passed {
     /// The events that are ready.
     pub events: Vec<LogEvent>,

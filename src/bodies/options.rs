@@ -31,6 +31,7 @@ pub struct BodyOptions {
 
 /// The options cannot work.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum BodyError {
     /// A constant field would take the place of what the event says of itself.
     #[snafu(display("enrich.{name}: `{name}` is the event's own; choose another name"))]

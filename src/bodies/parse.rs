@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 /// What is looked for in a message, to be lifted into the event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum LogParse {
     /// Nothing.
     #[default]

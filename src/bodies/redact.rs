@@ -25,6 +25,7 @@ impl PartialEq for Redaction {
 
 /// Why a text is no pattern.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum RedactionError {
     /// No pattern has this name.
     #[snafu(display("`{name}` is unknown, expected {} or a /regular expression/", known_names()))]

@@ -44,7 +44,7 @@ struct Finding {
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
     let config = args.config.load(registry, env, print_warnings)?;
     print_config_warnings(&config, env);
-    let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_env(env.clone());
     let mut findings = run::block_on(NonZero::<usize>::MIN, async {
         let topology = Topology::build(config, &options).await;
         let topology = topology.map_err(|error| start_failure(&error, env))?;

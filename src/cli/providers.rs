@@ -44,19 +44,14 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
         vec![["PROVIDER", "STATE", "VARIABLE", "SET", "WHAT IT HOLDS"].map(str::to_owned).to_vec()];
     let mut objects = Vec::new();
     for provider in chosen {
-        let state = provider.state(env).map_err(Failure::config)?;
-        let missing = match &state {
-            State::Incomplete(missing) => missing.clone(),
-            _ => Vec::new(),
-        };
-        let state = match state {
-            State::On => "on",
-            State::Off => "off",
-            State::Incomplete(_) => "incomplete",
+        let resolved = provider.resolve(env).map_err(Failure::config)?;
+        let (state, missing) = match resolved.state {
+            State::On => ("on", Vec::new()),
+            State::Off => ("off", Vec::new()),
+            State::Incomplete(missing) => ("incomplete", missing),
         };
         let mut variables = Vec::new();
-        for (index, variable) in provider.variables.iter().enumerate() {
-            let set_as = variable.set_as(env).map_err(Failure::config)?;
+        for (index, (variable, set_as)) in resolved.variables.into_iter().enumerate() {
             let is_first = index == 0;
             rows.push(vec![
                 if is_first { provider.name } else { "" }.to_owned(),

@@ -65,14 +65,14 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
         .map_err(|error| Failure::Config(format!("--pulse-secs: {error}")))?
         .0;
     let waits = config.sources.iter().any(|source| source.config.can_acknowledge());
-    let options = TopologyOptions {
-        // Whoever sets secrets wants no destination to suffer from another; whoever writes a
-        // configuration for Vector wants what Vector does. What a source that waits for deliveries has to drop,
-        // it would only get once more.
-        when_full: if is_environment && !waits { WhenFull::DropOldest } else { WhenFull::Block },
-        require_healthy: args.require_healthy,
-        env: env.clone(),
-    };
+    // Whoever sets secrets wants no destination to suffer from another; whoever writes a
+    // configuration for Vector wants what Vector does. What a source that waits for deliveries has to drop,
+    // it would only get once more.
+    let when_full = if is_environment && !waits { WhenFull::DropOldest } else { WhenFull::Block };
+    let options = TopologyOptions::default()
+        .with_when_full(when_full)
+        .with_require_healthy(args.require_healthy)
+        .with_env(env.clone());
     let api = config.global.api.on_machine(env);
     block_on(args.threads, async {
         let mut signals = StopSignals::catch()?;

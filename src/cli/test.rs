@@ -69,7 +69,7 @@ async fn run_test(test: &UnitTest, config: Config, env: &Env) -> Vec<String> {
         Ok(config) => config,
         Err(problems) => return problems,
     };
-    let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_env(env.clone());
     match Topology::start(config, &options, std::future::pending::<()>()).await {
         Ok(mut running) => running.finished().await,
         Err(error) => return vec![error.to_string()],

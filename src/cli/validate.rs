@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     } else {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-        let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
+        let options = TopologyOptions::default().with_env(env.clone());
         let built = runtime.block_on(Topology::build(config, &options));
         built.map_err(|error| start_failure(&error, &env))?;
     }

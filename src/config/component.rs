@@ -60,6 +60,7 @@ pub trait SourceConfig: Debug + Send + Sync {
 
 /// What to look at, of all that a source reads.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TapOptions {
     /// These subjects; none is all that the source reads.
     pub subjects: Vec<SubjectFilter>,
@@ -70,6 +71,7 @@ pub struct TapOptions {
 }
 
 /// A look at what a source reads.
+#[non_exhaustive]
 pub struct Tap {
     /// Whether there is anything to look at.
     pub check: Healthcheck,
@@ -85,6 +87,7 @@ impl std::fmt::Debug for Tap {
 
 /// What a source is given.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SourceContext {
     /// The component's id.
     pub id: String,
@@ -142,6 +145,7 @@ pub trait TransformConfig: Debug + Send + Sync {
 
 /// What a transform is given.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TransformContext {
     /// The component's id.
     pub id: String,
@@ -208,6 +212,7 @@ pub trait SinkConfig: Debug + Send + Sync {
 
 /// What a sink is given.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SinkContext {
     /// The component's id.
     pub id: String,

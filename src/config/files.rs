@@ -10,6 +10,7 @@ const MAX_FILE: usize = 16 << 20;
 
 /// A text of a configuration.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ConfigFile {
     /// Its name in messages.
     pub name: String,

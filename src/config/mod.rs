@@ -42,6 +42,7 @@ pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Tap, TapOptions,
     Transform, TransformConfig, TransformContext,
 };
+pub(crate) use environment::provider_options;
 pub use environment::{
     CoreVariable, Environment, EnvironmentError, VARIABLES, VariableGroup, example, from_environment,
     generate, variables,
@@ -97,6 +98,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(problems.to_string().contains("did you mean `console`?"));
 /// ```
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Config {
     /// The sources, by id.
     pub sources: Vec<SourceEntry>,
@@ -118,6 +120,7 @@ pub struct Config {
 
 /// A source in a configuration.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SourceEntry {
     /// Its id.
     pub id: String,
@@ -147,6 +150,7 @@ impl SourceEntry {
 
 /// A transform in a configuration.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct TransformEntry {
     /// Its id.
     pub id: String,
@@ -162,6 +166,7 @@ pub struct TransformEntry {
 
 /// A sink in a configuration.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SinkEntry {
     /// Its id.
     pub id: String,

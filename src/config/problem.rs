@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 /// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// The file, if it is in one.
     pub file: Option<String>,

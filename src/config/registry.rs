@@ -52,6 +52,7 @@ type Parsed<T> = Result<(Box<T>, Vec<Problem>), Vec<Problem>>;
 
 /// What a component is, for lists and help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ComponentInfo {
     /// Its `type` in a configuration.
     pub name: &'static str,
@@ -61,6 +62,19 @@ pub struct ComponentInfo {
     pub example: &'static str,
     /// What its page in the book says beside its options, in Markdown: limits, answers.
     pub notes: &'static str,
+}
+
+impl ComponentInfo {
+    /// The component that is called so, with one sentence about it, and its options in TOML as an example.
+    pub const fn new(name: &'static str, summary: &'static str, example: &'static str) -> ComponentInfo {
+        ComponentInfo { name, summary, example, notes: "" }
+    }
+
+    /// The same with what its page in the book says beside its options.
+    #[must_use]
+    pub const fn with_notes(self, notes: &'static str) -> ComponentInfo {
+        ComponentInfo { notes, ..self }
+    }
 }
 
 /// The three kinds of component.

@@ -45,6 +45,7 @@ pub struct TestInput {
 /// What makes an event for a test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum InputKind {
     /// A message, and the time.
     #[default]

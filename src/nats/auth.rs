@@ -141,6 +141,7 @@ impl TryFrom<AuthTable> for NatsAuth {
 
 /// We cannot say who we are. No message repeats a secret.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum AuthError {
     /// The credentials file or the file of the seed can't be read.
     #[snafu(display("auth: cannot read {}: {source}; expected a credentials file or a seed", path.display()))]

@@ -205,12 +205,6 @@ impl PullConsumer {
         self.acks.is_empty()
     }
 
-    /// Which of the consumers of this name is read. Another one knows nothing of what this one has delivered,
-    /// and may be another stream's.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// Whether messages are asked for now, and acknowledgements go out.
     pub fn is_reading(&self) -> bool {
         self.phase == Phase::Pulling
@@ -842,7 +836,7 @@ mod tests {
             server.sends_messages(1..2).await;
         })
         .await;
-        assert_eq!((consumer.generation(), consumer.has_acknowledged()), (1, true));
+        assert_eq!((consumer.generation, consumer.has_acknowledged()), (1, true));
         assert!(!server.heard.contains("+ACK"), "{}", server.heard);
         // Of the old one.
         consumer.acknowledge(0, "$JS.ACK.S.C.1.1.1.1700.0", Ack::Delivered);

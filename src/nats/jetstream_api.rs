@@ -59,6 +59,7 @@ pub enum LookFrom {
 /// Where a consumer begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DeliverPolicy {
     /// With the oldest message that the stream has.
     #[default]

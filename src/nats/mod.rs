@@ -41,25 +41,33 @@ mod link;
 mod message;
 mod messages;
 mod options;
+// For our benchmarks and the fuzz targets: no part of the API.
+#[doc(hidden)]
 pub mod protocol;
 mod publisher;
 mod pulls;
 mod reader;
 mod renewal;
 mod servers;
-pub mod subject;
+pub(crate) mod subject;
 mod twice;
 
-pub use acks::Ack;
-pub use answer::Answer;
+pub(crate) use acks::Ack;
+pub(crate) use answer::Answer;
+#[doc(hidden)]
 pub use auth::{AuthError, NatsAuth};
+// One client without a topology around it, for our tests; others take the source `nats` as an `EventStream`.
+#[doc(hidden)]
 pub use connection::Connection;
-pub use consumer::{Delivery, PullConsumer};
-pub use jetstream_api::{AckSubject, CreateOptions, DeliverPolicy, LookFrom, PullOptions};
+pub(crate) use consumer::{Delivery, PullConsumer};
+pub(crate) use jetstream_api::{AckSubject, CreateOptions, DeliverPolicy, LookFrom, PullOptions};
+#[doc(hidden)]
 pub use message::{Message, Payload};
-pub use messages::Messages;
+pub(crate) use messages::Messages;
+#[doc(hidden)]
 pub use options::{ConnectionOptions, PING_INTERVAL, TlsMode, TlsOptions, TlsOptionsError};
-pub use publisher::{Confirmation, Publisher};
+pub(crate) use publisher::{Confirmation, Publisher};
 pub(crate) use renewal::OVERLAP;
+#[doc(hidden)]
 pub use servers::{Servers, ServersError};
 pub use subject::{SubjectError, SubjectFilter};

@@ -45,6 +45,7 @@ pub struct TlsOptions {
 
 /// When a connection turns to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum TlsMode {
     /// After `INFO`, if that or a `tls://` of the URLs wants it.
     IfAsked,
@@ -56,6 +57,7 @@ pub enum TlsMode {
 
 /// The options of TLS cannot be used.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum TlsOptionsError {
     /// They exclude each other.
     #[snafu(display("tls_first: it needs TLS, but tls.enabled is false; take one of them out"))]

@@ -37,6 +37,7 @@ pub enum Op {
 /// The bytes are not NATS's protocol. What follows cannot be understood either: the connection is of
 /// no more use.
 #[derive(Debug, Snafu, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProtocolError {
     /// A line that says nothing of the protocol's.
     #[snafu(display("the server has sent a line that is not of the NATS protocol: {line:?}"))]

@@ -15,6 +15,7 @@ pub struct Servers {
 
 /// The list cannot be used. No message repeats what may be a password.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum ServersError {
     /// It is empty.
     #[snafu(display("url: empty; expected at least one server such as nats://localhost:4222"))]

@@ -13,6 +13,7 @@ use snafu::{Snafu, ensure};
 
 /// Why a text is not a NATS subject filter.
 #[derive(Debug, Clone, PartialEq, Eq, Snafu)]
+#[non_exhaustive]
 pub enum SubjectError {
     /// The subject has no characters at all.
     #[snafu(display("the subject is empty, expected tokens separated by dots such as \"logs.web\""))]

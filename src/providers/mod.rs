@@ -1,15 +1,20 @@
 //! [`PROVIDERS`]: which secrets of the environment switch which destination on, as one table of data.
 //! Help, `providers`, the tables of the README and of `docs/src/destinations.md`, `vector.toml.example` and the
 //! generated configuration are printed from it. The names are fly-log-shipper's.
+//!
+//! [`resolve`] says what an environment makes of it.
 
+mod resolve;
 mod table;
 
+pub use resolve::{Resolved, resolve};
 pub use table::PROVIDERS;
 
 use crate::env::{Env, EnvError};
 
 /// A destination that is switched on by secrets of the environment.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Provider {
     /// Its name, and the id of its sink.
     pub name: &'static str,
@@ -34,6 +39,7 @@ pub struct Provider {
 
 /// A variable that a provider reads.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
@@ -62,6 +68,7 @@ pub enum Need {
 
 /// A form that a value must have, where the vendor says nothing if it has another.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Expects {
     /// What it is.
     pub what: &'static str,
@@ -71,6 +78,7 @@ pub struct Expects {
 
 /// The value of an option. A `${NAME}` in a text is one of the provider's variables.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Setting {
     /// Text.
     Text(&'static str),
@@ -86,6 +94,7 @@ pub enum Setting {
 
 /// A line of a program.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Remap {
     /// The line.
     pub program: &'static str,
@@ -96,6 +105,7 @@ pub struct Remap {
 /// Where a destination finds an event's time, level and origin: paths in what it receives for an event.
 /// Empty is nowhere.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Places {
     /// When it happened.
     pub time: &'static str,
@@ -115,6 +125,7 @@ pub struct Places {
 
 /// How a destination wants a time written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TimeForm {
     /// RFC 3339, as in the event.
     Rfc3339,

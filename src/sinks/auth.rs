@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 /// The `auth` table.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "strategy", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Auth {
     /// `Authorization: Basic`, with both in base64.
     Basic {

@@ -303,6 +303,7 @@ const MAX_OPEN: usize = 1000;
 
 /// An event did not get into a batch.
 #[derive(Debug, PartialEq, Eq, Snafu)]
+#[non_exhaustive]
 pub enum PushError {
     /// It could not be encoded.
     #[snafu(display("{reason}"))]

@@ -32,6 +32,7 @@ pub struct EncodingConfig {
 
 /// How one event becomes bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Codec {
     /// The object: as it came, or over several lines.
     Json {
@@ -279,6 +280,7 @@ impl Framing {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "FramingTable")]
 #[schemars(with = "FramingTable")]
+#[non_exhaustive]
 pub enum FramingConfig {
     /// Nothing between the events.
     Bytes,
@@ -345,6 +347,7 @@ impl FramingConfig {
 /// An event cannot be encoded.
 #[derive(Debug, Snafu)]
 #[snafu(display("{reason}"))]
+#[non_exhaustive]
 pub struct EncodeError {
     /// Why.
     pub reason: String,

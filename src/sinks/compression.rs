@@ -24,6 +24,7 @@ pub const DEFLATE_LEVEL: u32 = 1;
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Algorithm {
     /// Not at all.
     None,

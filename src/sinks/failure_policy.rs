@@ -20,6 +20,7 @@ pub struct FailurePolicy {
 /// What becomes of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FailureAction {
     /// It is sent again after a pause, until `request.retry_attempts` or `request.give_up_after_secs` is used up.
     Retry,

@@ -97,7 +97,7 @@ pub use truncate::Oversized;
 pub(crate) use verdict::shorten_to;
 pub use verdict::{EntryVerdict, SideRequest, Verdict, describe, shorten};
 
-use crate::config::{ComponentInfo, Registry};
+use crate::config::Registry;
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<AppSignal>();
@@ -123,19 +123,4 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.http_sink::<Slack>();
     registry.http_sink::<SplunkHecLogs>();
     registry.renamed_sink("logdna", Mezmo::NAME);
-}
-
-impl ComponentInfo {
-    pub(crate) const fn new(
-        name: &'static str,
-        summary: &'static str,
-        example: &'static str,
-    ) -> ComponentInfo {
-        ComponentInfo { name, summary, example, notes: "" }
-    }
-
-    /// The same with what its page in the book says beside its options.
-    pub(crate) const fn with_notes(self, notes: &'static str) -> ComponentInfo {
-        ComponentInfo { notes, ..self }
-    }
 }

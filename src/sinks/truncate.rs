@@ -8,6 +8,7 @@ use std::borrow::Cow;
 /// What becomes of an event that is larger than the destination takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Oversized {
     /// Its message is cut so that it fits, and the event is counted as truncated.
     #[default]

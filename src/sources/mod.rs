@@ -15,7 +15,7 @@ mod stdin;
 pub use channel::{ChannelSource, Ended, EventSender, channel};
 pub use demo_logs::DemoLogsConfig;
 pub use internal_metrics::{InternalMetricsConfig, InternalMetricsTags};
-pub use nats::{Decoding, NatsConfig};
+pub use nats::{Decoding, DecodingCodec, NatsConfig};
 pub use stdin::StdinConfig;
 
 use crate::config::Registry;

@@ -56,6 +56,7 @@ enum Part {
 
 /// A text is not a template.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum TemplateError {
     /// What stands in braces is no field path.
     #[snafu(display("template `{text}`: {source}"))]

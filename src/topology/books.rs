@@ -88,6 +88,7 @@ type Types = HashMap<(ComponentKind, String), String>;
 
 /// A component as the configuration has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Description {
     /// Source, transform or sink.
     pub kind: ComponentKind,
@@ -104,6 +105,7 @@ pub struct Description {
 
 /// A component that is there now, and how it gets on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Component {
     /// What it is.
     pub description: Description,
@@ -125,6 +127,7 @@ pub struct Component {
 
 /// The books of a topology at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// Every source by id.
     pub sources: Vec<(String, SourceSnapshot)>,
@@ -141,6 +144,7 @@ pub struct Report {
 /// The books of all sinks together. Those of the dead letters have no part in them: what is in a letter has been
 /// counted as rejected already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Totals {
     /// The sums over all sinks; an event that goes to two of them counts twice.
     pub events: SinkSnapshot,

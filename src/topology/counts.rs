@@ -72,6 +72,7 @@ pub struct TransformCounts {
 
 /// The books of a transform at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TransformSnapshot {
     /// Events that came in.
     pub received: u64,
@@ -91,6 +92,7 @@ pub struct TransformSnapshot {
 
 /// The books of a sink at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SinkSnapshot {
     /// Events that were handed to the sink's buffer.
     pub received: u64,
@@ -114,6 +116,7 @@ pub struct SinkSnapshot {
 
 /// The books of a source at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SourceSnapshot {
     /// Events received and passed on.
     pub received: u64,

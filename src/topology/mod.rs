@@ -68,6 +68,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How a topology is run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TopologyOptions {
     /// What a full buffer does where the configuration names no policy: block, as in Vector, or drop
     /// the oldest, so that no sink can hold up another.
@@ -85,6 +86,18 @@ impl Default for TopologyOptions {
 }
 
 impl TopologyOptions {
+    /// The same with this policy for full buffers.
+    #[must_use]
+    pub fn with_when_full(self, when_full: WhenFull) -> TopologyOptions {
+        TopologyOptions { when_full, ..self }
+    }
+
+    /// The same, but a failed healthcheck ends the start, or does not.
+    #[must_use]
+    pub fn with_require_healthy(self, require_healthy: bool) -> TopologyOptions {
+        TopologyOptions { require_healthy, ..self }
+    }
+
     /// The same with this environment.
     #[must_use]
     pub fn with_env(self, env: Env) -> TopologyOptions {
@@ -94,6 +107,7 @@ impl TopologyOptions {
 
 /// A topology does not start, or not with a new configuration.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum StartError {
     /// Components that cannot be built.
     #[snafu(display("{problems}"))]
@@ -189,6 +203,7 @@ struct BuiltSource {
 
 /// What there is to ask of a component.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Check {
     /// Where it stands in the configuration: `sinks.loki`.
     pub component: String,

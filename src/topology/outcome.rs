@@ -47,6 +47,7 @@ impl DropReason {
 
 /// What became of events that reached a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The destination has them.
     Delivered,
@@ -60,6 +61,7 @@ pub enum Outcome {
 
 /// Why events were refused for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rejection {
     /// In words; without secrets.
     pub reason: String,
@@ -73,6 +75,11 @@ impl Rejection {
     /// By the sink itself: nothing was sent.
     pub fn unsent(reason: impl Into<String>) -> Rejection {
         Rejection { reason: reason.into(), ..Rejection::default() }
+    }
+
+    /// By the destination, at the last of so many attempts, with this status if its protocol has one.
+    pub fn answered(reason: impl Into<String>, status: Option<u16>, attempts: usize) -> Rejection {
+        Rejection { reason: reason.into(), status, attempts }
     }
 }
 

@@ -121,6 +121,7 @@ struct SinkNode {
 
 /// What a reload has changed: components as they stand in the configuration, `sinks.loki`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Changes {
     /// Those that were not there.
     pub added: Vec<String>,

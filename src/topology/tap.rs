@@ -40,6 +40,7 @@ struct Looker {
 
 /// What is shown of an event: each text cut where it is too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TappedEvent {
     /// Its own time.
     pub time: Timestamp,

@@ -12,6 +12,7 @@ use vrl::value::Value;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "TextOrTable")]
 #[schemars(with = "TextOrTable")]
+#[non_exhaustive]
 pub enum AnyCondition {
     /// An expression of VRL that is true or false: `.log.level == "error"`.
     Vrl(String),
@@ -49,6 +50,7 @@ struct ConditionTable {
 /// How programs are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Runtime {
     /// The only way there is: by walking the program's tree.
     Ast,

@@ -53,7 +53,7 @@ async fn until(running: &RunningTopology, condition: impl Fn(&Report) -> bool) {
 async fn start(text: &str, env: Env) -> RunningTopology {
     let config = Config::from_toml(text, "test", &Registry::builtin(), &env)
         .unwrap_or_else(|problems| panic!("{problems}"));
-    let options = TopologyOptions { env, ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_env(env);
     Topology::start(config, &options, std::future::pending::<()>())
         .await
         .unwrap_or_else(|error| panic!("{error}"))

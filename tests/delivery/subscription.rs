@@ -45,7 +45,7 @@ impl Shipper {
         let collector = Collector::default();
         let mut config = config.sink("out", &["nats"], collector.clone());
         config.sinks[0].options.buffer = toml::from_str("max_events = 5000\nwhen_full = 'block'").unwrap();
-        let options = TopologyOptions { env, ..TopologyOptions::default() };
+        let options = TopologyOptions::default().with_env(env);
         Shipper {
             running: Topology::start(config, &options, std::future::pending::<()>()).await.unwrap(),
             collector,

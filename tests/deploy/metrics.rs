@@ -138,6 +138,7 @@ async fn every_name_and_label_is_on_the_page_of_the_program() {
         let suffixes: &[&str] = match family.kind {
             MetricKind::Histogram => &["_bucket", "_sum", "_count"],
             MetricKind::Counter | MetricKind::Gauge => &[""],
+            other => panic!("{other:?}"),
         };
         series.extend(suffixes.iter().map(|suffix| (format!("{}{suffix}", family.name), family)));
     }

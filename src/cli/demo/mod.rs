@@ -56,8 +56,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         let config = Config::from_toml(&text, "demo", registry, env);
         let config = config.map_err(|problems| print_problems(&problems, env))?;
         let subjects = subjects(&table);
-        let options =
-            TopologyOptions { when_full: WhenFull::DropOldest, require_healthy: false, env: env.clone() };
+        let options = TopologyOptions::default().with_when_full(WhenFull::DropOldest).with_env(env.clone());
         let signals = run::StopSignals::catch()?;
         let running = Topology::start(config, &options, std::future::pending::<()>()).await;
         let running = running.map_err(|error| start_failure(&error, env))?;

@@ -62,8 +62,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
     let mut config = args.config.load(registry, env, banner::environment)?;
     print_config_warnings(&config, env);
     let again = prepare(&mut config, &found, &letters, args.sink.as_deref())?;
-    let options =
-        TopologyOptions { when_full: WhenFull::Block, env: env.clone(), ..TopologyOptions::default() };
+    let options = TopologyOptions::default().with_when_full(WhenFull::Block).with_env(env.clone());
     let report = block_on(NonZero::<usize>::MIN, async {
         let mut signals = StopSignals::catch()?;
         let topology = Topology::start(config, &options, std::future::pending::<()>()).await;

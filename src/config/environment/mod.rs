@@ -21,7 +21,7 @@ mod variables;
 use super::bodies::{self, Bodies, Form};
 use super::{Config, DEAD_LETTERS, Problems, Registry};
 use crate::env::{Env, EnvError};
-use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
+use crate::providers::{self, Provider, Remap, Setting, State};
 #[cfg(feature = "cli")]
 pub(crate) use api::api_table;
 use delivery::{dead_letters, set_disk_buffers};
@@ -37,6 +37,7 @@ pub use variables::{CoreVariable, VARIABLES, VariableGroup};
 
 /// What the environment says.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Environment {
     /// The configuration that log-shipper runs.
     pub table: Table,
@@ -52,6 +53,7 @@ pub struct Environment {
 
 /// The environment does not say enough.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum EnvironmentError {
     /// What the variables hold makes no components.
     #[snafu(display("{problems}"))]
@@ -142,20 +144,18 @@ pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, Envir
     if env.get("JETSTREAM_CONSUMER")?.is_some() && env.get("JETSTREAM_STREAM")?.is_none() {
         warnings.push("JETSTREAM_CONSUMER has no effect, because JETSTREAM_STREAM is not set".to_owned());
     }
-    for provider in PROVIDERS {
-        match provider.state(env)? {
+    for resolved in providers::resolve(env)? {
+        match resolved.state {
             State::Off => off += 1,
             State::Incomplete(missing) => warnings.push(format!(
                 "{} is off: {} {} not set, though other variables of it are",
-                provider.title,
+                resolved.provider.title,
                 missing.join(" and "),
                 if missing.len() == 1 { "is" } else { "are" }
             )),
-            State::On => {
-                enabled.push(provider);
-                warnings.extend(unexpected(provider, env)?);
-            }
+            State::On => enabled.push(resolved.provider),
         }
+        warnings.extend(resolved.warnings);
     }
     warnings.extend(misspelt(env)?);
     let bodies = Bodies::from_env(env)?;
@@ -169,22 +169,6 @@ pub(crate) fn destinations(env: &Env, source: &str) -> Result<Environment, Envir
     };
     let (table, for_vector) = (table(Form::Own)?, table(Form::Vector)?);
     Ok(Environment { table, for_vector, enabled, off, warnings })
-}
-
-/// Warnings for values that cannot be right.
-fn unexpected(provider: &Provider, env: &Env) -> Result<Vec<String>, EnvError> {
-    let mut warnings = Vec::new();
-    for variable in provider.variables {
-        let (Some(expects), Some(name)) = (variable.expects, variable.set_as(env)?) else { continue };
-        if env.get(name)?.is_some_and(|value| !(expects.fits)(&value)) {
-            let title = provider.title;
-            warnings.push(format!(
-                "{name} is not {}: {title} would take what we send and throw it away",
-                expects.what
-            ));
-        }
-    }
-    Ok(warnings)
 }
 
 /// Adds the sink of a provider, and the transform in front of it, if it has one.
@@ -208,9 +192,18 @@ fn add_provider(
         set(table, &format!("transforms.{id}.source"), program);
         input = id;
     }
-    let sink = format!("sinks.{}", provider.name);
-    set(table, &format!("{sink}.type"), provider.sink);
-    set(table, &format!("{sink}.inputs"), vec![input]);
+    let mut sink = Table::new();
+    set(&mut sink, "type", provider.sink);
+    set(&mut sink, "inputs", vec![input]);
+    sink.extend(provider_options(provider, env)?);
+    set(table, &format!("sinks.{}", provider.name), sink);
+    Ok(())
+}
+
+/// The options of a provider's sink, without its inputs.
+pub(crate) fn provider_options(provider: &Provider, env: &Env) -> Result<Table, EnvError> {
+    let mut options = Table::new();
+    set(&mut options, "type", provider.sink);
     for (path, setting) in provider.set {
         let value: Option<Value> = match setting {
             Setting::Text(text) => resolve(provider, text, env)?.map(Value::from),
@@ -221,10 +214,10 @@ fn add_provider(
             Setting::Bool(switch) => Some((*switch).into()),
         };
         if let Some(value) = value {
-            set(table, &format!("{sink}.{path}"), value);
+            set(&mut options, path, value);
         }
     }
-    Ok(())
+    Ok(options)
 }
 
 /// Whether a line of a provider's program is for the host that it is sent to.

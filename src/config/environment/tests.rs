@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Config, Registry};
+use crate::providers::PROVIDERS;
 
 fn environment(pairs: &[(&str, &str)]) -> Environment {
     from_environment(&Env::from_pairs(pairs.iter().copied())).unwrap()

@@ -5,6 +5,7 @@ use crate::topology::MEMORY_LIMIT;
 
 /// A variable of the environment that is no destination's.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct CoreVariable {
     /// Its name; with a `...` at its end, what the name begins with.
     pub name: &'static str,
@@ -18,6 +19,7 @@ pub struct CoreVariable {
 
 /// What variables are about, in the order of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VariableGroup {
     /// What is read, and from where.
     Source,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 /// The formats of configuration files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// `.toml`.
     #[default]

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 /// What happens to an event that finds the buffer full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WhenFull {
     /// It waits, and so does the source behind it, and everybody whom that source feeds.
     Block,

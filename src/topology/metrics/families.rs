@@ -25,6 +25,7 @@ use std::path::Path;
 
 /// A metric, with all the series of its name.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Family {
     /// Its name.
     pub name: &'static str,
@@ -42,6 +43,7 @@ pub struct Family {
 
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// It only grows, until the process starts anew.
     Counter,
@@ -64,6 +66,7 @@ impl MetricKind {
 
 /// Whose name a metric has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Origin {
     /// Vector's, as its source `internal_metrics` and its sink `prometheus_exporter` show it.
     Vector,

@@ -42,6 +42,7 @@ pub(crate) trait Fill: fmt::Debug + Send + Sync {
 
 /// What a sink's buffer holds and may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BufferFill {
     /// `memory`, `disk` or `overflow`.
     pub kind: &'static str,

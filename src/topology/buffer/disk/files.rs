@@ -39,6 +39,7 @@ const LOCK: &str = "lock";
 
 /// A buffer's directory cannot be opened.
 #[derive(Debug, Snafu)]
+#[non_exhaustive]
 pub enum OpenError {
     /// Somebody else has it.
     #[snafu(display(

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// A buffer on disk as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BufferSummary {
     /// The sink's id.
     pub sink: String,
