@@ -47,7 +47,7 @@ async fn tail(
         ("decoding", toml::Table::from_iter([("codec".to_owned(), "json".into())]).into()),
     ];
     let table = options.map(|(name, value): (_, toml::Value)| (name.to_owned(), value)).into_iter().collect();
-    let source = SourceEntry::from_table("tail", table, &Registry::builtin(), &Env::default())
+    let source = SourceEntry::from_table("tail", table, &Registry::builtin())
         .map_err(|problems| (StatusCode::BAD_REQUEST, format!("{problems}\n")))?;
     let events = EventStream::start(source, &TopologyOptions::default())
         .await

@@ -16,7 +16,8 @@ pub struct Resolved {
     /// Each of its variables, with the name under which it is set, if it is.
     pub variables: Vec<(&'static Variable, Option<&'static str>)>,
     /// The options of its sink if it is on, `type` among them, without `inputs`. Variables stand in it as `${NAME}`:
-    /// no secret is in it. [`SinkEntry::from_table`](crate::config::SinkEntry::from_table) makes a sink of it.
+    /// no secret is in it.
+    /// [`SinkEntry::from_table_with_env`](crate::config::SinkEntry::from_table_with_env) makes a sink of it.
     pub options: Option<Table>,
     /// Set variables that cannot be right, in words.
     pub warnings: Vec<String>,
@@ -93,13 +94,14 @@ mod tests {
             assert!(!options.contains_key("inputs"), "{}", provider.name);
         }
         // Nothing of the environment is in the options; what makes a sink of them puts it there.
-        let env = Env::from_pairs([("HONEYCOMB_API_KEY", "s3cr3t"), ("HONEYCOMB_DATASET", "dataset-of-ours")]);
+        let env =
+            Env::from_pairs([("HONEYCOMB_API_KEY", "s3cr3t"), ("HONEYCOMB_DATASET", "dataset-of-ours")]);
         let resolved = resolve(&env).unwrap();
         let honeycomb = resolved.iter().find(|resolved| resolved.provider.name == "honeycomb").unwrap();
         let options = honeycomb.options.clone().unwrap();
         let text = options.to_string();
         assert!(!text.contains("s3cr3t") && !text.contains("dataset-of-ours"), "{text}");
-        SinkEntry::from_table("honeycomb", options, &Registry::builtin(), &env).unwrap();
+        SinkEntry::from_table_with_env("honeycomb", options, &Registry::builtin(), &env).unwrap();
     }
 
     #[test]

@@ -40,7 +40,6 @@ const SHOWN: usize = 300;
 /// ```
 /// use futures::SinkExt;
 /// use log_shipper::config::{Registry, SinkEntry};
-/// use log_shipper::env::Env;
 /// use log_shipper::event::{LogEvent, Timestamp};
 /// use log_shipper::testing::{HttpServer, Reply};
 /// use log_shipper::topology::{EventSink, TopologyOptions};
@@ -53,7 +52,7 @@ const SHOWN: usize = 300;
 ///     "type = 'axiom'\nurl = '{}'\ntoken = 'secret'\ndataset = 'web'\nbatch.max_events = 1\nhealthcheck.enabled = false",
 ///     server.url("")
 /// ))?;
-/// let entry = SinkEntry::from_table("out", table, &Registry::builtin(), &Env::default())?;
+/// let entry = SinkEntry::from_table("out", table, &Registry::builtin())?;
 /// let mut sink = EventSink::start(entry, &TopologyOptions::default()).await?;
 /// sink.send(LogEvent::from_message(b"refused", Timestamp::now())).await?;
 /// server.wait_for(1).await;

@@ -13,7 +13,7 @@ impl SourceEntry {
     /// # Errors
     /// Every mistake in it.
     pub fn from_table(id: &str, table: Table, registry: &Registry) -> Result<Self, Problems> {
-        single("sources", id, table, registry, |config| config.sources.pop())
+        single("sources", id, table, registry, None, |config| config.sources.pop())
     }
 }
 
@@ -24,7 +24,7 @@ impl TransformEntry {
     /// # Errors
     /// Every mistake in it.
     pub fn from_table(id: &str, table: Table, registry: &Registry) -> Result<Self, Problems> {
-        single("transforms", id, table, registry, |config| config.transforms.pop())
+        single("transforms", id, table, registry, None, |config| config.transforms.pop())
     }
 }
 
@@ -43,21 +43,41 @@ impl SinkEntry {
     ///
     /// # Errors
     /// Every mistake in it.
-    pub fn from_table(id: &str, mut table: Table, registry: &Registry) -> Result<Self, Problems> {
-        table.entry("inputs").or_insert_with(|| Value::Array(Vec::new()));
-        single("sinks", id, table, registry, |config| config.sinks.pop())
+    pub fn from_table(id: &str, table: Table, registry: &Registry) -> Result<Self, Problems> {
+        sink(id, table, registry, None)
+    }
+
+    /// The same of a table whose texts have references: `${NAME}` is looked up in this environment. What
+    /// [`providers::resolve`](crate::providers::resolve) gives is one.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn from_table_with_env(
+        id: &str,
+        table: Table,
+        registry: &Registry,
+        env: &Env,
+    ) -> Result<Self, Problems> {
+        sink(id, table, registry, Some(env))
     }
 }
 
+fn sink(id: &str, mut table: Table, registry: &Registry, env: Option<&Env>) -> Result<SinkEntry, Problems> {
+    table.entry("inputs").or_insert_with(|| Value::Array(Vec::new()));
+    single("sinks", id, table, registry, env, |config| config.sinks.pop())
+}
+
+/// `env`: where references are looked up; without one there are none.
 fn single<T>(
     kind: &'static str,
     id: &str,
     table: Table,
     registry: &Registry,
+    env: Option<&Env>,
     take: impl FnOnce(&mut Config) -> Option<T>,
 ) -> Result<T, Problems> {
-    let env = Env::default();
-    let mut loader = Loader { is_verbatim: true, ..Loader::new(registry, &env) };
+    let empty = Env::default();
+    let mut loader = Loader { is_verbatim: env.is_none(), ..Loader::new(registry, env.unwrap_or(&empty)) };
     let (id, path, options) = (id.to_owned(), join(kind, id), Value::Table(table));
     loader.make_component(Component { kind, id, options, path });
     let made = take(&mut loader.config);

@@ -49,7 +49,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// ```
 /// use futures::StreamExt;
 /// use log_shipper::config::{Registry, SourceEntry};
-/// use log_shipper::env::Env;
 /// use log_shipper::testing::Broker;
 /// use log_shipper::topology::{EventStream, TopologyOptions};
 ///
@@ -60,7 +59,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 ///     "type = 'nats'\nurl = '{}'\nconnection_name = 'test'\nsubject = 'logs.>'\ndecoding.codec = 'json'",
 ///     broker.url()
 /// ))?;
-/// let source = SourceEntry::from_table("in", table, &Registry::builtin(), &Env::default())?;
+/// let source = SourceEntry::from_table("in", table, &Registry::builtin())?;
 /// let mut events = EventStream::start(source, &TopologyOptions::default()).await?;
 ///
 /// broker.wait_for_subscriptions(1).await;
