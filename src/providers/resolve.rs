@@ -16,7 +16,8 @@ pub struct Resolved {
     /// Each of its variables, with the name under which it is set, if it is.
     pub variables: Vec<(&'static Variable, Option<&'static str>)>,
     /// The options of its sink if it is on, `type` among them, without `inputs`. Variables stand in it as `${NAME}`:
-    /// no secret is in it. [`SinkEntry::from_table`](crate::config::SinkEntry::from_table) makes a sink of it.
+    /// no secret is in it. As a table below `[sinks]` it is part of a configuration, for
+    /// [`Config::from_toml`](crate::config::Config::from_toml) with the same environment.
     pub options: Option<Table>,
     /// Set variables that cannot be right, in words.
     pub warnings: Vec<String>,
@@ -79,7 +80,7 @@ impl Provider {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Registry, SinkEntry};
+    use crate::config::{Config, Registry};
 
     #[test]
     fn each_provider_that_is_on_has_the_options_of_a_sink_that_can_be_made() {
@@ -93,13 +94,22 @@ mod tests {
             assert!(!options.contains_key("inputs"), "{}", provider.name);
         }
         // Nothing of the environment is in the options; what makes a sink of them puts it there.
-        let env = Env::from_pairs([("HONEYCOMB_API_KEY", "s3cr3t"), ("HONEYCOMB_DATASET", "dataset-of-ours")]);
+        let env =
+            Env::from_pairs([("HONEYCOMB_API_KEY", "s3cr3t"), ("HONEYCOMB_DATASET", "dataset-of-ours")]);
         let resolved = resolve(&env).unwrap();
         let honeycomb = resolved.iter().find(|resolved| resolved.provider.name == "honeycomb").unwrap();
-        let options = honeycomb.options.clone().unwrap();
+        let mut options = honeycomb.options.clone().unwrap();
         let text = options.to_string();
         assert!(!text.contains("s3cr3t") && !text.contains("dataset-of-ours"), "{text}");
-        SinkEntry::from_table("honeycomb", options, &Registry::builtin(), &env).unwrap();
+        // In a configuration they stand for what the environment says.
+        options.insert("inputs".to_owned(), vec!["in"].into());
+        let sinks = Table::from_iter([("honeycomb".to_owned(), options.into())]);
+        let text = format!(
+            "sources.in.type = \"stdin\"\n{}",
+            Table::from_iter([("sinks".to_owned(), sinks.into())])
+        );
+        let config = Config::from_toml(&text, "test.toml", &Registry::builtin(), &env).unwrap();
+        assert_eq!(config.sinks[0].r#type, "honeycomb");
     }
 
     #[test]
