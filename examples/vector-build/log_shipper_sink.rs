@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use futures::{StreamExt, future, stream::BoxStream};
 use log_shipper::config::{Registry, SinkEntry};
+use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
 use log_shipper::finalizer::{BatchNotifier, EventFinalizers, EventStatus};
 use log_shipper::http::ProxyConfig;
 use log_shipper::topology::{EventSink, TopologyOptions};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::time::Duration;
 use vector::config::{SinkConfig, SinkContext};
 use vector::sinks::{Healthcheck, VectorSink};
 use vector_lib::config::{AcknowledgementsConfig, Input};
@@ -57,13 +57,8 @@ impl SinkConfig for LogShipperSink {
     async fn build(&self, cx: SinkContext) -> vector::Result<(VectorSink, Healthcheck)> {
         let mut entry = self.entry(&cx)?;
         // This builds the sink as well, so that every mistake is told now.
-        let check = EventSink::healthcheck(self.entry(&cx)?, &TopologyOptions::default()).await?;
-        let healthcheck: Healthcheck = Box::pin(async move {
-            match check {
-                Some(check) => Ok(check.run(Duration::from_secs(10)).await.0?),
-                None => Ok(()),
-            }
-        });
+        let check = EventSink::check(self.entry(&cx)?, &options()).await?;
+        let healthcheck: Healthcheck = Box::pin(async move { Ok(check.run().await?) });
         // Vector asks when it wants to.
         entry.options.healthcheck.enabled = false;
         Ok((VectorSink::from_event_streamsink(Running(entry)), healthcheck))
@@ -78,6 +73,11 @@ impl SinkConfig for LogShipperSink {
     }
 }
 
+/// The environment is where AWS's credentials may be.
+fn options() -> TopologyOptions {
+    TopologyOptions::default().with_env(Env::from_process())
+}
+
 struct Running(SinkEntry);
 
 #[async_trait]
@@ -86,8 +86,7 @@ impl StreamSink<Event> for Running {
     async fn run(self: Box<Self>, input: BoxStream<'_, Event>) -> Result<(), ()> {
         let Running(entry) = *self;
         let failed = |error: &dyn fmt::Display| tracing::error!("log_shipper: {error}");
-        let sink =
-            EventSink::start(entry, &TopologyOptions::default()).await.map_err(|error| failed(&error))?;
+        let sink = EventSink::start(entry, &options()).await.map_err(|error| failed(&error))?;
         let events = input.filter_map(|event| future::ready(take(event).map(Ok)));
         events.forward(sink).await.map_err(|error| failed(&error))
     }

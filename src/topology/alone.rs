@@ -1,9 +1,8 @@
 //! One component by itself: a sink that a program sends events into, a source whose events it takes.
 
-use super::{Books, Report, RunningTopology, StartError, Topology, TopologyOptions};
+use super::{Books, Check, Report, RunningTopology, StartError, Topology, TopologyOptions};
 use crate::config::{Config, SinkEntry, SourceEntry};
 use crate::event::LogEvent;
-use crate::healthcheck::Healthcheck;
 use crate::sinks::{self, EventReceiver};
 use crate::sources::{self, ChannelSource, Ended, EventSender};
 use futures::{FutureExt, Sink, Stream};
@@ -129,17 +128,16 @@ impl EventSink {
         })
     }
 
-    /// What there is to ask of the sink, without starting it: nothing, if it has nothing or its healthcheck is off.
+    /// What there is to ask of the sink, without starting it.
     ///
     /// # Errors
     /// If it cannot be built.
-    pub async fn healthcheck(
-        sink: SinkEntry,
-        options: &TopologyOptions,
-    ) -> Result<Option<Healthcheck>, StartError> {
+    pub async fn check(sink: SinkEntry, options: &TopologyOptions) -> Result<Check, StartError> {
+        let (component, timeout) = (format!("sinks.{}", sink.id), sink.options.healthcheck.timeout);
         let (_sender, source) = sources::channel(1);
         let topology = Topology::build(with_program(source, sink), options).await?;
-        Ok(topology.into_checks().into_iter().find_map(|check| check.healthcheck))
+        let check = topology.into_checks().into_iter().find(|check| check.component == component);
+        Ok(check.unwrap_or(Check { component, healthcheck: None, timeout }))
     }
 
     /// What has become of the events so far.

@@ -50,7 +50,7 @@ use crate::config::{
     SourceContext, SourceEntry, StreamSink, TransformContext, TransformEntry,
 };
 use crate::env::Env;
-use crate::healthcheck::Healthcheck;
+use crate::healthcheck::{Healthcheck, Unhealthy};
 use crate::http::ProxyConfig;
 use crate::memory::{ByteSize, LimitOrigin, MemoryLimit};
 use crate::status::Status;
@@ -211,6 +211,19 @@ pub struct Check {
     pub healthcheck: Option<Healthcheck>,
     /// How long it may take.
     pub timeout: Duration,
+}
+
+impl Check {
+    /// Asks, for as long as it may take. What has nothing to ask is well.
+    ///
+    /// # Errors
+    /// Why it is not well.
+    pub async fn run(self) -> Result<(), Unhealthy> {
+        match self.healthcheck {
+            Some(healthcheck) => healthcheck.run(self.timeout).await.0,
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Debug for BuiltSink {
