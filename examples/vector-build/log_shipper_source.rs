@@ -5,6 +5,7 @@ use chrono::DateTime;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use log_shipper::config::{Registry, SourceEntry};
+use log_shipper::env::Env;
 use log_shipper::event::LogEvent;
 use log_shipper::finalizer::EventStatus;
 use log_shipper::topology::{EventStream, TopologyOptions};
@@ -63,8 +64,9 @@ impl SourceConfig for LogShipperNats {
 async fn run(entry: SourceEntry, cx: SourceContext) -> Result<(), ()> {
     let SourceContext { mut shutdown, mut out, acknowledgements, .. } = cx;
     let failed = |error: &dyn fmt::Display| tracing::error!("log_shipper_nats: {error}");
-    let events =
-        EventStream::start(entry, &TopologyOptions::default()).await.map_err(|error| failed(&error))?;
+    // Secrets that come from files are read anew at each connect.
+    let options = TopologyOptions::default().with_env(Env::from_process());
+    let events = EventStream::start(entry, &options).await.map_err(|error| failed(&error))?;
     let mut chunks = events.ready_chunks(CHUNK);
     let mut receipts = FuturesUnordered::new();
     let mut is_stopping = false;

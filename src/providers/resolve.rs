@@ -80,7 +80,7 @@ impl Provider {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Registry};
+    use crate::config::{Registry, SinkEntry};
 
     #[test]
     fn each_provider_that_is_on_has_the_options_of_a_sink_that_can_be_made() {
@@ -98,7 +98,7 @@ mod tests {
             Env::from_pairs([("HONEYCOMB_API_KEY", "s3cr3t"), ("HONEYCOMB_DATASET", "dataset-of-ours")]);
         let resolved = resolve(&env).unwrap();
         let honeycomb = resolved.iter().find(|resolved| resolved.provider.name == "honeycomb").unwrap();
-        let mut options = honeycomb.options.clone().unwrap();
+        let options = honeycomb.options.clone().unwrap();
         let text = options.to_string();
         assert!(!text.contains("s3cr3t") && !text.contains("dataset-of-ours"), "{text}");
         SinkEntry::from_table_with_env("honeycomb", options, &Registry::builtin(), &env).unwrap();
