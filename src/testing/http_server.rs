@@ -61,7 +61,7 @@ const SHOWN: usize = 300;
 ///
 /// let requests = server.requests();
 /// assert_eq!(requests[1].header("authorization"), Some("Bearer secret"));
-/// assert_eq!(requests[1].json()[0]["message"], "taken");
+/// assert_eq!(requests[1].json_lines()[0]["message"], "taken");
 /// let (_, counts) = &sink.counts().sinks[0];
 /// assert_eq!((counts.delivered, counts.rejected), (1, 1));
 /// # Ok(())
