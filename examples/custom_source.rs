@@ -46,11 +46,6 @@ async fn run(socket: UdpSocket, cx: SourceContext) -> Result<()> {
 
 fn main() -> std::process::ExitCode {
     let mut registry = Registry::builtin();
-    registry.source::<Udp>(ComponentInfo {
-        name: "udp",
-        summary: "Receive datagrams.",
-        example: "address = \"127.0.0.1:5140\"",
-        notes: "",
-    });
+    registry.source::<Udp>(ComponentInfo::new("udp", "Receive datagrams.", "address = \"127.0.0.1:5140\""));
     cli::main(registry)
 }

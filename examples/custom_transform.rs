@@ -40,11 +40,6 @@ impl Transform for Numbering {
 
 fn main() -> std::process::ExitCode {
     let mut registry = Registry::builtin();
-    registry.transform::<Number>(ComponentInfo {
-        name: "number",
-        summary: "Number the events.",
-        example: "field = \"number\"",
-        notes: "",
-    });
+    registry.transform::<Number>(ComponentInfo::new("number", "Number the events.", "field = \"number\""));
     cli::main(registry)
 }
