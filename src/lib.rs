@@ -27,6 +27,21 @@
 //! differs, and a line: `registry.http_sink::<Acme>()`. Its options derive [`schemars`]`::JsonSchema` too, so that
 //! `log-shipper schema` and `list` know them.
 //!
+//! One piece alone: [`topology::EventSink`] is a sink as a [`futures::Sink`], [`topology::EventStream`] a source as a
+//! [`futures::Stream`]; [`sources::channel`] and [`sinks::channel`] are the ends of a topology that a program holds itself.
+//! [`providers::resolve`] says which destinations an environment switches on. [`template::Template`], [`nats::SubjectFilter`] and
+//! [`sinks::codec`] are of use by themselves. [`testing`] has what tests need.
+//!
+//! # Features
+//!
+//! All of them are on by default; `default-features = false` leaves the topology and every component that needs none of them.
+//!
+//! - `cli`: the command line; with it come the others
+//! - `api`: the HTTP API, and the sink `prometheus_exporter`
+//! - `aws`: signatures for AWS
+//! - `testing`: a NATS broker and an HTTP destination for tests
+//! - `vrl`: VRL's compiler, for `remap` and for conditions
+//!
 //! # Layout
 //!
 //! The path of an event, from NATS to the wire, is eight files:

@@ -44,6 +44,7 @@ const MUTABLE: &[&str] = &[
 
 /// Those that may be, and why.
 const SHARED: &[(&str, &str, &str)] = &[
+    ("src/testing/ports.rs", "NEXT", "each port is given out once in the process of a test"),
     ("src/tls.rs", "PROVIDER", "set once, to the one value that it can have: the algorithms of TLS"),
     ("src/tls.rs", "ROOTS", "set once, from the system's certificates, which are the machine's"),
 ];
