@@ -7,11 +7,12 @@ use log_shipper::config::{ApiOptions, Config, Registry};
 use log_shipper::env::Env;
 use log_shipper::topology::{RunningTopology, Topology, TopologyOptions};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use support::http_server::{HttpServer, Reply};
 use support::jetstream::JetStream;
-use support::nats_server::{NatsServer, Options};
+use support::nats_server::{NATS_SOURCE, NatsServer, Options};
 use support::program::{Program, run};
 use support::proxy::{Direction, Proxy};
 use support::publisher::Publisher;
@@ -143,16 +144,15 @@ impl Drop for Shipper {
     }
 }
 
-const NATS: &str = "
-    [sources.nats]
-    type = 'nats'
-    url = '{nats}'
-    connection_name = 'test'
-    subject = 'logs.>'
-    decoding.codec = 'json'
-    subject_key_field = ''
-";
 const BLACKHOLE: &str = "[sinks.out]\ntype = 'blackhole'\ninputs = ['nats']\n";
+
+/// What `/health` says when it is well or not, as the book shows it.
+fn in_the_book(is_healthy: bool) -> Value {
+    let page = include_str!("../docs/src/operating.md");
+    let blocks = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut answers = blocks.filter_map(|block| serde_json::from_str::<Value>(block).ok());
+    answers.find(|answer| answer["healthy"] == is_healthy).expect("the book shows it")
+}
 
 fn http_sink(id: &str, server: &HttpServer) -> String {
     let uri = server.url("/in");
@@ -169,7 +169,7 @@ fn http_sink(id: &str, server: &HttpServer) -> String {
 async fn each_route_answers_and_none_can_be_written_to() {
     in_time(async {
         let nats = NatsServer::start().await;
-        let shipper = Shipper::start(&nats.url(), &format!("{NATS}{BLACKHOLE}"), false).await;
+        let shipper = Shipper::start(&nats.url(), &format!("{NATS_SOURCE}{BLACKHOLE}"), false).await;
         let api = shipper.api;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
@@ -245,7 +245,7 @@ async fn health_is_a_no_while_nats_is_not_there() {
     in_time(async {
         let mut nats = NatsServer::start().await;
         nats.stop().await;
-        let shipper = Shipper::start(&nats.url(), &format!("{NATS}{BLACKHOLE}"), false).await;
+        let shipper = Shipper::start(&nats.url(), &format!("{NATS_SOURCE}{BLACKHOLE}"), false).await;
         for _ in 0..2 {
             for path in ["/health", "/ready"] {
                 let answer = until_status(shipper.api, path, 503).await.json();
@@ -254,11 +254,19 @@ async fn health_is_a_no_while_nats_is_not_there() {
                 assert_eq!((&reason["component"], &reason["fatal"]), (&"sources.nats".into(), &true.into()));
                 assert!(!reason["problem"].as_str().unwrap().is_empty(), "{answer}");
                 assert!(!reason["advice"].as_str().unwrap().is_empty(), "{answer}");
+                // The book shows it with the same fields.
+                let shown = in_the_book(false);
+                let names =
+                    |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+                assert_eq!(names(&answer), names(&shown), "{answer}");
+                assert_eq!(names(reason), names(&shown["reasons"][0]), "{answer}");
             }
             assert_eq!(get(shipper.api, "/live").await.status, 200);
             nats.start_again().await;
             until_status(shipper.api, "/health", 200).await;
-            assert_eq!(get(shipper.api, "/ready").await.json()["reasons"], serde_json::json!([]));
+            for path in ["/health", "/ready"] {
+                assert_eq!(get(shipper.api, path).await.json(), in_the_book(true), "{path}");
+            }
             nats.stop().await;
         }
     })
@@ -271,7 +279,7 @@ async fn health_is_a_no_while_the_network_is_silent() {
     in_time(async {
         let nats = NatsServer::start().await;
         let proxy = Proxy::start(nats.port()).await;
-        let config = format!("{NATS}ping_interval_secs = 1\n{BLACKHOLE}");
+        let config = format!("{NATS_SOURCE}ping_interval_secs = 1\n{BLACKHOLE}");
         let shipper = Shipper::start(&proxy.nats_url(), &config, false).await;
         until_status(shipper.api, "/health", 200).await;
         proxy.pause(Direction::ToClient);
@@ -293,7 +301,7 @@ async fn a_quiet_subscription_that_cannot_be_renewed_is_doubted() {
         let options = Options { extra: "max_connections: 2".into(), ..Options::default() };
         let nats = NatsServer::with(options).await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
-        let config = format!("{NATS}idle_resubscribe_secs = 1\n{BLACKHOLE}");
+        let config = format!("{NATS_SOURCE}idle_resubscribe_secs = 1\n{BLACKHOLE}");
         let shipper = Shipper::start(&nats.url(), &config, false).await;
         until_status(shipper.api, "/health", 200).await;
         loop {
@@ -321,7 +329,8 @@ async fn health_is_a_no_while_every_destination_fails() {
         let (one, other) = (HttpServer::start().await, HttpServer::start().await);
         one.default_reply(Reply::status(503));
         other.default_reply(Reply::status(401));
-        let config = format!("{NATS}{BLACKHOLE}{}{}", http_sink("one", &one), http_sink("other", &other));
+        let config =
+            format!("{NATS_SOURCE}{BLACKHOLE}{}{}", http_sink("one", &one), http_sink("other", &other));
         let shipper = Shipper::start(&nats.url(), &config, false).await;
         until_status(shipper.api, "/health", 200).await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
@@ -348,7 +357,7 @@ async fn health_is_a_no_while_every_destination_fails() {
 async fn a_source_that_a_reload_has_replaced_is_not_asked_any_more() {
     in_time(async {
         let nats = NatsServer::start().await;
-        let mut shipper = Shipper::start(&nats.url(), &format!("{NATS}{BLACKHOLE}"), false).await;
+        let mut shipper = Shipper::start(&nats.url(), &format!("{NATS_SOURCE}{BLACKHOLE}"), false).await;
         until_status(shipper.api, "/health", 200).await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         publisher.publish_events(0..10).await;
@@ -356,7 +365,7 @@ async fn a_source_that_a_reload_has_replaced_is_not_asked_any_more() {
         // It takes connections, and says nothing.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", silent.local_addr().unwrap());
-        let text = format!("{NATS}{BLACKHOLE}").replace("{nats}", &url);
+        let text = format!("{NATS_SOURCE}{BLACKHOLE}").replace("{nats}", &url);
         let config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
         shipper.running.reload(config).await.expect("it is a good one");
         let answer = get(shipper.api, "/ready").await;
@@ -372,7 +381,7 @@ async fn a_source_at_the_end_of_its_input_is_told_of_and_is_no_no() {
         let nats = NatsServer::start().await;
         let ends = "[sources.few]\ntype = 'demo_logs'\nformat = 'fly'\ninterval = 0\ncount = 3\n\
                     [sinks.few_out]\ntype = 'blackhole'\ninputs = ['few']\n";
-        let shipper = Shipper::start(&nats.url(), &format!("{NATS}{BLACKHOLE}{ends}"), false).await;
+        let shipper = Shipper::start(&nats.url(), &format!("{NATS_SOURCE}{BLACKHOLE}{ends}"), false).await;
         loop {
             let health = until_status(shipper.api, "/health", 200).await.json();
             let reason = &health["reasons"][0];
@@ -395,7 +404,7 @@ async fn a_stream_that_is_not_there_is_a_no() {
     in_time(async {
         let nats = NatsServer::with(Options { jetstream: true, ..Options::default() }).await;
         let config = format!(
-            "{NATS}jetstream.stream = 'S'\njetstream.consumer = 'C'\njetstream.create = true\n{BLACKHOLE}"
+            "{NATS_SOURCE}jetstream.stream = 'S'\njetstream.consumer = 'C'\njetstream.create = true\n{BLACKHOLE}"
         );
         let shipper = Shipper::start(&nats.url(), &config, false).await;
         let js = JetStream::connect(nats.url()).await;
@@ -416,7 +425,7 @@ async fn a_stream_that_is_not_there_is_a_no() {
 async fn a_topology_that_has_ended_is_a_no_and_its_books_can_be_seen() {
     in_time(async {
         let nats = NatsServer::start().await;
-        let mut shipper = Shipper::start(&nats.url(), &format!("{NATS}{BLACKHOLE}"), false).await;
+        let mut shipper = Shipper::start(&nats.url(), &format!("{NATS_SOURCE}{BLACKHOLE}"), false).await;
         until_status(shipper.api, "/health", 200).await;
         shipper.running.stop(Duration::from_secs(5)).await;
         for path in ["/health", "/ready"] {
@@ -441,7 +450,7 @@ async fn a_topology_that_has_ended_is_a_no_and_its_books_can_be_seen() {
 async fn the_tail_shows_what_fits_and_counts_what_is_too_much() {
     in_time(async {
         let nats = NatsServer::start().await;
-        let shipper = Shipper::start(&nats.url(), &format!("{NATS}{BLACKHOLE}"), true).await;
+        let shipper = Shipper::start(&nats.url(), &format!("{NATS_SOURCE}{BLACKHOLE}"), true).await;
         nats.wait_for_subscription("logs.>").await;
         let refused = get(shipper.api, "/api/tail?subject=logs..x").await;
         assert!(refused.status == 400 && refused.body.contains("token 2"), "{refused:?}");
@@ -501,7 +510,7 @@ async fn the_tail_shows_what_fits_and_counts_what_is_too_much() {
 #[tokio::test]
 async fn what_a_browser_is_told_to_ask_by_a_stranger_is_refused() {
     in_time(async {
-        let shipper = Shipper::start("nats://127.0.0.1:1", &format!("{NATS}{BLACKHOLE}"), true).await;
+        let shipper = Shipper::start("nats://127.0.0.1:1", &format!("{NATS_SOURCE}{BLACKHOLE}"), true).await;
         let api = shipper.api;
         for (request, status) in [
             ("GET /live HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_owned(), 421),
@@ -541,7 +550,7 @@ async fn what_a_browser_is_told_to_ask_by_a_stranger_is_refused() {
 #[tokio::test]
 async fn many_connections_keep_nobody_out() {
     in_time(async {
-        let shipper = Shipper::start("nats://127.0.0.1:1", &format!("{NATS}{BLACKHOLE}"), false).await;
+        let shipper = Shipper::start("nats://127.0.0.1:1", &format!("{NATS_SOURCE}{BLACKHOLE}"), false).await;
         let api = shipper.api;
         // Somebody else, who was here before all of them and has not said everything yet.
         let socket = TcpSocket::new_v4().unwrap();

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply, Request};
-use support::nats_server::{NatsServer, Options, TlsFiles};
+use support::nats_server::{NATS_SOURCE, NatsServer, Options, TlsFiles};
 use support::publisher::{Publisher, fly_event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -32,15 +32,7 @@ async fn start(text: &str, nats: &str, http: &HttpServer, env: Env) -> RunningTo
     Topology::start(config, &options, std::future::pending::<()>()).await.unwrap()
 }
 
-/// Events as lines, so that each arrives as the bytes it was published in.
-const LINES: &str = "
-    [sources.nats]
-    type = 'nats'
-    url = '{nats}'
-    connection_name = 'test'
-    subject = 'logs.>'
-    decoding.codec = 'json'
-    subject_key_field = ''
+const LINES_SINK: &str = "
     [sinks.http]
     type = 'http'
     inputs = ['nats']
@@ -51,9 +43,9 @@ const LINES: &str = "
     request.retry_initial_backoff_secs = 0.01
 ";
 
-/// The same with more options of the source.
+/// Events as lines, so that each arrives as the bytes it was published in; with more options of the source.
 fn lines_with(options: &str) -> String {
-    LINES.replace("[sinks.http]", &format!("{options}\n[sinks.http]"))
+    format!("{NATS_SOURCE}{options}\n{LINES_SINK}")
 }
 
 /// A server of one's own, and its address.
@@ -94,7 +86,7 @@ async fn two_hundred_thousand_messages_arrive_once_and_byte_for_byte() {
         const EVENTS: u64 = 200_000;
         let nats = NatsServer::start().await;
         let http = HttpServer::start().await;
-        let mut running = start(LINES, &nats.url(), &http, Env::default()).await;
+        let mut running = start(&lines_with(""), &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         let mut published = HashMap::new();
@@ -160,7 +152,7 @@ async fn a_server_that_is_down_at_first_and_restarts_later_is_found_again() {
         let mut nats = NatsServer::start().await;
         nats.stop().await;
         let http = HttpServer::start().await;
-        let mut running = start(LINES, &nats.url(), &http, Env::default()).await;
+        let mut running = start(&lines_with(""), &nats.url(), &http, Env::default()).await;
         for round in 0..3 {
             match round {
                 0 => nats.start_again().await,
@@ -508,7 +500,7 @@ async fn nothing_is_published_to_a_reply_subject() {
     in_time(async {
         let nats = NatsServer::start().await;
         let http = HttpServer::start().await;
-        let mut running = start(LINES, &nats.url(), &http, Env::default()).await;
+        let mut running = start(&lines_with(""), &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let client = async_nats::connect(nats.url()).await.unwrap();
         let mut replies = client.subscribe("replies.>").await.unwrap();
@@ -530,7 +522,7 @@ async fn nothing_is_dropped_while_a_sink_is_slow() {
         let http = HttpServer::start().await;
         http.default_reply(Reply::Never);
         let slow = "[sinks.http]\nbuffer.max_events = 1000\nbatch.max_events = 100\nrequest.concurrency = 1\nrequest.timeout_secs = 0.5";
-        let mut running = start(&LINES.replace("[sinks.http]", slow), &nats.url(), &http, Env::default()).await;
+        let mut running = start(&lines_with("").replace("[sinks.http]", slow), &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         publisher.publish_events(0..EVENTS).await;
@@ -555,7 +547,7 @@ async fn a_server_that_cuts_us_off_is_counted_and_found_again() {
         let http = HttpServer::start().await;
         http.default_reply(Reply::Never);
         let slow = "[sinks.http]\nbuffer.max_events = 1000\nbatch.max_events = 100\nrequest.concurrency = 1\nrequest.timeout_secs = 0.5";
-        let mut running = start(&LINES.replace("[sinks.http]", slow), &nats.url(), &http, Env::default()).await;
+        let mut running = start(&lines_with("").replace("[sinks.http]", slow), &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         let mut published = 0;
@@ -585,7 +577,7 @@ async fn a_subject_that_is_forbidden_does_not_keep_the_others_from_working() {
         let extra = r#"accounts: { A: { users: [ { user: "u", password: "p", permissions: { subscribe: ["logs.>", "_INBOX.>"] } } ] } }"#;
         let nats = NatsServer::with(Options { extra: extra.to_owned(), ..Options::default() }).await;
         let http = HttpServer::start().await;
-        let text = LINES.replace("subject = 'logs.>'", "subjects = ['secret.>', 'logs.>']");
+        let text = lines_with("").replace("subject = 'logs.>'", "subjects = ['secret.>', 'logs.>']");
         let url = nats.url().replace("nats://", "nats://u:p@");
         let mut running = start(&text, &url, &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
@@ -605,7 +597,7 @@ async fn what_a_strange_server_says_does_no_harm() {
         let (listener, address) = listen().await;
         let url = format!("nats://{address}");
         let http = HttpServer::start().await;
-        let mut running = start(LINES, &url, &http, Env::default()).await;
+        let mut running = start(&lines_with(""), &url, &http, Env::default()).await;
         let answers: [&[u8]; 6] = [
             b"",
             b"HTTP/1.1 400 Bad Request\r\n\r\n",
@@ -757,7 +749,7 @@ async fn the_books_balance_when_the_deadline_comes_first() {
         let blocked =
             "[sinks.http]\nbuffer.max_events = 1000\nbatch.max_events = 100\nrequest.concurrency = 3";
         let mut running =
-            start(&LINES.replace("[sinks.http]", blocked), &nats.url(), &http, Env::default()).await;
+            start(&lines_with("").replace("[sinks.http]", blocked), &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         publisher.publish_events(0..20_000).await;
@@ -805,7 +797,7 @@ async fn whatever_the_payload_nothing_is_lost_and_nothing_panics() {
         ];
         let nats = NatsServer::start().await;
         let http = HttpServer::start().await;
-        let mut running = start(LINES, &nats.url(), &http, Env::default()).await;
+        let mut running = start(&lines_with(""), &nats.url(), &http, Env::default()).await;
         nats.wait_for_subscription("logs.>").await;
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         for payload in objects.iter().map(String::as_bytes).chain(texts) {

@@ -19,7 +19,7 @@ use log_shipper::topology::{
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::http_server::{HttpServer, Reply, Request};
-use support::nats_server::NatsServer;
+use support::nats_server::{NATS_SOURCE, NatsServer};
 use support::publisher::Publisher;
 use tokio::sync::mpsc;
 
@@ -71,16 +71,6 @@ fn load(text: &str, nats: &NatsServer, http: &HttpServer) -> Config {
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-const SOURCE: &str = "
-    [sources.nats]
-    type = 'nats'
-    url = '{nats}'
-    connection_name = 'test'
-    subject = 'logs.>'
-    decoding.codec = 'json'
-    subject_key_field = ''
-";
-
 /// A sink that sends to this path at once.
 fn sink(id: &str, inputs: &str, options: &str) -> String {
     format!(
@@ -105,7 +95,7 @@ async fn events_flow_on_while_others_change() {
     in_time(async {
         let stays = sink("stays", "['nats']", "");
         let changes = |round: u32| sink("changes", "['nats']", &format!("batch.max_events = {}", round + 1));
-        let first = format!("{SOURCE}{stays}{}", changes(0));
+        let first = format!("{NATS_SOURCE}{stays}{}", changes(0));
         let mut shipper = Shipper::start(&first).await;
         let mut publisher = shipper.publisher().await;
         let mut published = 0;
@@ -113,7 +103,7 @@ async fn events_flow_on_while_others_change() {
             publisher.publish_events(published..published + 500).await;
             publisher.flush().await;
             published += 500;
-            let mut text = format!("{SOURCE}{stays}{}", changes(round));
+            let mut text = format!("{NATS_SOURCE}{stays}{}", changes(round));
             let mut expected = "changed sinks.changes".to_owned();
             if round % 2 == 1 {
                 text += "[transforms.copy]\ntype = 'remap'\ninputs = ['nats']\nsource = '.copy = .n'\n";
@@ -159,7 +149,7 @@ async fn a_new_key(option: &str) {
                  request.retry_max_duration_secs = 3600\nrequest.retry_jitter_mode = 'None'\nbuffer.max_events = 50\n\
                  request.concurrency = 2\nbatch.max_events = 100"
             );
-            format!("{SOURCE}{}{}", sink("key", "['nats']", &options), sink("other", "['nats']", ""))
+            format!("{NATS_SOURCE}{}{}", sink("key", "['nats']", &options), sink("other", "['nats']", ""))
         };
         let mut shipper = Shipper::start(&with_key("old")).await;
         shipper.http.respond_with(|request| match request.header("authorization") {
@@ -192,7 +182,7 @@ async fn what_was_encoded_otherwise_is_finished_by_the_old_sink() {
     in_time(async {
         let with = |framing: &str| {
             let options = format!("framing.method = '{framing}'\nrequest.retry_initial_backoff_secs = 0.01");
-            format!("{SOURCE}{}", sink("out", "['nats']", &options))
+            format!("{NATS_SOURCE}{}", sink("out", "['nats']", &options))
         };
         let mut shipper = Shipper::start(
             &with("character_delimited\"\nframing.character_delimited.delimiter = \",").replace('"', "'"),
@@ -224,7 +214,7 @@ async fn what_was_encoded_otherwise_is_finished_by_the_old_sink() {
 async fn a_changed_source_misses_nothing() {
     in_time(async {
         let with = |name: &str| {
-            let source = SOURCE.replace("'test'", &format!("'{name}'"));
+            let source = NATS_SOURCE.replace("'test'", &format!("'{name}'"));
             format!("{source}{}", sink("out", "['nats']", ""))
         };
         let mut shipper = Shipper::start(&with("first")).await;
@@ -256,7 +246,7 @@ async fn a_changed_source_misses_nothing() {
 #[tokio::test]
 async fn a_configuration_that_cannot_be_built_changes_nothing() {
     in_time(async {
-        let good = format!("{SOURCE}{}", sink("out", "['nats']", ""));
+        let good = format!("{NATS_SOURCE}{}", sink("out", "['nats']", ""));
         let mut shipper = Shipper::start(&good).await;
         let bad = format!("{good}{}", sink("bad", "['nats']", "tls.ca_file = '/nowhere.pem'"));
         let config = load(&bad, &shipper.nats, &shipper.http);

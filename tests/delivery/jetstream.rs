@@ -3,7 +3,7 @@
 use crate::support::http_server::{HttpServer, Reply, Request};
 use crate::support::jetstream::JetStream;
 use crate::support::nats_cluster::NatsCluster;
-use crate::support::nats_server::{NatsServer, Options};
+use crate::support::nats_server::{NATS_SOURCE, NatsServer, Options};
 use crate::support::program::Program;
 use crate::support::publisher::Publisher;
 use crate::{check_books, in_time, soak, start, until};
@@ -29,14 +29,9 @@ async fn server() -> NatsServer {
 
 /// A source that reads the stream with these options, and sends lines.
 fn config(nats: &str, http: &HttpServer, options: &str) -> String {
+    let source = NATS_SOURCE.replace("{nats}", nats);
     format!(
-        "[sources.nats]
-         type = 'nats'
-         url = '{nats}'
-         connection_name = 'test'
-         subject = 'logs.>'
-         decoding.codec = 'json'
-         subject_key_field = ''
+        "{source}
          jetstream.stream = 'S'
          jetstream.consumer = 'C'
          {options}

@@ -12,6 +12,17 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+/// A source of a configuration that reads `logs.>`; `{nats}` stands for the server's URL.
+pub const NATS_SOURCE: &str = "
+    [sources.nats]
+    type = 'nats'
+    url = '{nats}'
+    connection_name = 'test'
+    subject = 'logs.>'
+    decoding.codec = 'json'
+    subject_key_field = ''
+";
+
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(20);
