@@ -3,18 +3,15 @@
 mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::http_server::{HttpServer, Reply};
 use support::program::{Ended, Program, run};
+use support::terminal::{PseudoTerminal, resize};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const POLL_EVERY: Duration = Duration::from_millis(10);
@@ -153,49 +150,24 @@ async fn what_cannot_be_is_bad_usage() {
 /// `top` in a pseudo terminal; killed when dropped.
 struct Session {
     child: Child,
-    keys: File,
-    /// The side of the terminal that programs have.
-    terminal: OwnedFd,
-    said: Arc<Mutex<Vec<u8>>>,
-    /// So much of it has been waited for.
+    terminal: PseudoTerminal,
+    /// So much of what it has said has been waited for.
     seen: usize,
 }
 
 impl Session {
     fn start(url: &str, size: (u16, u16)) -> Session {
-        let ours =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-        grantpt(&ours).expect("ours");
-        unlockpt(&ours).expect("ours");
-        let name = ptsname(&ours, Vec::new()).expect("a name");
-        let open = rustix::fs::open(
-            name.as_c_str(),
-            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        );
-        let terminal = open.expect("the other side");
-        resize(&ours, size);
-        let side = || File::from(terminal.try_clone().expect("a descriptor"));
+        let terminal = PseudoTerminal::open(size);
         let mut command = Command::new(env!("CARGO_BIN_EXE_log-shipper"));
         command.args(["top", "--url", url, "--interval", "0.2"]).env_clear().env("TERM", "xterm-256color");
         // A group of its own, as a shell gives it: Ctrl-Z stops the whole group.
-        command.stdin(side()).stdout(side()).stderr(side()).process_group(0);
+        command.stdin(terminal.side()).stdout(terminal.side()).stderr(terminal.side()).process_group(0);
         let child = command.spawn().expect("the program starts");
-        let keys = File::from(ours);
-        let mut screen = keys.try_clone().expect("a descriptor");
-        let said: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let sink = Arc::clone(&said);
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = screen.read(&mut buffer) {
-                sink.lock().unwrap().extend_from_slice(&buffer[..length]);
-            }
-        });
-        Session { child, keys, terminal, said, seen: 0 }
+        Session { child, terminal, seen: 0 }
     }
 
     fn said(&self) -> String {
-        String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned()
+        self.terminal.said()
     }
 
     /// Waits until this has been written, behind what was waited for last.
@@ -219,17 +191,11 @@ impl Session {
     }
 
     fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
+        self.terminal.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
     }
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
-    }
-
-    /// Whether keys come one by one, without an echo.
-    fn is_raw(&self) -> bool {
-        let modes = tcgetattr(&self.terminal).expect("its settings").local_modes;
-        !modes.intersects(LocalModes::ICANON | LocalModes::ECHO)
     }
 
     fn is_stopped(&self) -> bool {
@@ -241,14 +207,8 @@ impl Session {
     #[track_caller]
     fn ended(mut self) -> ExitStatus {
         let status = self.wait("an end", |session| session.child.try_wait().expect("a status"));
-        assert!(!self.is_raw(), "the terminal is still raw");
-        // The last that is said: out of the other screen, and the cursor is back.
-        self.wait("the old screen", |session| {
-            let said = session.said();
-            let left = said.rfind("\u{1b}[?1049l")? > said.rfind("\u{1b}[?1049h")?;
-            let shown = said.rfind("\u{1b}[?25h")? > said.rfind("\u{1b}[?25l")?;
-            (left && shown).then_some(())
-        });
+        assert!(!self.terminal.is_raw(), "the terminal is still raw");
+        self.wait("the old screen", |session| session.terminal.is_given_back().then_some(()));
         status
     }
 }
@@ -258,11 +218,6 @@ impl Drop for Session {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn resize(terminal: impl AsFd, (columns, rows): (u16, u16)) {
-    let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(terminal, size).expect("a size");
 }
 
 /// The blocking side of a test, beside the server.
@@ -280,10 +235,10 @@ async fn a_person_looks_chooses_and_leaves() {
         let mut session = Session::start(&url, (80, 24));
         session.wait_for("unauthorised");
         session.wait_for("DATADOG_API_KEY");
-        assert!(session.is_raw());
+        assert!(session.terminal.is_raw());
         // The type is for those who have room.
         assert!(!session.said().contains("TYPE"));
-        resize(&session.keys, (140, 40));
+        resize(&session.terminal.keys, (140, 40));
         session.signal(Signal::WINCH);
         session.wait_for("TYPE");
         session.press("?");
@@ -346,11 +301,11 @@ async fn control_z_gives_the_terminal_to_the_shell_for_a_while() {
         session.wait_for("datadog");
         session.press("\u{1a}");
         session.wait("stop", |session| session.is_stopped().then_some(()));
-        assert!(!session.is_raw());
+        assert!(!session.terminal.is_raw());
         session.wait_for("\u{1b}[?1049l");
         session.signal(Signal::CONT);
         session.wait_for("datadog");
-        assert!(session.is_raw());
+        assert!(session.terminal.is_raw());
         session.press("q");
         assert_eq!(session.ended().code(), Some(0));
     })

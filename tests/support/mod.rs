@@ -13,7 +13,8 @@
 //! - [`jetstream`]: streams and consumers, made and looked at;
 //! - [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`program`]: log-shipper itself, as a process, with its memory and its books;
-//! - [`sigv4`]: AWS's signatures, checked independently of who makes them.
+//! - [`sigv4`]: AWS's signatures, checked independently of who makes them;
+//! - [`terminal`]: a pseudo terminal, and what a person sees there.
 
 // Every test binary compiles this whole module and uses only a part of it.
 #![allow(dead_code)]
@@ -32,3 +33,4 @@ pub mod program;
 pub mod proxy;
 pub mod publisher;
 pub mod sigv4;
+pub mod terminal;

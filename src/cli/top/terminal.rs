@@ -106,3 +106,56 @@ fn of_key(key: KeyEvent) -> Input {
         _ => return Input::Other,
     })
 }
+
+#[cfg(test)]
+#[path = "../../../tests/support/terminal.rs"]
+#[allow(dead_code, reason = "the integration tests use the rest")]
+mod pseudo_terminal;
+
+#[cfg(test)]
+mod tests {
+    use super::pseudo_terminal::PseudoTerminal;
+    use super::*;
+    use std::process::Command;
+    use std::time::Instant;
+
+    /// Set for the process that panics.
+    const PANICS: &str = "TEST_PANICS_AT_TERMINAL";
+
+    /// The test starts itself once more, at a pseudo terminal, and panics there with the screen open.
+    #[test]
+    fn after_a_panic_the_terminal_is_what_it_was() {
+        if std::env::var_os(PANICS).is_some() {
+            let mut screen = Screen::open().expect("a terminal");
+            screen
+                .draw(|frame| frame.render_widget("the screen is open", frame.area()))
+                .expect("it is drawn");
+            panic!("on purpose");
+        }
+        let terminal = PseudoTerminal::open((80, 24));
+        let (_, module) = module_path!().split_once("::").expect("a crate");
+        let name = format!("{module}::after_a_panic_the_terminal_is_what_it_was");
+        let mut command = Command::new(std::env::current_exe().expect("this test"));
+        command.args([&name, "--exact", "--nocapture"]).env(PANICS, "1").env("TERM", "xterm-256color");
+        command.stdin(terminal.side()).stdout(terminal.side()).stderr(terminal.side());
+        let mut child = command.spawn().expect("it starts");
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut wait = |what: &str, look: &mut dyn FnMut() -> bool| {
+            while !look() {
+                if Instant::now() >= until {
+                    let _ = child.kill();
+                    panic!("no {what} in {:?}", terminal.said());
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        wait("panic", &mut || terminal.said().contains("on purpose"));
+        wait("old screen", &mut || terminal.is_given_back());
+        let status = child.wait().expect("a status");
+        assert!(!status.success() && !terminal.is_raw(), "{status}");
+        let said = terminal.said();
+        // What it says of the panic is on the screen that stays.
+        let left = said.find("\u{1b}[?1049l").expect("it has left");
+        assert!(said.find("on purpose").is_some_and(|at| at > left), "{said:?}");
+    }
+}
