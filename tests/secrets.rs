@@ -566,7 +566,8 @@ async fn no_command_shows_a_secret() {
         let more = [("LOG_SHIPPER_LOG_FORMAT", format), ("API_ADDRESS", &api), ("API_TAIL", "true")];
         let (before, refused) =
             (scene.proxied.load(Ordering::Relaxed), scene.nats.refused.load(Ordering::Relaxed));
-        let program = Watched::start(scene.command(&["run"], &more));
+        let args = ["run", "--graceful-shutdown-limit-secs", "0.2"];
+        let program = Watched::start(scene.command(&args, &more));
         program
             .until("healthchecks through the proxy, and NATS", |_| {
                 scene.proxied.load(Ordering::Relaxed) > before + 5
