@@ -3,15 +3,18 @@
 
 mod support;
 
+use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use futures::stream::{self, StreamExt};
 use log_shipper::providers::PROVIDERS;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use support::http_server::{HttpServer, Reply, Request};
 use support::program;
@@ -28,13 +31,26 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 
 /// The words that must not be seen, two in each secret, so that half of one is found too.
 #[derive(Default)]
-struct Markers(Vec<(String, String)>);
+struct Markers {
+    /// What each belongs to, and the word.
+    words: Vec<(String, String)>,
+    /// Looks for all forms of all words at once: the texts are long, and tests are not optimised.
+    searcher: OnceLock<AhoCorasick>,
+}
+
+/// How many forms a word has.
+const FORMS: usize = 7;
 
 impl Markers {
+    fn add(&mut self, name: &str, word: String) {
+        self.words.push((name.to_owned(), word));
+        self.searcher = OnceLock::new();
+    }
+
     /// A word that is nowhere else.
     fn word(&mut self, name: &str) -> String {
-        let word = format!("Zq{:02}Marker{:02}xK", self.0.len(), self.0.len() * 7 % 100);
-        self.0.push((name.to_owned(), word.clone()));
+        let word = format!("Zq{:02}Marker{:02}xK", self.words.len(), self.words.len() * 7 % 100);
+        self.add(name, word.clone());
         word
     }
 
@@ -50,29 +66,34 @@ impl Markers {
 
     /// A secret of the form that a variable expects.
     fn uuid(&mut self, name: &str) -> String {
-        let n = self.0.len();
+        let n = self.words.len();
         let uuid = format!("9e885f1a-0e02-4a3c-9b5e-6f7b1e3f{n:04}");
-        self.0.push((name.to_owned(), format!("6f7b1e3f{n:04}")));
+        self.add(name, format!("6f7b1e3f{n:04}"));
         uuid
     }
 
     /// The secrets in a text: as they are, which is also how JSON and URLs write their words, and in base64.
     fn found_in(&self, text: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        for (name, word) in &self.0 {
-            if let Some(form) = forms(word).into_iter().find(|form| text.contains(form)) {
-                let at = text.find(&form).unwrap();
-                let start = text.floor_char_boundary(at.saturating_sub(300));
-                let end = text.ceil_char_boundary((at + 100).min(text.len()));
-                found.push(format!("{name} ({form}): ...{}...", &text[start..end]));
-            }
+        let searcher = self.searcher.get_or_init(|| {
+            let forms: Vec<_> = self.words.iter().flat_map(|(_, word)| forms(word)).collect();
+            AhoCorasick::new(forms).expect("not too many words")
+        });
+        // Of each word, where it is first.
+        let mut found = BTreeMap::new();
+        for hit in searcher.find_overlapping_iter(text) {
+            found.entry(hit.pattern().as_usize() / FORMS).or_insert(hit.range());
         }
-        found
+        let show = |(word, at): (usize, Range<usize>)| {
+            let start = text.floor_char_boundary(at.start.saturating_sub(300));
+            let end = text.ceil_char_boundary((at.start + 100).min(text.len()));
+            format!("{} ({}): ...{}...", self.words[word].0, &text[at], &text[start..end])
+        };
+        found.into_iter().map(show).collect()
     }
 }
 
 /// A word as it is, and what it becomes inside of base64, wherever it begins there.
-fn forms(word: &str) -> Vec<String> {
+fn forms(word: &str) -> [String; FORMS] {
     let mut forms = vec![word.to_owned()];
     for offset in 0..3 {
         let bytes = [&b"___"[..offset], word.as_bytes()].concat();
@@ -82,7 +103,7 @@ fn forms(word: &str) -> Vec<String> {
             forms.push(engine.encode(&bytes)[start..end].to_owned());
         }
     }
-    forms
+    forms.try_into().expect("so many")
 }
 
 #[test]
@@ -528,6 +549,10 @@ fn has_log(name: &str) -> bool {
     ["run", "demo", "replay", "check", "tail"].contains(&name)
 }
 
+fn opens_buffers(name: &str) -> bool {
+    ["run", "replay"].contains(&name) || name.starts_with("buffer ")
+}
+
 #[tokio::test]
 async fn no_command_shows_a_secret() {
     let scene = Scene::set().await;
@@ -541,7 +566,8 @@ async fn no_command_shows_a_secret() {
         let more = [("LOG_SHIPPER_LOG_FORMAT", format), ("API_ADDRESS", &api), ("API_TAIL", "true")];
         let (before, refused) =
             (scene.proxied.load(Ordering::Relaxed), scene.nats.refused.load(Ordering::Relaxed));
-        let program = Watched::start(scene.command(&["run"], &more));
+        let args = ["run", "--graceful-shutdown-limit-secs", "0.2"];
+        let program = Watched::start(scene.command(&args, &more));
         program
             .until("healthchecks through the proxy, and NATS", |_| {
                 scene.proxied.load(Ordering::Relaxed) > before + 5
@@ -612,23 +638,46 @@ async fn no_command_shows_a_secret() {
         }
     }
     assert!(missing.len() >= 15, "{missing:?}");
-    let mut unexpected = Vec::new();
-    for (name, args, expected) in CASES {
-        let args: Vec<_> = args.iter().map(place).collect();
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        // The others write no log.
-        let formats = if has_log(name) { &["text", "json"][..] } else { &["text"] };
-        for format in formats {
-            let (text, code) = scene.check(&args, &[("LOG_SHIPPER_LOG_FORMAT", format)], &mut leaks).await;
-            if code != Some(*expected) {
-                unexpected.push(format!("{args:?}: {code:?}, {}", &text[text.len().saturating_sub(1500)..]));
-            }
-        }
-        let help = [&name.split(' ').collect::<Vec<_>>()[..], &["--help"]].concat();
-        scene.check(&help, &[], &mut leaks).await;
+    for (name, ..) in CASES {
         missing.remove(*name);
     }
     assert!(missing.is_empty(), "without a case here: {missing:?}");
+    let case = async |((name, args, expected), format): (&(&str, &[&'static str], i32), &'static str)| {
+        let (mut leaks, mut unexpected) = (Vec::new(), Vec::new());
+        let args: Vec<_> = args.iter().map(place).collect();
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let mut more = vec![("LOG_SHIPPER_LOG_FORMAT", format)];
+        // It takes seconds to end, because nothing can be delivered: with places of its own it is beside the others.
+        let [api, metrics] = [(); 2].map(|()| format!("127.0.0.1:{}", support::ports::free_port()));
+        let data_dir = scene.work.path().join(format!("{name}-{format}")).to_str().unwrap().to_owned();
+        if *name == "demo" {
+            std::fs::create_dir(&data_dir).unwrap();
+            more.extend([("API_ADDRESS", &*api), ("METRICS_ADDRESS", &*metrics), ("DATA_DIR", &*data_dir)]);
+        }
+        let (text, code) = scene.check(&args, &more, &mut leaks).await;
+        if code != Some(*expected) {
+            unexpected.push(format!("{args:?}: {code:?}, {}", &text[text.len().saturating_sub(1500)..]));
+        }
+        (leaks, unexpected)
+    };
+    // Without a log there is but one form.
+    let formats = |name| if has_log(name) { &["text", "json"][..] } else { &["text"] };
+    let all = CASES.iter().flat_map(|case| formats(case.0).iter().map(move |format| (case, *format)));
+    // Those that open buffers do so one after the other.
+    let (in_turn, others): (Vec<_>, Vec<_>) = all.partition(|((name, ..), _)| opens_buffers(name));
+    let in_turn = stream::iter(in_turn).then(case);
+    let others = stream::iter(others).map(case).buffer_unordered(4);
+    let ended: Vec<_> = stream::select(in_turn, others).collect().await;
+    let mut unexpected = Vec::new();
+    for (found, other) in ended {
+        leaks.extend(found);
+        unexpected.extend(other);
+    }
+    let names: BTreeSet<_> = CASES.iter().map(|(name, ..)| *name).collect();
+    for name in names {
+        let help = [&name.split(' ').collect::<Vec<_>>()[..], &["--help"]].concat();
+        scene.check(&help, &[], &mut leaks).await;
+    }
 
     for path in files(scene.work.path()) {
         let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
@@ -727,12 +776,13 @@ async fn no_mistake_in_a_configuration_shows_a_secret() {
     std::fs::write(directory.path().join("not.json"), format!("{{\"k\": {secret}}}")).unwrap();
     let env = [("VALUE", secret.as_str()), ("LOG_SHIPPER_LOG", "trace")];
     let mut leaks = Vec::new();
-    for (name, text) in BAD {
+    let one = async |(n, (name, text)): (usize, &(&str, &str))| {
         // The name of a reference is no secret.
         let text = text.replace("SECRET[", "\0").replace("SECRET", &secret).replace('\0', "SECRET[");
-        let path = directory.path().join(name);
+        let path = directory.path().join(format!("{n}{name}"));
         std::fs::write(&path, text.replace("INPUTS", inputs)).unwrap();
         let path = path.to_str().unwrap();
+        let mut leaks = Vec::new();
         for args in
             [&["validate", "-c", path][..], &["run", "-c", path], &["validate", "--no-environment", path]]
         {
@@ -742,7 +792,10 @@ async fn no_mistake_in_a_configuration_shows_a_secret() {
             assert!(is_bad && said.len() > 20, "{args:?}: {:?}: {text}\n{said}", ended.code);
             leaks.extend(markers.found_in(&said).into_iter().map(|leak| format!("{args:?}: {text}\n{leak}")));
         }
-    }
+        leaks
+    };
+    let found: Vec<_> = stream::iter(BAD.iter().enumerate()).map(one).buffer_unordered(4).collect().await;
+    leaks.extend(found.concat());
     // And the environment itself.
     for (name, value) in [
         ("HTTP_URL", format!("u:{secret}@h")),

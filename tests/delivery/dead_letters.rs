@@ -1,7 +1,7 @@
 //! Events that a destination refuses for good.
 
 use crate::support::http_server::{HttpServer, Reply, Request};
-use crate::support::nats_server::NatsServer;
+use crate::support::nats_server::{NATS_SOURCE, NatsServer};
 use crate::support::ports::free_port;
 use crate::support::program::{self, Program};
 use crate::support::publisher::Publisher;
@@ -284,11 +284,7 @@ fn http_sink(id: &str, input: &str, url: &str) -> String {
 }
 
 fn nats_source(nats: &NatsServer) -> String {
-    format!(
-        "[sources.nats]\ntype = 'nats'\nurl = '{}'\nconnection_name = 'test'\nsubject = 'logs.>'\n\
-         decoding.codec = 'json'\nsubject_key_field = ''\n",
-        nats.url()
-    )
+    NATS_SOURCE.replace("{nats}", &nats.url())
 }
 
 /// Such events as must come through byte for byte.

@@ -182,6 +182,10 @@ async fn it_fits_a_phone_and_a_desktop_by_day_and_by_night() {
             page.wait_for("document.querySelectorAll('.node').length === 4").await;
             assert_eq!(page.value(IS_TOO_WIDE).await, "false", "{look:?}");
             assert_eq!(page.value(TOO_FAINT).await, "", "{look:?}");
+            // The one source has the whole width, and on a desktop everything in one row.
+            let rows = if look.width == DESKTOP.width { "1" } else { "2" };
+            assert_eq!(page.value(WIDTH_OF_SOURCE).await, "100 %", "{look:?}");
+            assert_eq!(page.value(ROWS_OF_FACTS).await, rows, "{look:?}");
             grounds.push(page.value("getComputedStyle(document.body).backgroundColor").await);
         }
         assert_eq!(grounds[0], grounds[3]);
@@ -191,6 +195,14 @@ async fn it_fits_a_phone_and_a_desktop_by_day_and_by_night() {
     })
     .await;
 }
+
+const WIDTH_OF_SOURCE: &str = "(() => {
+    const width = (selector) => document.querySelector(selector).getBoundingClientRect().width;
+    return `${Math.round(100 * width('#sources .card') / width('main'))} %`;
+})()";
+
+const ROWS_OF_FACTS: &str = "new Set([...document.querySelectorAll('#sources .facts > div')]
+    .map((one) => one.getBoundingClientRect().top)).size";
 
 /// Text whose contrast with what is behind it is below 4.5 to 1, which is what WCAG AA wants.
 const TOO_FAINT: &str = "(() => {
