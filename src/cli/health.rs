@@ -77,11 +77,10 @@ fn default_url(address: Option<&str>) -> Result<Uri, Failure> {
     url.parse().map_err(Failure::failed)
 }
 
-/// Whether this is what /health, /ready or /live says: JSON, or a word.
+/// Whether this is what /health, /ready or /live says: JSON that says whether it is well.
 fn is_of_the_api(answer: &Response<Bytes>) -> bool {
-    let is_live = answer.status().is_success() && answer.body().len() < 100 && !answer.body().contains(&b'<');
     serde_json::from_slice::<serde_json::Value>(answer.body())
-        .map_or(is_live, |json| json.get("ok").is_some_and(serde_json::Value::is_boolean))
+        .is_ok_and(|json| json.get("ok").is_some_and(serde_json::Value::is_boolean))
 }
 
 fn url(text: &str) -> Result<Uri, String> {
@@ -134,7 +133,9 @@ mod tests {
         }
         let cases = [
             ("{\"ok\":true,\"healthy\":true}", true),
-            ("ok\n", true),
+            ("{\"ok\":true}", true),
+            ("ok\n", false),
+            ("", false),
             ("{\"status\":\"up\"}", false),
             ("<!doctype html>", false),
         ];
