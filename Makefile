@@ -6,13 +6,13 @@ MDBOOK := $(TOOLS)/mdbook/bin/mdbook
 # nextest runs the tests of all binaries side by side; cargo test does without it.
 TEST := $(shell if cargo nextest --version >/dev/null 2>&1; then echo nextest run; else echo test --lib --bins --tests; fi)
 
-.PHONY: test browser screenshot lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
+.PHONY: test features browser screenshot lint deny rustdoc docs soak bench micro instructions fuzz fmt clean-tools
 
 # What `make` or a person has installed here is found too.
 export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 ## test: formatting, lints, docs, every test, the examples
-test: $(NATS_SERVER) browser lint rustdoc
+test: $(NATS_SERVER) browser lint features rustdoc
 	cargo $(TEST) --locked
 	cargo test --locked --doc
 	cargo build --locked --examples
@@ -54,6 +54,14 @@ deny:
 	elif [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-db" ]; then cargo audit --no-fetch --stale; \
 	elif git ls-remote https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then cargo audit; \
 	else $(call skip,cargo audit: the database of advisories cannot be reached); fi
+
+# The crate without its program, and each part by itself: a user pays for what he uses.
+FEATURES := none api aws vrl api,aws,vrl
+
+## features: the library builds without each part of it
+features:
+	set -e; for features in $(FEATURES); do echo "features: $$features"; \
+		cargo clippy --locked --lib --no-default-features --features "$${features#none}" -- -D warnings; done
 
 rustdoc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

@@ -25,7 +25,7 @@ const CONFIG: &str = r#"
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_toml(CONFIG, "embed.rs", &Registry::builtin(), &Env::default())?;
-    let mut running = Topology::start(config, &TopologyOptions::default()).await?;
+    let mut running = Topology::start(config, &TopologyOptions::default(), tokio::signal::ctrl_c()).await?;
     // Here the input ends by itself; a program with an endless one calls `stop` when it is told to.
     running.finished().await;
     println!("{}", running.stop(Duration::from_secs(5)).await);

@@ -63,8 +63,7 @@ impl Unhealthy {
                 "check the address, and the name of the dataset, index, bucket or stream"
             }
             Unhealthy::Unusable { advice, .. } => advice,
-            Unhealthy::Down { reason } => advice_for(reason, &SIGNS_OF_TROUBLE)
-                .unwrap_or("check the address and the network; if both are right, wait: it is tried again"),
+            Unhealthy::Down { reason } => advice_for_trouble(reason).unwrap_or(CHECK_THE_ADDRESS),
         }
     }
 
@@ -80,6 +79,10 @@ impl Unhealthy {
     }
 }
 
+/// What to do where nothing more is known.
+pub(crate) const CHECK_THE_ADDRESS: &str =
+    "check the address and the network; if both are right, wait: it is tried again";
+
 /// What a reason has in it, in small letters, and what then is to be done; the first that fits.
 type Signs<const N: usize> = [(&'static [&'static str], &'static str); N];
 
@@ -93,23 +96,29 @@ const SIGNS_OF_REFUSAL: Signs<2> = [
 
 const SIGNS_OF_TROUBLE: Signs<10> = [
     (
-        &["dns error", "failed to lookup address", "has no address", "name or service not known"],
+        &[
+            "the name is not found",
+            "the name cannot be looked up",
+            "failed to lookup address",
+            "has no address",
+            "name or service not known",
+        ],
         "the name has no address: check how it is spelt, and the DNS of this machine",
     ),
     (
-        &["unknownissuer", "unknown issuer", "self-signed", "unknown ca"],
+        &["is of an unknown authority", "unknownissuer", "unknown issuer", "self-signed", "unknown ca"],
         "its certificate is of an authority that is not known here: give that as tls.ca_file (NATS_CA for NATS)",
     ),
     (
-        &["notvalidforname", "not valid for name"],
+        &["is for another name", "notvalidforname", "not valid for name"],
         "its certificate is for another name: use the name that stands in it",
     ),
     (
-        &["certificate expired", "expired"],
+        &["certificate expired", "expired", "is not valid yet"],
         "its certificate is out of date, or the clock of this machine is wrong",
     ),
     (
-        &["corrupt message", "invalidcontenttype", "wrong version"],
+        &["does not speak tls", "corrupt message", "invalidcontenttype", "wrong version"],
         "it does not speak TLS at this port: check the port, or use an address without TLS (http://, nats://)",
     ),
     (
@@ -126,10 +135,15 @@ const SIGNS_OF_TROUBLE: Signs<10> = [
         "something else than expected answers there: check the port, and whether it needs TLS",
     ),
     (
-        &["answers 429", "answers 5", "answers status 429", "answers status 5"],
+        &["answers 429", "answers 5", "status 429", "status 5"],
         "the destination has a problem of its own, or too many requests: wait, it is tried again; look at its status page",
     ),
 ];
+
+/// What to do about a destination that does not answer, for these reasons.
+pub(crate) fn advice_for_trouble(reason: &str) -> Option<&'static str> {
+    advice_for(reason, &SIGNS_OF_TROUBLE)
+}
 
 fn advice_for<const N: usize>(reason: &str, signs: &Signs<N>) -> Option<&'static str> {
     let reason = reason.to_lowercase();
@@ -185,17 +199,19 @@ mod tests {
         let down = |reason: &str| Unhealthy::Down { reason: reason.to_owned() };
         let refused = |reason: &str| Unhealthy::Unauthorized { reason: reason.to_owned() };
         for (unhealthy, words) in [
-            (
-                down("cannot connect: dns error: failed to lookup address information"),
-                "the name has no address",
-            ),
+            (down("cannot connect to x:443: the name is not found"), "the name has no address"),
             (down("cannot connect to NATS: the name x has no address"), "the name has no address"),
-            (down("cannot connect: invalid peer certificate: UnknownIssuer"), "tls.ca_file (NATS_CA"),
+            (down("invalid peer certificate: UnknownIssuer"), "tls.ca_file (NATS_CA"),
+            (down("its certificate is not trusted: it is of an unknown authority"), "tls.ca_file (NATS_CA"),
+            (down("its certificate is for another name: for a, not for b"), "another name"),
+            (down("its certificate has expired: it was valid until 2001-01-01"), "out of date"),
+            (down("cannot connect to x:1: it does not speak TLS"), "does not speak TLS at this port"),
+            (down("cannot connect to x:1: timed out"), "firewall"),
             (down("invalid peer certificate: NotValidForName"), "another name"),
             (down("invalid peer certificate: Expired"), "out of date"),
             (down("received corrupt message of type InvalidContentType"), "does not speak TLS"),
             (down("a TLS handshake failed"), "TLS fails"),
-            (down("tcp connect error: Connection refused (os error 111)"), "nothing listens there"),
+            (down("cannot connect to x:1: connection refused"), "nothing listens there"),
             (down("no answer within 10 s"), "firewall"),
             (down("the server has closed the connection"), "something else than expected"),
             (down("the destination answers 503 Service Unavailable"), "a problem of its own"),

@@ -1,5 +1,6 @@
 //! [`HttpClient`]: the only file that names the HTTP library.
 
+use crate::connect_error::in_words;
 use crate::env::{Env, EnvError};
 use crate::secret::SensitiveString;
 use crate::tls::{TlsConfig, TlsError};
@@ -16,7 +17,11 @@ const MAX_RESPONSE_BYTES: usize = 4 << 20;
 /// An HTTP client: a pool of connections with one set of TLS and proxy settings. It does not follow
 /// redirects, and it never retries by itself.
 #[derive(Clone, Debug)]
-pub struct HttpClient(reqwest::Client);
+pub struct HttpClient {
+    client: reqwest::Client,
+    /// The schemes for whose destinations there is a proxy.
+    proxied: Vec<&'static str>,
+}
 
 /// The `proxy` table of a sink, or of the whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -66,15 +71,17 @@ pub enum HttpError {
         limit: Duration,
     },
     /// No connection: refused, no such host, bad certificate.
-    #[snafu(display("cannot connect: {reason}"))]
+    #[snafu(display("cannot connect to {place}: {reason}"))]
     Connect {
-        /// The reasons, outermost first.
+        /// Host and port, and that a proxy is in between.
+        place: String,
+        /// The cause.
         reason: String,
     },
     /// The connection broke.
     #[snafu(display("the connection failed: {reason}"))]
     Transport {
-        /// The reasons, outermost first.
+        /// The cause.
         reason: String,
     },
 }
@@ -127,20 +134,24 @@ impl HttpClient {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(connect_timeout)
             .no_proxy();
+        let mut proxied = Vec::new();
         if proxy.enabled.unwrap_or(true) {
             let except = reqwest::NoProxy::from_string(&proxy.no_proxy.join(","));
             if let Some(url) = &proxy.http {
                 let proxy =
                     reqwest::Proxy::http(url.expose()).map_err(|_| ClientError::Proxy { option: "http" })?;
                 builder = builder.proxy(proxy.no_proxy(except.clone()));
+                proxied.push("http");
             }
             if let Some(url) = &proxy.https {
                 let proxy = reqwest::Proxy::https(url.expose())
                     .map_err(|_| ClientError::Proxy { option: "https" })?;
                 builder = builder.proxy(proxy.no_proxy(except));
+                proxied.push("https");
             }
         }
-        builder.build().context(ClientSnafu).map(HttpClient)
+        let client = builder.build().context(ClientSnafu)?;
+        Ok(HttpClient { client, proxied })
     }
 
     /// Sends a request and reads the answer, of a huge one only the beginning, within `limit`.
@@ -156,10 +167,11 @@ impl HttpClient {
     }
 
     async fn exchange(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
-        let request = reqwest::Request::try_from(request).map_err(failed)?;
-        let mut answer = self.0.execute(request).await.map_err(failed)?;
+        let request = reqwest::Request::try_from(request).map_err(broken)?;
+        let place = self.place(request.url());
+        let mut answer = self.client.execute(request).await.map_err(|error| failed(error, place))?;
         let mut body = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
             // The status says the most; what is past the limit is not even read.
             if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
                 break;
@@ -171,23 +183,30 @@ impl HttpClient {
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
     }
+
+    /// Where a request goes: host and port, without a user and password.
+    fn place(&self, url: &reqwest::Url) -> String {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        match self.proxied.iter().find(|scheme| **scheme == url.scheme()) {
+            // Which hosts are excepted, only the library knows.
+            Some(scheme) => format!("{host}:{port} (through proxy.{scheme}, unless no_proxy names it)"),
+            None => format!("{host}:{port}"),
+        }
+    }
 }
 
-/// The library's error without its URL, which may hold a secret, with the causes behind it.
-fn failed(error: reqwest::Error) -> HttpError {
-    let is_connect = error.is_connect();
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Many layers repeat the words of the one below.
-        if !reason.contains(&text) {
-            reason = format!("{reason}: {text}");
-        }
-        cause = error.source();
+/// A request has no answer. The URL, in which a secret may stand, is no part of what is said.
+fn failed(error: reqwest::Error, place: String) -> HttpError {
+    match error.is_connect() {
+        true if error.is_timeout() => HttpError::Connect { place, reason: "timed out".to_owned() },
+        true => HttpError::Connect { place, reason: in_words(&error.without_url()) },
+        false => broken(error),
     }
-    if is_connect { HttpError::Connect { reason } } else { HttpError::Transport { reason } }
+}
+
+fn broken(error: reqwest::Error) -> HttpError {
+    HttpError::Transport { reason: in_words(&error.without_url()) }
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //!
 //! It may be reached by anybody, so that everything is bounded: how many connections there are, how long each
 //! lasts, how large a request's head may be, how long a client may take nothing of what it asked for. A body is not
-//! read. Of too many connections the oldest is closed: a request takes milliseconds, and whoever holds a connection
-//! open has no need of it. Only an answer that never ends ([`Endless`]) may last, and of those there are a few.
+//! read. Of too many connections the oldest of whoever has most is closed: a request takes milliseconds, and whoever holds
+//! a connection open has no need of it. Only an answer that never ends ([`Endless`]) may last, and of those there are a few.
 
 use crate::log_limit::LogLimit;
+use crate::topology::{Books, PROMETHEUS_CONTENT_TYPE};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,7 @@ struct Connections(Mutex<VecDeque<Connection>>);
 
 #[derive(Debug)]
 struct Connection {
+    peer: IpAddr,
     task: AbortHandle,
     is_endless: Arc<AtomicBool>,
 }
@@ -68,8 +70,12 @@ impl Connections {
         all.retain(|connection| !connection.task.is_finished());
         while all.len() >= MAX_CONNECTIONS {
             // There are fewer without end than that.
-            let short = all.iter().position(|connection| !connection.is_endless.load(Ordering::Relaxed));
-            all.remove(short.unwrap_or(0)).iter().for_each(|connection| connection.task.abort());
+            let is_short = |connection: &&Connection| !connection.is_endless.load(Ordering::Relaxed);
+            let of = |peer: IpAddr| all.iter().filter(is_short).filter(|other| other.peer == peer).count();
+            // Of those who have as many, the one who has had them for longest.
+            let greedy = all.iter().filter(is_short).rev().max_by_key(|one| of(one.peer)).map(|one| one.peer);
+            let oldest = all.iter().position(|one| is_short(&one) && Some(one.peer) == greedy);
+            all.remove(oldest.unwrap_or(0)).iter().for_each(|connection| connection.task.abort());
         }
     }
 
@@ -90,7 +96,7 @@ pub(crate) async fn serve(listener: &TcpListener, router: Router) {
     let mut tasks = JoinSet::new();
     let connections = Arc::<Connections>::default();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // No more files may be open; that may pass.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -100,7 +106,7 @@ pub(crate) async fn serve(listener: &TcpListener, router: Router) {
         let is_endless = Arc::<AtomicBool>::default();
         let served = connection(stream, router.clone(), Arc::clone(&connections), Arc::clone(&is_endless));
         let task = tasks.spawn(served);
-        connections.all().push_back(Connection { task, is_endless });
+        connections.all().push_back(Connection { peer: peer.ip(), task, is_endless });
     }
 }
 
@@ -182,15 +188,17 @@ pub(crate) async fn listen(address: SocketAddr, named: &Named) -> TcpListener {
 
 /// A page of metrics: `GET /metrics` and nothing else.
 pub(crate) struct MetricsPage {
-    /// Makes the text.
-    pub render: Box<dyn Fn() -> String + Send + Sync>,
-    /// The type of the text.
-    pub content_type: &'static str,
+    books: Books,
     /// The `Authorization` that a request must have; `None`: anybody may see it.
-    pub authorization: Option<HeaderValue>,
+    authorization: Option<HeaderValue>,
 }
 
 impl MetricsPage {
+    /// The page of these books, for whoever brings this `Authorization`, or for anybody.
+    pub(crate) fn of(books: &Books, authorization: Option<HeaderValue>) -> MetricsPage {
+        MetricsPage { books: books.clone(), authorization }
+    }
+
     /// What serves it.
     pub(crate) fn router(self) -> Router {
         let page = Arc::new(self);
@@ -213,7 +221,7 @@ impl MetricsPage {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")], "only GET\n").into_response();
         }
-        ([(CONTENT_TYPE, self.content_type)], (self.render)()).into_response()
+        ([(CONTENT_TYPE, PROMETHEUS_CONTENT_TYPE)], self.books.snapshot().to_prometheus()).into_response()
     }
 }
 

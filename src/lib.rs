@@ -15,8 +15,9 @@
 //! let text = std::fs::read_to_string("vector.toml")?;
 //! let env = Env::from_process();
 //! let config = Config::from_toml(&text, "vector.toml", &Registry::builtin(), &env)?;
-//! let mut running = Topology::start(config, &TopologyOptions { env, ..Default::default() }).await?;
-//! tokio::signal::ctrl_c().await?;
+//! let options = TopologyOptions::default().with_env(env);
+//! let mut running = Topology::start(config, &options, tokio::signal::ctrl_c()).await?;
+//! running.ended().await;
 //! println!("{}", running.stop(Duration::from_secs(60)).await);
 //! # Ok(())
 //! # }
@@ -59,12 +60,16 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "api")]
 pub mod api;
 pub mod aws;
 pub mod bodies;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+mod connect_error;
 mod deadline;
+#[cfg(feature = "cli")]
 mod docs;
 pub mod env;
 pub mod event;
@@ -72,6 +77,7 @@ mod files;
 pub mod finalizer;
 pub mod healthcheck;
 pub mod http;
+#[cfg(feature = "api")]
 mod http_server;
 mod list;
 mod log_limit;

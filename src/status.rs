@@ -3,7 +3,7 @@
 use crate::event::Timestamp;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use tokio::time::Instant;
 
 /// How a component gets on; a clone shows the same.
 ///
@@ -68,14 +68,25 @@ pub struct Trouble {
 }
 
 /// A source whose connection is there, and may be dead all the same: nothing comes, and what would tell whether
-/// something could come has failed.
+/// something could come has failed. Attempts are counted and the silence is that of a clock which nobody sets: a machine
+/// that corrects its time is no reason to be restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
     /// Since when nothing has come.
-    pub silent_since: Timestamp,
-    /// For how long that may be; then it counts as dead.
-    pub patience: Duration,
+    pub silent_since: Instant,
+    /// How many attempts in a row to renew it have failed since; at least one.
+    pub failed_renewals: u32,
 }
+
+impl Doubt {
+    /// Whether it counts as dead: one failed attempt may be chance, a second one is not.
+    pub fn counts_as_dead(&self) -> bool {
+        self.failed_renewals >= DEAD_AFTER
+    }
+}
+
+/// So many failed attempts to renew a silent subscription, and it counts as dead.
+const DEAD_AFTER: u32 = 2;
 
 /// How a component got on at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +97,7 @@ pub struct StatusSnapshot {
     pub since: Option<Timestamp>,
     /// What went wrong last, though all may be well since.
     pub trouble: Option<Trouble>,
-    /// Whether it may be dead, though it says that it works.
+    /// Whether it may be dead without a sign of it.
     pub doubt: Option<Doubt>,
 }
 
@@ -120,15 +131,8 @@ impl Status {
         }
     }
 
-    /// Another one has taken the component's place: nothing is known of that yet. What went wrong last is kept.
-    pub(crate) fn renew(&self) {
-        let mut current = self.current();
-        *current = Current { trouble: current.trouble.take(), ..Current::default() };
-        self.0.is_working.store(false, Ordering::Relaxed);
-    }
-
     /// It takes the place of another, whose failures still count, and what of them was the last.
-    pub(crate) fn succeed(&self, predecessor: &Status) {
+    fn succeed(&self, predecessor: &Status) {
         self.0.failures.fetch_add(predecessor.failures(), Ordering::Relaxed);
         let before = predecessor.current().trouble.clone();
         let mut current = self.current();
@@ -156,11 +160,14 @@ impl Status {
         self.0.is_working.store(false, Ordering::Relaxed);
     }
 
-    /// It may be dead without a sign of it; [`Status::working`] says that it is not.
+    /// It may be dead without a sign of it, and fails if it counts as that; [`Status::working`] says that it is not.
     pub fn doubtful(&self, doubt: Doubt, text: impl Into<String>, advice: impl Into<String>) {
         let mut current = self.current();
         current.note(text.into(), None, advice.into());
         current.doubt = Some(doubt);
+        if doubt.counts_as_dead() {
+            current.turn(State::Failing);
+        }
         self.0.is_working.store(false, Ordering::Relaxed);
     }
 
@@ -181,6 +188,11 @@ impl Status {
         self.current().note(text.into(), None, advice.into());
     }
 
+    /// Whether it can do its work now.
+    pub fn state(&self) -> State {
+        self.current().state
+    }
+
     /// How often [`Status::failing`] was said.
     pub fn failures(&self) -> u64 {
         self.0.failures.load(Ordering::Relaxed)
@@ -195,6 +207,25 @@ impl Status {
             trouble: current.trouble.clone(),
             doubt: current.doubt,
         }
+    }
+}
+
+/// The status of whichever component has a place in the topology now. One that a reload has replaced goes on to speak
+/// for itself only.
+#[derive(Debug, Default)]
+pub(crate) struct CurrentStatus(Mutex<Status>);
+
+impl CurrentStatus {
+    /// That of the component that is there now.
+    pub(crate) fn get(&self) -> Status {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another component has taken the place.
+    pub(crate) fn set(&self, status: Status) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        status.succeed(&current);
+        *current = status;
     }
 }
 
@@ -239,16 +270,40 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_a_place_begins_anew() {
+    fn one_failed_renewal_is_a_doubt_and_a_second_one_a_failure() {
         let status = Status::default();
-        for _ in 0..2 {
-            status.refused("bad event", None, "");
+        status.working();
+        let doubt = |failed_renewals| Doubt { silent_since: Instant::now(), failed_renewals };
+        for (failed_renewals, expected) in [(1, State::Working), (2, State::Failing), (3, State::Failing)] {
+            status.doubtful(doubt(failed_renewals), "cannot open a second connection", "wait");
+            let now = status.snapshot();
+            assert_eq!(
+                (now.state, now.doubt.map(|doubt| doubt.failed_renewals)),
+                (expected, Some(failed_renewals))
+            );
         }
-        status.failing("no", "wait");
-        status.renew();
+        status.working();
+        assert_eq!((status.snapshot().state, status.snapshot().doubt), (State::Working, None));
+    }
+
+    #[test]
+    fn who_takes_a_place_begins_anew() {
+        let place = CurrentStatus::default();
+        let old = place.get();
+        for _ in 0..2 {
+            old.refused("bad event", None, "");
+        }
+        old.failing("no", "wait");
+        place.set(Status::default());
+        let status = place.get();
         let now = status.snapshot();
         assert_eq!((now.state, now.since), (State::Starting, None));
         assert_eq!(now.trouble.unwrap().text, "no", "it is what went wrong last");
+        assert_eq!(status.failures(), 1);
+        // Who has lost his place says nothing of the other.
+        old.failing("still no", "wait");
+        old.working();
+        assert_eq!(status.snapshot().state, State::Starting);
         // Neither refusals nor a word of before count.
         status.refused("bad event", None, "");
         assert_eq!(status.snapshot().state, State::Starting);

@@ -16,7 +16,7 @@ use support::program::{Program, run};
 use support::proxy::{Direction, Proxy};
 use support::publisher::Publisher;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// No test takes longer than this; a machine under load still passes.
@@ -125,7 +125,9 @@ impl Shipper {
         let text = config.replace("{nats}", nats);
         let config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default())
             .unwrap_or_else(|problems| panic!("{problems}"));
-        let running = Topology::start(config, &TopologyOptions::default()).await.expect("it starts");
+        let running = Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>())
+            .await
+            .expect("it starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let api = listener.local_addr().expect("an address");
         let observer = running.observer();
@@ -541,6 +543,11 @@ async fn many_connections_keep_nobody_out() {
     in_time(async {
         let shipper = Shipper::start("nats://127.0.0.1:1", &format!("{NATS}{BLACKHOLE}"), false).await;
         let api = shipper.api;
+        // Somebody else, who was here before all of them and has not said everything yet.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut modest = socket.connect(api).await.unwrap();
+        modest.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
         // Those that never say anything, and those that listen for ever.
         let mut silent = Vec::new();
         let mut listening = Vec::new();
@@ -553,6 +560,10 @@ async fn many_connections_keep_nobody_out() {
             silent.push(TcpStream::connect(api).await.unwrap());
         }
         assert_eq!(get(api, "/live").await.status, 200);
+        modest.write_all(b"Host: localhost\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        modest.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
         // Of those that listen, the oldest have gone, and the newest are still told.
         while listening[0].next("status").await.is_some() {}
         assert!(listening[29].next("status").await.is_some());
@@ -676,9 +687,16 @@ async fn a_port_that_is_taken_holds_up_nothing_and_a_reload_moves_the_server() {
         assert_eq!(after["started"], before["started"]);
         assert!(TcpStream::connect(taken_address).await.is_err(), "it has moved");
 
+        // The same port of all addresses: what has listened there is not in its own way.
+        write(&api_on(&format!("0.0.0.0:{}", moved.port())), "");
+        program.signal("-HUP").await;
+        program.wait_for_log(&format!("{API}0.0.0.0:")).await;
+        assert_eq!(program.log().matches("will try again").count(), 1, "{}", program.log());
+        assert_eq!(get(moved, "/live").await.status, 200);
+
         write("", "");
         program.signal("-HUP").await;
-        program.wait_for_log("reloaded: ").await;
+        program.wait_for_log("reloaded: the API is different; no component is different").await;
         while TcpStream::connect(moved).await.is_ok() {
             tokio::time::sleep(POLL_EVERY).await;
         }

@@ -406,7 +406,7 @@ async fn start(mut config: Config, chunks: Vec<Vec<String>>, variables: &[Variab
     config.sources = vec![SourceEntry::new("in", Scripted { chunks })];
     let env = Env::from_pairs(variables.iter().copied());
     let options = TopologyOptions { env, ..TopologyOptions::default() };
-    Topology::start(config, &options).await.expect("a start")
+    Topology::start(config, &options, std::future::pending::<()>()).await.expect("a start")
 }
 
 /// Ships the events, until the sink has answered for all of them.
@@ -763,7 +763,10 @@ async fn the_region_and_the_endpoint_may_come_from_the_environment() {
     assert!(is_with_uuid(&request.path_and_query, "/bucket/date%3D2026-11-221795323600-", ".log.gz"));
 
     let config = load("aws_s3", options).unwrap();
-    let error = Topology::start(config, &TopologyOptions::default()).await.unwrap_err().to_string();
+    let error = Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("region: missing"), "{error}");
 }
 
@@ -897,7 +900,8 @@ async fn ship_from_nats(kind: &str, options: &str, events: &[(String, String)]) 
         nats.url()
     );
     let config = Config::from_toml(&text, "test.toml", &Registry::builtin(), &Env::default()).unwrap();
-    let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+    let mut running =
+        Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
     nats.wait_for_subscription("logs.>").await;
     let mut publisher = Publisher::connect(&nats.url(), None).await;
     for (subject, event) in events {
@@ -1247,7 +1251,10 @@ async fn a_healthcheck_looks_for_the_right_group() {
         config.global.healthchecks.enabled = true;
         config.sources = vec![SourceEntry::new("in", Scripted::default())];
         let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
-        let started = Topology::start(config, &options).await.map(drop).map_err(|error| error.to_string());
+        let started = Topology::start(config, &options, std::future::pending::<()>())
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string());
         match (started, problem) {
             (Ok(()), None) => {}
             (Err(error), Some(words)) => assert!(error.contains(words), "{more}: {error}"),
@@ -1298,7 +1305,10 @@ async fn healthchecks_of_real_answers_say_what_is_wrong() {
         config.global.healthchecks.enabled = true;
         config.sources = vec![SourceEntry::new("in", Scripted::default())];
         let options = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
-        let started = Topology::start(config, &options).await.map(drop).map_err(|error| error.to_string());
+        let started = Topology::start(config, &options, std::future::pending::<()>())
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string());
         match (started, problem) {
             (Ok(()), None) => {}
             (Err(error), Some(words)) => assert!(error.contains(words), "{kind}: {error}"),

@@ -209,7 +209,7 @@ async fn run(files: &[ConfigFile], sink: &str, address: &str, payload: &OneEvent
     config.sinks.retain(|entry| entry.id == sink);
     config.sinks[0].options.healthcheck.enabled = false;
     let options = TopologyOptions { env, ..TopologyOptions::default() };
-    let mut running = Topology::start(config, &options).await.unwrap();
+    let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{sink}");
 }

@@ -85,7 +85,10 @@ impl Shipper {
         let (feed, chunks) = mpsc::unbounded_channel();
         config.sources = vec![SourceEntry::new("in", Feed(Mutex::new(Some(chunks))))];
         let options = TopologyOptions { env, ..TopologyOptions::default() };
-        Shipper { feed, running: Topology::start(config, &options).await.unwrap() }
+        Shipper {
+            feed,
+            running: Topology::start(config, &options, std::future::pending::<()>()).await.unwrap(),
+        }
     }
 
     fn send(&self, lines: impl IntoIterator<Item = String>) {
@@ -876,7 +879,7 @@ async fn a_healthcheck_tells_a_wrong_password_from_a_server_that_is_down() {
             assert_health(url, options, expected).await;
         }
         nats.stop().await;
-        assert_health(&right, SUBJECT, "cannot connect to NATS: Connection refused").await;
+        assert_health(&right, SUBJECT, "cannot connect to NATS: connection refused").await;
         let plain = NatsServer::start().await;
         assert_health(&plain.url(), STREAM, "JetStream is not enabled").await;
 
@@ -892,7 +895,7 @@ async fn assert_health(url: &str, options: &str, expected: &str) {
     let mut config = config(url, options, &Env::default()).unwrap();
     config.sources = vec![SourceEntry::new("in", Feed(Mutex::new(Some(mpsc::unbounded_channel().1))))];
     let topology = TopologyOptions { require_healthy: true, ..TopologyOptions::default() };
-    let error = match Topology::start(config, &topology).await {
+    let error = match Topology::start(config, &topology, std::future::pending::<()>()).await {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),
     };

@@ -29,7 +29,7 @@ async fn start(text: &str, nats: &str, http: &HttpServer, env: Env) -> RunningTo
     let text = text.replace("{nats}", nats).replace("{http}", &http.url("/in"));
     let config = Config::from_toml(&text, "test", &Registry::builtin(), &env).unwrap();
     let options = TopologyOptions { env, ..TopologyOptions::default() };
-    Topology::start(config, &options).await.unwrap()
+    Topology::start(config, &options, std::future::pending::<()>()).await.unwrap()
 }
 
 /// Events as lines, so that each arrives as the bytes it was published in.
@@ -69,7 +69,7 @@ async fn start_from_environment(pairs: &[(&str, &str)]) -> RunningTopology {
     let text = from_environment(&env).unwrap().table.to_string();
     let config = Config::from_toml(&text, "environment", &Registry::builtin(), &env).unwrap();
     let options = TopologyOptions { when_full: WhenFull::DropOldest, env, ..TopologyOptions::default() };
-    Topology::start(config, &options).await.unwrap()
+    Topology::start(config, &options, std::future::pending::<()>()).await.unwrap()
 }
 
 fn lines(requests: &[Request]) -> Vec<String> {
@@ -648,7 +648,7 @@ async fn a_burst_larger_than_the_buffer_reaches_a_sink_that_keeps_up() {
              sinks.out = {{type = 'blackhole', inputs = ['nats'], buffer = {{max_events = 2000, when_full = 'drop_oldest'}}}}"
         );
         let config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let mut running = Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut burst = b"PONG\r\n".to_vec();
         for n in 0..EVENTS {

@@ -67,7 +67,7 @@ impl Shipper {
         let (feed, chunks) = mpsc::unbounded_channel();
         config.sources = vec![SourceEntry::new("in", Fed(Mutex::new(Some(chunks))))];
         let topology = TopologyOptions::default();
-        let running = timeout(WITHIN, Topology::start(config, &topology)).await;
+        let running = timeout(WITHIN, Topology::start(config, &topology, std::future::pending::<()>())).await;
         let running = running.expect("a start in time").expect("a start");
         Shipper { feed, running }
     }
@@ -857,7 +857,9 @@ async fn healthchecks_say_what_is_wrong() {
     for (endpoint, tls, words) in rows {
         let mut config = load(&format!("endpoint = '{endpoint}'\n{tls}\n{TEXT}")).unwrap();
         config.sources = vec![SourceEntry::new("in", Fed(Mutex::new(Some(mpsc::unbounded_channel().1))))];
-        let started = timeout(WITHIN, Topology::start(config, &options)).await.expect("in time");
+        let started = timeout(WITHIN, Topology::start(config, &options, std::future::pending::<()>()))
+            .await
+            .expect("in time");
         match (started, words) {
             (Ok(_), None) => {}
             (Err(error), Some(words)) => {

@@ -199,8 +199,13 @@ async fn one_secret(name: &str, from_file: bool) {
     let hidden = debug.replace(&format!("dataset: {SECRET:?}"), "");
     assert!(!hidden.contains("q\\\\z$HOME") && !hidden.contains(SECRET), "{name}: {hidden}");
 
-    let mut running =
-        Topology::start(config, &TopologyOptions { env, ..TopologyOptions::default() }).await.unwrap();
+    let mut running = Topology::start(
+        config,
+        &TopologyOptions { env, ..TopologyOptions::default() },
+        std::future::pending::<()>(),
+    )
+    .await
+    .unwrap();
     running.finished().await;
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{name}");
     let shown = shown(provider, &server.requests()[0]);
@@ -259,7 +264,8 @@ async fn papertrail_gets_an_event_with_its_own_time_level_and_origin() {
     sink.insert("healthcheck".into(), false.into());
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
     let config = Config { sources: vec![SourceEntry::new("nats", OneEvent::of_fly())], ..config };
-    let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+    let mut running =
+        Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
     let read = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut text = String::new();
@@ -354,7 +360,7 @@ async fn request_for(provider: &Provider, pairs: &[(&str, &str)], event: OneEven
     let config = Config::from_toml(&table.to_string(), "test", &Registry::builtin(), &env).unwrap();
     let config = Config { sources: vec![SourceEntry::new("nats", event)], ..config };
     let options = TopologyOptions { env, ..TopologyOptions::default() };
-    let mut running = Topology::start(config, &options).await.unwrap();
+    let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
     assert_eq!(running.report().sinks[0].1.delivered, 1, "{}", provider.name);
     server.requests().remove(0)

@@ -98,7 +98,10 @@ async fn ship_chunks(sinks: &str, chunks: Vec<Vec<String>>) -> Report {
 
 async fn start(config: Config) -> RunningTopology {
     let options = TopologyOptions::default();
-    timeout(WITHIN, Topology::start(config, &options)).await.expect("in time").expect("a start")
+    timeout(WITHIN, Topology::start(config, &options, std::future::pending::<()>()))
+        .await
+        .expect("in time")
+        .expect("a start")
 }
 
 #[track_caller]
@@ -426,7 +429,7 @@ async fn proxies_of_the_environment_and_of_the_sink_are_used() {
         let before = proxy.requests().len();
         let config = scripted(&http(&destination, &options), vec![lines(1)]);
         let options = TopologyOptions { env: Env::from_pairs(variables), ..TopologyOptions::default() };
-        let mut running = Topology::start(config, &options).await.unwrap();
+        let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
         check_books(&running.stop(WITHIN).await, 1, 0, "through the proxy or not");
         assert_eq!(proxy.requests().len() - before, usize::from(is_proxied));
         assert_eq!(destination.requests().len(), usize::from(!is_proxied));
@@ -591,7 +594,9 @@ async fn healthchecks_tell_a_good_key_from_a_bad_one() {
             let extra = extra.replace("URL", &server.url(""));
             let mut config = scripted(&row.toml(&server, &extra), vec![]);
             config.global.healthchecks.enabled = true;
-            let started = timeout(WITHIN, Topology::start(config, &options)).await.expect("in time");
+            let started = timeout(WITHIN, Topology::start(config, &options, std::future::pending::<()>()))
+                .await
+                .expect("in time");
             let requests = server.requests();
             assert_eq!(requests.len(), 1, "{name}");
             assert_eq!(format!("{} {}", requests[0].method, requests[0].path_and_query), asked, "{name}");
@@ -955,8 +960,13 @@ async fn datadog_logs_like_an_agent() {
     let options =
         || TopologyOptions { env: Env::from_pairs([("DD_API_KEY", "s3cr3t")]), ..TopologyOptions::default() };
     let event = r#"{"a":1,"message":"m","timestamp":"2026-11-22T05:00:00Z","level":"warn","fly":{"app":{"name":"web"}}}"#;
-    let mut running =
-        Topology::start(scripted(&toml, vec![vec![event.to_owned()]]), &options()).await.unwrap();
+    let mut running = Topology::start(
+        scripted(&toml, vec![vec![event.to_owned()]]),
+        &options(),
+        std::future::pending::<()>(),
+    )
+    .await
+    .unwrap();
     check_books(&running.stop(WITHIN).await, 1, 0, "as an agent");
     let request = &server.requests()[0];
     assert_eq!(
@@ -2059,7 +2069,7 @@ async fn a_dead_destination_harms_no_other() {
     let chunks = lines(200).chunks(5).map(<[String]>::to_vec).collect();
     let config = scripted(&toml, chunks);
     let options = TopologyOptions { when_full: WhenFull::DropOldest, ..TopologyOptions::default() };
-    let mut running = Topology::start(config, &options).await.unwrap();
+    let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
     let requests = alive.wait_for(40).await;
     dead.wait_for(1).await;
 

@@ -43,7 +43,8 @@ impl Shipper {
     async fn start(text: &str) -> Shipper {
         let (nats, http) = (NatsServer::start().await, HttpServer::start().await);
         let config = load(text, &nats, &http);
-        let running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         nats.wait_for_subscription("logs.>").await;
         Shipper { nats, http, running }
     }
@@ -365,7 +366,8 @@ fn delivered(report: &Report) -> Vec<u64> {
 async fn a_transform_has_outputs_and_books_and_what_it_holds_comes_out_at_the_end() {
     in_time(async {
         let (_, sender, config) = sorting(None);
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let mut running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         let (batch, status) = BatchNotifier::new_with_receiver();
         sender.send(counted(0..10, &batch)).await.unwrap();
         drop((batch, sender));
@@ -384,7 +386,8 @@ async fn a_transform_has_outputs_and_books_and_what_it_holds_comes_out_at_the_en
 async fn what_a_transform_holds_back_is_flushed_in_time() {
     in_time(async {
         let (sorting, sender, config) = sorting(Some(Duration::from_secs(3)));
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let mut running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         let (batch, status) = BatchNotifier::new_with_receiver();
         sender.send(counted(0..4, &batch)).await.unwrap();
         drop(batch);
@@ -400,7 +403,8 @@ async fn what_a_transform_holds_back_is_flushed_in_time() {
 async fn a_transform_that_is_replaced_or_removed_lets_go_of_what_it_holds() {
     in_time(async {
         let (_, sender, config) = sorting(None);
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let mut running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         let books = running.books();
         let (batch, _status) = BatchNotifier::new_with_receiver();
         sender.send(counted(0..6, &batch)).await.unwrap();
@@ -438,7 +442,10 @@ async fn what_a_transform_holds_at_the_deadline_is_counted() {
         // Whoever waits for deliveries gets them back.
         for waits in [true, false] {
             let (_, sender, config) = sorting(None);
-            let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+            let mut running =
+                Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>())
+                    .await
+                    .unwrap();
             let (batch, status) = BatchNotifier::new_with_receiver();
             let mut events = counted(0..4, &batch);
             if !waits {
@@ -478,7 +485,8 @@ async fn a_flush_that_is_under_way_is_waited_for_at_the_end() {
             .sink("odd", &["again"], BlackholeConfig::default());
         // Room for one event.
         config.sinks[0].options.buffer = toml::from_str("max_events = 1").unwrap();
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let mut running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         let (batch, status) = BatchNotifier::new_with_receiver();
         for n in [1, 3] {
             sender.send(counted(n..n + 1, &batch)).await.unwrap();
@@ -529,7 +537,8 @@ impl StreamSink for RunningGated {
 async fn a_topology_that_ends_takes_no_other_configuration() {
     in_time(async {
         let (_, sender, config) = sorting(None);
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let mut running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         drop(sender);
         running.finished().await;
         let error = running.reload(sorting(None).2).await.unwrap_err().to_string();
@@ -558,7 +567,8 @@ async fn what_comes_through_a_transform_does_not_keep_what_does_not() {
         let (_gate, open) = tokio::sync::oneshot::channel();
         config.sinks.pop();
         let config = config.sink("even", &["sorting.even"], Gated(Mutex::new(Some(open))));
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let mut running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         sender.send(events).await.unwrap();
         while running.report().transforms[0].1.sent == 0 {
             tokio::task::yield_now().await;

@@ -3,8 +3,8 @@
 //! - Every source must be connected: subscribed, or with its consumer found. One that a connection was lost of, or that
 //!   has never had one, is a reason for no.
 //! - A subscription that is quiet is renewed after `idle_resubscribe_secs`. Where that cannot be done, it may be dead
-//!   without a sign of it: that is told, and counts as no once nothing has come for twice that time, which is when a
-//!   second attempt has failed too.
+//!   without a sign of it: that is told, and counts as no once a second attempt in a row has failed too. Attempts are
+//!   counted; what time it is has no part in that.
 //! - Not every destination may fail. One counts as failing that has failed for a few seconds, as one refused request or a
 //!   reset is no more than that, and where something still waits or the last failure is not long ago: nobody else would
 //!   take its word back on an app that is quiet. One that works makes up for others. The sink of the dead letters has no part in
@@ -15,7 +15,7 @@
 use super::status::{Health, Reason};
 use crate::config::{ComponentKind, DEAD_LETTERS};
 use crate::event::Timestamp;
-use crate::status::{State, StatusSnapshot};
+use crate::status::{Doubt, State, StatusSnapshot};
 use crate::topology::Component;
 
 /// Whether logs can flow, and what is wrong.
@@ -51,27 +51,32 @@ fn of_sources(components: &[Component], is_stopping: bool, now: Timestamp) -> Ve
         advice: "start it again, if nobody stopped it on purpose; its log says why".to_owned(),
     });
     let sources = of_kind(components, ComponentKind::Source);
-    let reasons = sources.filter_map(|(component, status)| match status.state {
-        State::Starting => Some(reason(component, status, true, "it is not connected yet")),
-        State::Failing => Some(reason(component, status, true, "it is not connected")),
-        State::Ended => Some(Reason {
+    let reasons = sources.filter_map(|(component, status)| match (status.state, status.doubt) {
+        (State::Working | State::Failing, Some(doubt)) => Some(of_doubt(component, status, doubt, now)),
+        (State::Starting, _) => Some(reason(component, status, true, "it is not connected yet")),
+        (State::Failing, None) => Some(reason(component, status, true, "it is not connected")),
+        (State::Ended, _) => Some(Reason {
             problem: "it has come to the end of its input".to_owned(),
             advice: "nothing, if it was to end".to_owned(),
             ..reason(component, status, false, "")
         }),
-        State::Working => {
-            let doubt = status.doubt?;
-            let silence = now.seconds() - doubt.silent_since.seconds();
-            let is_dead = u64::try_from(silence).is_ok_and(|silence| silence > doubt.patience.as_secs());
-            let problem = format!(
-                "nothing has come for {silence} s, and the subscription cannot be renewed: it {} dead",
-                if is_dead { "counts as" } else { "may be" }
-            );
-            let since = Some(doubt.silent_since.to_rfc3339());
-            Some(Reason { problem, since, ..reason(component, status, is_dead, "") })
-        }
+        (State::Working, None) => None,
     });
     stopping.into_iter().chain(reasons).collect()
+}
+
+/// A subscription that may be dead without a sign of it.
+fn of_doubt(component: &Component, status: &StatusSnapshot, doubt: Doubt, now: Timestamp) -> Reason {
+    let silence = doubt.silent_since.elapsed();
+    let nanos = i64::try_from(silence.as_nanos()).unwrap_or(i64::MAX);
+    let since = Timestamp::from_nanos(now.nanos().saturating_sub(nanos));
+    let is_dead = doubt.counts_as_dead();
+    let problem = format!(
+        "nothing has come for {} s, and the subscription cannot be renewed: it {} dead",
+        silence.as_secs(),
+        if is_dead { "counts as" } else { "may be" }
+    );
+    Reason { problem, since: Some(since.to_rfc3339()), ..reason(component, status, is_dead, "") }
 }
 
 /// So long must a sink have failed to count as failing.
@@ -126,24 +131,17 @@ mod tests {
     use crate::status::{Doubt, Status};
     use crate::topology::Description;
     use std::time::Duration;
+    use tokio::time::Instant;
 
     fn component(kind: ComponentKind, id: &str, has_destination: bool, status: &Status) -> Component {
-        Component {
-            description: Description {
-                kind,
-                id: id.to_owned(),
-                r#type: "x".to_owned(),
-                inputs: Vec::new(),
-                has_destination,
-            },
-            status: Some(status.snapshot()),
-            last_event: None,
-            buffer: None,
-            last_lag: None,
-            buffered: 0,
-            held_batches: 0,
-            failures: 0,
-        }
+        let description = Description {
+            kind,
+            id: id.to_owned(),
+            r#type: "x".to_owned(),
+            inputs: Vec::new(),
+            has_destination,
+        };
+        Component { status: Some(status.snapshot()), ..Component::new(description) }
     }
 
     fn status(state: State) -> Status {
@@ -214,19 +212,29 @@ mod tests {
         assert!(!health(&[source], true, Timestamp::now()).healthy, "it stops");
     }
 
-    #[test]
-    fn a_quiet_subscription_that_cannot_be_renewed_counts_as_dead_after_a_while() {
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_subscription_counts_as_dead_after_two_attempts_however_late_it_is() {
         let status = status(State::Working);
-        let silent_since = Timestamp::from_nanos(0);
-        let doubt = Doubt { silent_since, patience: Duration::from_secs(60) };
-        status.doubtful(doubt, "cannot open a second connection", "wait");
-        let components = [component(ComponentKind::Source, "nats", false, &status)];
-        let at = |seconds: i64| health(&components, false, Timestamp::from_nanos(seconds * 1_000_000_000));
-        assert_eq!((at(31).healthy, at(31).reasons.len()), (true, 1));
-        assert!(at(60).healthy);
-        assert!(!at(61).healthy);
+        let silent_since = Instant::now();
+        let failed = |failed_renewals| {
+            let doubt = Doubt { silent_since, failed_renewals };
+            status.doubtful(doubt, "cannot open a second connection", "wait");
+        };
+        // The wall clock says whatever it likes: here it is 1970.
+        let now = || {
+            let components = [component(ComponentKind::Source, "nats", false, &status)];
+            health(&components, false, Timestamp::from_nanos(0))
+        };
+        failed(1);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let health = now();
+        assert!(health.healthy, "one attempt has failed: {health:?}");
+        assert!(health.reasons[0].problem.contains("nothing has come for 3600 s"), "{health:?}");
+        assert_eq!(health.reasons[0].since.as_deref(), Some("1969-12-31T23:00:00.000000000Z"));
+        failed(2);
+        let health = now();
+        assert!(!health.healthy && health.reasons[0].problem.contains("counts as dead"), "{health:?}");
         status.working();
-        let components = [component(ComponentKind::Source, "nats", false, &status)];
-        assert_eq!(health(&components, false, Timestamp::now()).reasons, []);
+        assert_eq!(now().reasons, []);
     }
 }

@@ -26,7 +26,7 @@ mod tail;
 
 use crate::config::ApiOptions;
 use crate::http_server::{MetricsPage, Named, listen, serve as serve_http};
-use crate::topology::{Observer, PROMETHEUS_CONTENT_TYPE};
+use crate::topology::Observer;
 use sampler::Sampler;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct ApiServer {
     observer: Observer,
+    options: Option<ApiOptions>,
     shared: Option<Arc<Shared>>,
     sampling: Option<Task>,
     api: Option<(SocketAddr, Task)>,
@@ -77,27 +78,28 @@ fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
 impl ApiServer {
     /// Opens the ports that the options name, in a while: nothing waits for it. Needs a tokio runtime.
     pub fn start(observer: Observer, options: &ApiOptions) -> ApiServer {
-        let mut server = ApiServer { observer, shared: None, sampling: None, api: None, metrics: None };
+        let mut server =
+            ApiServer { observer, options: None, shared: None, sampling: None, api: None, metrics: None };
         server.reload(options);
         server
     }
 
-    /// Goes over to other options. A port that stays the same stays open.
-    pub fn reload(&mut self, options: &ApiOptions) {
+    /// Goes over to other options, if they are others: whether they are. A port that stays the same stays open.
+    pub fn reload(&mut self, options: &ApiOptions) -> bool {
+        if self.options.as_ref() == Some(options) {
+            return false;
+        }
+        self.options = Some(options.clone());
         let address = options.enabled.then(|| options.address());
         if let Some(address) = address.filter(|address| options.tail && !address.ip().is_loopback()) {
             tracing::warn!(
                 "api.tail is on and {address} is no loopback address: whoever reaches it can read the logs"
             );
         }
-        self.metrics = place(self.metrics.take(), options.metrics_address, |address| {
-            let books = self.observer.books().clone();
-            let page = MetricsPage {
-                render: Box::new(move || books.snapshot().to_prometheus()),
-                content_type: PROMETHEUS_CONTENT_TYPE,
-                authorization: None,
-            };
+        self.metrics = place(self.metrics.take(), options.metrics_address, |address, old| {
+            let page = MetricsPage::of(self.observer.books(), None);
             spawn(async move {
+                end(old).await;
                 let name = Named {
                     sink: None,
                     there: "metrics are",
@@ -110,7 +112,7 @@ impl ApiServer {
         });
         if address.is_none() {
             (self.api, self.sampling, self.shared) = (None, None, None);
-            return;
+            return true;
         }
         let shared = match &self.shared {
             Some(shared) => Arc::clone(shared),
@@ -122,8 +124,9 @@ impl ApiServer {
             }
         };
         shared.tail.store(options.tail, Ordering::Relaxed);
-        self.api = place(self.api.take(), address, |address| {
+        self.api = place(self.api.take(), address, |address, old| {
             spawn(async move {
+                end(old).await;
                 let name = Named {
                     sink: None,
                     there: "the API is",
@@ -134,22 +137,29 @@ impl ApiServer {
                 serve_http(&listen(address, &name).await, routes::router(shared)).await;
             })
         });
+        true
     }
 }
 
-/// What listens at this address: what did already, or something new once that is gone.
+/// What listens at this address: what did already, or something new that begins with the [`end`] of the other.
 fn place(
     old: Option<(SocketAddr, Task)>,
     address: Option<SocketAddr>,
-    start: impl FnOnce(SocketAddr) -> Task,
+    start: impl FnOnce(SocketAddr, Option<Task>) -> Task,
 ) -> Option<(SocketAddr, Task)> {
     let address = address?;
     match old {
         Some(old) if old.0 == address => Some(old),
-        old => {
-            drop(old);
-            Some((address, start(address)))
-        }
+        old => Some((address, start(address, old.map(|(_, task)| task)))),
+    }
+}
+
+/// Ends what has listened so far: its port may be in the way of the next, as that of all addresses is.
+async fn end(task: Option<Task>) {
+    if let Some(mut task) = task {
+        task.0.abort();
+        // It was aborted, which is an error to whoever waits.
+        let _ = (&mut task.0).await;
     }
 }
 

@@ -1,9 +1,8 @@
 //! [`Sampler`]: looks at the books every second, and tells whoever listens.
 
 use super::history::History;
-use super::snapshot::{components, status};
+use super::snapshot::{Snapshot, status};
 use super::status::TopologyStatus;
-use crate::event::Timestamp;
 use crate::topology::Observer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +21,8 @@ pub(super) struct Sampler {
 impl Sampler {
     pub(super) fn new(observer: &Observer) -> Sampler {
         let mut history = History::default();
-        history.sample(&components(observer, false), observer.uptime(), Timestamp::now());
+        let now = Snapshot::take(observer);
+        history.sample(&now.components(false), observer.uptime(), now.now());
         Sampler { history: Mutex::new(history), said: watch::Sender::new(Arc::from("")) }
     }
 
@@ -32,10 +32,11 @@ impl Sampler {
 
     /// Looks.
     pub(super) fn sample(&self, observer: &Observer, shows_events: bool) {
-        self.history().sample(&components(observer, false), observer.uptime(), Timestamp::now());
+        let now = Snapshot::take(observer);
+        self.history().sample(&now.components(false), observer.uptime(), now.now());
         // Written once, for all who listen.
         if self.said.receiver_count() > 0
-            && let Ok(text) = serde_json::to_string(&self.status(observer, shows_events))
+            && let Ok(text) = serde_json::to_string(&status(&now, observer, &self.history(), shows_events))
         {
             self.said.send_replace(Arc::from(text));
         }
@@ -43,7 +44,7 @@ impl Sampler {
 
     /// How the topology gets on now.
     pub(super) fn status(&self, observer: &Observer, shows_events: bool) -> TopologyStatus {
-        status(observer, &self.history(), shows_events)
+        status(&Snapshot::take(observer), observer, &self.history(), shows_events)
     }
 
     /// The last hour.

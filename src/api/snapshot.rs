@@ -22,25 +22,41 @@ pub(super) fn name(description: &Description) -> String {
     }
 }
 
-/// Every component by its name, without its rates.
-/// `shows_events`: with what destinations have answered, which may repeat what they were sent.
-pub(super) fn components(observer: &Observer, shows_events: bool) -> Vec<(String, ComponentStatus)> {
-    all(&observer.books().components(), &observer.books().snapshot(), shows_events).collect()
+/// What there is to see of a topology, all of one moment.
+pub(super) struct Snapshot {
+    now: Timestamp,
+    components: Vec<Component>,
+    report: Report,
 }
 
-fn all(
-    components: &[Component],
-    report: &Report,
-    shows_events: bool,
-) -> impl Iterator<Item = (String, ComponentStatus)> {
-    components.iter().map(move |one| (name(&one.description), component(one, report, shows_events)))
+impl Snapshot {
+    /// Of this moment.
+    pub(super) fn take(observer: &Observer) -> Snapshot {
+        let books = observer.books();
+        Snapshot { now: Timestamp::now(), components: books.components(), report: books.snapshot() }
+    }
+
+    /// When it was taken.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Every component by its name, without its rates.
+    /// `shows_events`: with what destinations have answered, which may repeat what they were sent.
+    pub(super) fn components(&self, shows_events: bool) -> Vec<(String, ComponentStatus)> {
+        let named = |one: &Component| (name(&one.description), component(one, &self.report, shows_events));
+        self.components.iter().map(named).collect()
+    }
 }
 
 /// All of it.
-pub(super) fn status(observer: &Observer, history: &History, shows_events: bool) -> TopologyStatus {
-    let now = Timestamp::now();
-    // Once for all parts, so that they are of one moment.
-    let (components, report) = (observer.books().components(), observer.books().snapshot());
+pub(super) fn status(
+    snapshot: &Snapshot,
+    observer: &Observer,
+    history: &History,
+    shows_events: bool,
+) -> TopologyStatus {
+    let Snapshot { now, components, report } = snapshot;
     let with_rates = |(name, mut component): (String, ComponentStatus)| {
         component.rates = history.rates(&name);
         component
@@ -50,10 +66,10 @@ pub(super) fn status(observer: &Observer, history: &History, shows_events: bool)
         now: now.to_rfc3339(),
         started: observer.started().to_rfc3339(),
         uptime_secs: observer.uptime().as_secs_f64(),
-        health: health(&components, observer.is_stopping(), now),
+        health: health(components, observer.is_stopping(), *now),
         tail: shows_events,
-        totals: totals(&report),
-        components: all(&components, &report, shows_events).map(with_rates).collect(),
+        totals: totals(report),
+        components: snapshot.components(shows_events).into_iter().map(with_rates).collect(),
     }
 }
 

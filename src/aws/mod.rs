@@ -2,7 +2,8 @@
 //! other services of its protocols want as well.
 //!
 //! - this file: regions and endpoints
-//! - `auth`: [`AwsAuth`], the `auth` table, and where keys come from
+//! - `auth`: [`AwsAuth`], the `auth` table
+//! - `credentials`: where keys come from; `no_credentials`: a build without the feature `aws`
 //! - `profile`: the files of AWS's command line tool
 //! - `context`: what the signing library asks of its surroundings
 //! - `signer`: [`AwsSigner`]
@@ -10,12 +11,22 @@
 
 mod answer;
 mod auth;
+#[cfg(feature = "aws")]
 mod context;
+#[cfg(feature = "aws")]
+mod credentials;
+#[cfg(not(feature = "aws"))]
+#[path = "no_credentials.rs"]
+mod credentials;
 mod profile;
+#[cfg(feature = "aws")]
 mod signer;
 
 pub use answer::AwsError;
 pub use auth::{AwsAuth, Imds};
+#[cfg(not(feature = "aws"))]
+pub use credentials::AwsSigner;
+#[cfg(feature = "aws")]
 pub use signer::AwsSigner;
 
 use crate::config::Result;

@@ -134,6 +134,7 @@ impl Profile {
     ///
     /// # Errors
     /// If it has none, but asks for another way to get them.
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "it is for those who sign"))]
     pub(super) fn keys(&self) -> Result<Option<[Option<&str>; 3]>, ProfileError> {
         let (key, secret) = (self.get("aws_access_key_id"), self.get("aws_secret_access_key"));
         if key.is_some() && secret.is_some() {

@@ -3,7 +3,7 @@
 //! Source: docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 use super::Endpoint;
-use super::auth::describe;
+use super::credentials::describe;
 use crate::config::Result;
 use crate::sinks::Signer;
 use async_trait::async_trait;

@@ -13,6 +13,7 @@ pub(super) const ANSI: &str =
 static REGEX: LazyLock<Regex> = LazyLock::new(|| regex(ANSI));
 
 /// What finds them in a text.
+#[cfg(feature = "cli")]
 pub(crate) fn escape_sequences() -> &'static Regex {
     &REGEX
 }

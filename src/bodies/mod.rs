@@ -22,6 +22,7 @@ mod parse;
 mod redact;
 mod vrl;
 
+#[cfg(feature = "cli")]
 pub(crate) use ansi::escape_sequences;
 pub use multiline::MultilineConfig;
 pub(crate) use options::is_own_field;

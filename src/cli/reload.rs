@@ -73,8 +73,8 @@ impl Reloader {
         let options = config.global.api.on_machine(&self.env);
         match running.reload(config).await {
             Ok(changes) => {
-                api.reload(&options);
-                tracing::info!("reloaded: {changes}");
+                let of_api = if api.reload(&options) { "the API is different; " } else { "" };
+                tracing::info!("reloaded: {of_api}{changes}");
             }
             Err(error) => refuse(&error),
         }

@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
         }
         // Waits only for healthchecks that are required to pass.
         let running = tokio::select! {
-            started = Topology::start(config, &options) => started.map_err(|error| start_failure(&error, env))?,
+            started = Topology::start(config, &options, std::future::pending::<()>()) => started.map_err(|error| start_failure(&error, env))?,
             () = signals.next() => return Ok(()),
         };
         let pulse = Pulse::new(running.books(), pulse_every);

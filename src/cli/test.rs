@@ -11,7 +11,8 @@ use crate::env::{Env, PLACEHOLDER};
 use crate::event::{LogEvent, Path, Timestamp};
 use crate::healthcheck::Healthcheck;
 use crate::topology::{BufferReceiver, Outcome, Topology, TopologyOptions};
-use crate::transforms::program::{Access, Program, split, time_zone};
+use crate::transforms::program::{Access, Program, time_zone};
+use crate::transforms::split;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
@@ -69,7 +70,7 @@ async fn run_test(test: &UnitTest, config: Config, env: &Env) -> Vec<String> {
         Err(problems) => return problems,
     };
     let options = TopologyOptions { env: env.clone(), ..TopologyOptions::default() };
-    match Topology::start(config, &options).await {
+    match Topology::start(config, &options, std::future::pending::<()>()).await {
         Ok(mut running) => running.finished().await,
         Err(error) => return vec![error.to_string()],
     }

@@ -2,7 +2,8 @@
 
 use super::Failure;
 use crate::event::{self, LogEvent, Timestamp};
-use crate::transforms::program::{Access, Program, split, time_zone};
+use crate::transforms::program::{Access, Program, time_zone};
+use crate::transforms::split;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use vrl::value::Value;

@@ -137,6 +137,7 @@ const METRICS_PORT: u16 = 9598;
 
 impl ApiOptions {
     /// The same with an address: the default of the machine with this environment.
+    #[cfg(feature = "cli")]
     #[must_use]
     pub(crate) fn on_machine(&self, env: &Env) -> ApiOptions {
         let address = self.address.unwrap_or_else(|| ApiOptions::default_address(is_on_fly(env)));

@@ -4,6 +4,7 @@
 //! references resolved, and each component is made by its type; then `connect` looks at who feeds whom.
 
 mod dead_letters;
+mod single;
 
 use super::connect::{Broken, Ids};
 use super::deserialize::{References, Step, deserialize, take_keys, to_path};
@@ -53,18 +54,7 @@ impl Config {
     /// # Errors
     /// Every mistake in them.
     pub fn from_files(files: &[ConfigFile], registry: &Registry, env: &Env) -> Result<Config, Problems> {
-        let mut loader = Loader {
-            registry,
-            env,
-            secrets: Secrets::default(),
-            config: Config::default(),
-            global: Table::new(),
-            tests: Vec::new(),
-            components: Vec::new(),
-            ids: Ids::new(),
-            broken: Vec::new(),
-            problems: Vec::new(),
-        };
+        let mut loader = Loader::new(registry, env);
         let are_whole = files.iter().filter(|file| !loader.parse(file)).count() == 0;
         loader.fetch_secrets();
         let dead_letters = loader.take_dead_letters();
@@ -126,6 +116,23 @@ struct Resolved {
 }
 
 const KINDS: [&str; 3] = ["sources", "transforms", "sinks"];
+
+impl<'a> Loader<'a> {
+    fn new(registry: &'a Registry, env: &'a Env) -> Loader<'a> {
+        Loader {
+            registry,
+            env,
+            secrets: Secrets::default(),
+            config: Config::default(),
+            global: Table::new(),
+            tests: Vec::new(),
+            components: Vec::new(),
+            ids: Ids::new(),
+            broken: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+}
 
 impl Loader<'_> {
     /// Takes a file apart. Returns whether it could be read.

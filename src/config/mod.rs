@@ -46,6 +46,7 @@ pub use environment::{
     CoreVariable, Environment, EnvironmentError, VARIABLES, VariableGroup, example, from_environment,
     generate, variables,
 };
+#[cfg(feature = "cli")]
 pub(crate) use environment::{api_table, destinations, nats_source, subscription};
 pub use files::ConfigFile;
 pub use format::Format;
@@ -55,6 +56,7 @@ pub use global::{
 };
 pub use interpolate::interpolate;
 pub use problem::{Places, Problem, Problems, Severity};
+#[cfg(feature = "cli")]
 pub(crate) use registry::SINK_OPTIONS;
 pub use registry::{ComponentInfo, ComponentKind, Registry};
 pub(crate) use sink_options::BoolOr;

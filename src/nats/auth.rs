@@ -1,7 +1,7 @@
 //! [`NatsAuth`]: Vector's `auth` options of NATS components.
 
 use crate::env::Env;
-use crate::redact::redact;
+use crate::redact::Redactor;
 use crate::secret::SensitiveString;
 use base64::Engine;
 use schemars::JsonSchema;
@@ -201,7 +201,7 @@ impl Credentials {
     pub(super) fn hide(&self, text: &str) -> String {
         let secrets =
             [&self.password, &self.token, &self.jwt].into_iter().flatten().map(|secret| secret.as_str());
-        secrets.chain(self.signature.as_deref()).fold(text.to_owned(), |text, secret| redact(&text, secret))
+        Redactor::new(secrets.chain(self.signature.as_deref())).hide(text)
     }
 }
 

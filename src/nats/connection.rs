@@ -12,11 +12,9 @@ use super::link::LinkError;
 use super::message::Message;
 use super::options::ConnectionOptions;
 use super::reader::Reader;
-use super::renewal::{DRAIN_PATIENCE, Renewal, Second, Step};
+use super::renewal::{DRAIN_PATIENCE, Doubts, Renewal, Second, Step};
 use super::twice::Twice;
 use crate::deadline::sleep_until;
-use crate::event::Timestamp;
-use crate::status::Doubt;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -33,7 +31,7 @@ pub struct Connection {
     /// Nothing more is wanted than what the server has sent until then.
     is_ending: bool,
     /// It may be dead: nothing has come for long, and it could not be renewed.
-    is_doubtful: bool,
+    doubts: Doubts,
     disconnects: u64,
     resubscribes: u64,
 }
@@ -53,7 +51,7 @@ impl Connection {
             idle_limit: None,
             next_renewal: Instant::now(),
             is_ending: false,
-            is_doubtful: false,
+            doubts: Doubts::default(),
             disconnects: 0,
             resubscribes: 0,
         }
@@ -108,8 +106,7 @@ impl Connection {
                 }
                 () = sleep_until(deadline), if deadline.is_some() => self.deadline_passed(),
             }
-            if self.is_doubtful && !chunk.is_empty() {
-                self.is_doubtful = false;
+            if !chunk.is_empty() && self.doubts.end() {
                 self.connector.log.is_alive();
             }
             if !chunk.is_empty() || counts != (self.disconnects, self.resubscribes) {
@@ -218,14 +215,9 @@ impl Connection {
     /// The first one simply goes on being used.
     fn cannot_renew(&mut self, error: &LinkError) {
         let is_leaving = self.reader.as_ref().is_some_and(|reader| reader.is_leaving);
-        // A second attempt comes after as long again.
-        let doubt =
-            self.reader.as_ref().zip(self.idle_limit).filter(|_| !is_leaving).map(|(reader, limit)| {
-                let silence = i64::try_from(reader.last_message.elapsed().as_nanos()).unwrap_or(i64::MAX);
-                let silent_since = Timestamp::from_nanos(Timestamp::now().nanos().saturating_sub(silence));
-                Doubt { silent_since, patience: limit * 2 }
-            });
-        self.is_doubtful |= doubt.is_some();
+        let is_renewed = !is_leaving && self.idle_limit.is_some();
+        let silent = self.reader.as_ref().filter(|_| is_renewed).map(|reader| reader.last_message);
+        let doubt = silent.map(|since| self.doubts.renewal_failed(since));
         self.connector.log.cannot_renew(error, doubt);
         let pause = if is_leaving { MOVE_AGAIN } else { self.idle_limit.unwrap_or(MOVE_AGAIN) };
         self.next_renewal = Instant::now() + pause;
@@ -248,6 +240,7 @@ impl Connection {
         let (connector, link) = *second;
         self.connector = connector;
         self.resubscribes += 1;
+        self.doubts.end();
         let first = self.reader.replace(Reader::new(link, self.subscriptions.len()));
         self.connector.log.renewed(first.is_some_and(|first| first.is_leaving));
         self.renewal = Renewal::catch(twice);
@@ -258,6 +251,7 @@ impl Connection {
 
     fn disconnected(&mut self, error: &LinkError) {
         self.disconnects += 1;
+        self.doubts.end();
         self.connector.lost(self.reader.take().map(|reader| reader.link), error);
         match std::mem::take(&mut self.renewal) {
             Renewal::Draining { second, twice, .. } => self.replace(second, twice),

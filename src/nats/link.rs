@@ -5,6 +5,7 @@ use super::connector::Subscription;
 use super::message::Block;
 use super::options::PING_INTERVAL;
 use super::protocol::{Op, ProtocolError, parse, shown};
+use crate::connect_error::in_words;
 use crate::tls::is_not_tls;
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Deserialize;
@@ -69,7 +70,7 @@ const ROOM: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
 #[derive(Debug, Snafu)]
 #[snafu(visibility(pub(super)))]
 pub(super) enum LinkError {
-    #[snafu(display("{source}"))]
+    #[snafu(display("{}", in_words(source)))]
     Io { source: io::Error },
     #[snafu(display("the server has closed the connection"))]
     Closed,
@@ -416,6 +417,29 @@ mod tests {
             link.exchange().await.unwrap();
         }
         assert_eq!(link.doubt, Doubt::No);
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_said_in_a_persons_words() {
+        let refused = LinkError::Io { source: io::Error::from_raw_os_error(111) };
+        assert_eq!(refused.to_string(), "connection refused");
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let unknown = LinkError::Io { source: io::Error::new(io::ErrorKind::InvalidData, unknown) };
+        assert!(unknown.to_string().contains("is of an unknown authority"), "{unknown}");
+    }
+
+    /// A server that announces a huge message, and sends little of it, costs little.
+    #[tokio::test]
+    async fn what_is_announced_takes_no_memory_until_it_comes() {
+        let (mut link, mut other) = link();
+        other.write_all(b"HMSG a 1 134217728 134217728\r\nNATS/1.0\r\n").await.unwrap();
+        for _ in 0..100 {
+            link.read().await.unwrap();
+            // As much as the other end takes without a reader.
+            other.write_all(&[b'x'; 1000]).await.unwrap();
+            assert_eq!(parse(&link.input), Ok(None));
+        }
+        assert!(link.input.capacity() <= 2 * *ROOM.end(), "{}", link.input.capacity());
     }
 
     #[tokio::test(start_paused = true)]

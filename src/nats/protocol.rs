@@ -55,9 +55,12 @@ pub enum ProtocolError {
     },
 }
 
-/// The longest line: an `INFO` that names a large cluster.
+/// The longest line, of whatever kind: an `INFO` that names a large cluster. All others are far shorter (a server takes
+/// 4 KiB of a client by default, its `max_control_line`).
 const MAX_LINE: usize = 1 << 20;
-/// The largest message that a server can be configured to take (`max_payload`), with its headers.
+/// The largest message that a server can be configured to take (`max_payload`), with its headers. The limit in its own
+/// `INFO` is no bound for what it sends: another server of its cluster may take more, and its own may have been larger
+/// when a stream was filled. Room is made only for what has come, not for what is announced.
 const MAX_MESSAGE: usize = 128 << 20;
 
 /// The operation at the start of the bytes and its length, or `None` if it is not whole yet.
@@ -232,6 +235,32 @@ mod tests {
         }
         assert_eq!(parse(&vec![b'x'; MAX_LINE]), Err(ProtocolError::LineTooLong));
         assert_eq!(parse(&vec![b'x'; MAX_LINE - 1]), Ok(None));
+    }
+
+    #[test]
+    fn every_length_has_a_bound() {
+        for word in ["INFO", "-ERR", "MSG", "HMSG", "PING"] {
+            let line = format!("{word} {}", "x".repeat(MAX_LINE));
+            assert_eq!(parse(line.as_bytes()), Err(ProtocolError::LineTooLong), "{word}");
+        }
+        let (most, more) = (MAX_MESSAGE, MAX_MESSAGE + 1);
+        for (line, is_taken) in [
+            (format!("MSG a 1 {most}"), true),
+            (format!("MSG a 1 {more}"), false),
+            (format!("HMSG a 1 {most} {most}"), true),
+            (format!("HMSG a 1 12 {more}"), false),
+            (format!("HMSG a 1 {more} {more}"), false),
+            (format!("MSG a 1 {}", u64::MAX), false),
+        ] {
+            let parsed = parse(format!("{line}\r\nab").as_bytes());
+            match is_taken {
+                // The rest of it is still to come.
+                true => assert_eq!(parsed, Ok(None), "{line}"),
+                false => assert!(parsed.unwrap_err().to_string().contains(&line), "{line}"),
+            }
+        }
+        // What it says of an error is shown as a piece of a line.
+        assert_eq!(shown(&[b'x'; MAX_LINE]).len(), 200);
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use super::connector::{Connector, Subscription};
 use super::link::{CONNECT_TIMEOUT, Link, LinkError, within};
 use super::message::Message;
 use super::twice::Twice;
+use crate::status::Doubt;
 use futures::future::BoxFuture;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -51,6 +52,23 @@ pub(super) enum Renewal {
         /// When to ask the server for the answer behind which nothing comes a second time; none once it is asked.
         ask_at: Option<Instant>,
     },
+}
+
+/// How many attempts in a row to renew a silent subscription have failed: while there are any, it may be dead.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(u32);
+
+impl Doubts {
+    /// Another attempt has failed, and nothing has come since then.
+    pub(super) fn renewal_failed(&mut self, silent_since: Instant) -> Doubt {
+        self.0 = self.0.saturating_add(1);
+        Doubt { silent_since, failed_renewals: self.0 }
+    }
+
+    /// Something has come, or another connection has taken its place; whether it was doubted.
+    pub(super) fn end(&mut self) -> bool {
+        std::mem::take(&mut self.0) > 0
+    }
 }
 
 /// What has happened to a second connection.
@@ -122,5 +140,21 @@ impl Renewal {
             Renewal::Catching { twice, .. } => chunk.retain(|message| !twice.take(message)),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_counted_until_something_comes() {
+        let mut doubts = Doubts::default();
+        assert!(!doubts.end(), "nothing was doubted");
+        let silent_since = Instant::now();
+        let dead = |doubts: &mut Doubts| doubts.renewal_failed(silent_since).counts_as_dead();
+        assert_eq!([dead(&mut doubts), dead(&mut doubts), dead(&mut doubts)], [false, true, true]);
+        assert!(doubts.end());
+        assert_eq!([dead(&mut doubts), dead(&mut doubts)], [false, true], "it begins anew");
     }
 }

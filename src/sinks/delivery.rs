@@ -10,14 +10,17 @@ use super::intake::Shared;
 use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Concurrency};
 use super::verdict::{
-    EntryVerdict, SideRequest, Verdict, describe, hide_secrets, retry_after, shorten, shorten_to, split,
+    EntryVerdict, Reason, SideRequest, Verdict, describe, retry_after, secrets_of, shorten, shorten_to,
 };
 use crate::config::Result;
-use crate::redact::redact_all;
+use crate::healthcheck::{CHECK_THE_ADDRESS, advice_for_trouble};
+use crate::redact::Redactor;
+use crate::secret::SensitiveString;
 use crate::topology::{Failure, Outcome, Rejection};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Request, Response};
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
@@ -251,14 +254,16 @@ impl Shared {
                 heard = heard_last.or(heard);
                 if made == Verdict::Delivered { Verdict::Missing { first: Vec::new() } } else { made }
             }
-            verdict => verdict.map_reasons(|reason| self.hide(shorten_to(&reason, MAX_REASON), &request)),
+            verdict => self.shown(verdict, &request),
         };
         tries.patience.answered(matches!(heard, Some(Heard::Refused(_))), Instant::now());
         match (&heard, &verdict, &answer) {
             (Some(Heard::Failed(reason) | Heard::Refused(Refused { reason, .. })), ..) => {
-                tries.last.clone_from(reason);
+                tries.last = reason.to_string();
             }
-            (_, Verdict::Partial(_), Ok(response)) => tries.last = self.hide(describe(response), &request),
+            (_, Verdict::Partial(_), Ok(response)) => {
+                tries.last = self.redactor(&request).hide(&describe(response))
+            }
             _ => {}
         }
         if let Some(heard) = heard {
@@ -290,9 +295,10 @@ impl Shared {
         answer: &Result<Response<Bytes>, SendError>,
         request: &Request<Bytes>,
     ) -> Option<Heard> {
-        let reason = || match answer {
-            Ok(response) => self.hide(describe(response), request),
-            Err(error) => self.hide(error.to_string(), request),
+        let reason = || {
+            let reason = answer.as_ref().map_or_else(|error| error.to_string().into(), Reason::of);
+            let redactor = self.redactor(request);
+            reason.map(|text| redactor.hide(&text))
         };
         match verdict {
             Verdict::Retry { .. } => Some(Heard::Failed(reason())),
@@ -316,9 +322,17 @@ impl Shared {
         }
     }
 
-    /// The text without our secrets, which a destination may repeat.
-    fn hide(&self, text: String, request: &Request<Bytes>) -> String {
-        redact_all(hide_secrets(text, request), self.sink.secrets())
+    /// What takes our secrets out of what a destination says, which may repeat them.
+    fn redactor(&self, request: &Request<Bytes>) -> Redactor {
+        let own = self.sink.secrets();
+        Redactor::new(secrets_of(request).chain(own.into_iter().map(SensitiveString::expose)))
+    }
+
+    /// The verdict with reasons that are fit for the log.
+    fn shown(&self, verdict: Verdict, request: &Request<Bytes>) -> Verdict {
+        // Of ten thousand entries each may have a reason; most answers have none.
+        let redactor = LazyCell::new(|| self.redactor(request));
+        verdict.map_reasons(|reason| redactor.hide(&shorten_to(&reason, MAX_REASON)))
     }
 
     /// Notes what stands in the way of delivery.
@@ -326,15 +340,14 @@ impl Shared {
         match heard {
             // Whether its answer was a good one, the outcome of the events tells.
             Heard::Answered => {}
-            Heard::Failed(reason) => {
-                let (text, answer) = split(reason);
-                let advice = "check the address and the network; if both are right, wait: it is tried again";
-                self.status.failing_with(text, answer, advice);
+            Heard::Failed(Reason { text, answer }) => {
+                let advice = advice_for_trouble(text).unwrap_or(CHECK_THE_ADDRESS);
+                self.status.failing_with(text, answer.clone(), advice);
             }
             Heard::Refused(refused) => {
-                let (text, answer) = split(&refused.reason);
+                let Reason { text, answer } = &refused.reason;
                 let text = format!("{} refuses us: {text}", refused.to);
-                self.status.failing_with(text, answer, refused.advice());
+                self.status.failing_with(text, answer.clone(), refused.advice());
             }
         }
     }
@@ -344,7 +357,8 @@ impl Shared {
         if let Heard::Failed(reason) = heard
             && let Some(unsaid) = self.retry_log.allow()
         {
-            tracing::warn!(sink = self.id, events, unsaid, "will be sent again: {reason}");
+            let advice = advice_for_trouble(&reason.text);
+            tracing::warn!(sink = self.id, events, unsaid, advice, "will be sent again: {reason}");
         }
     }
 
@@ -399,7 +413,7 @@ impl Shared {
         let verdict = match verdict {
             // It must not ask for further ones.
             Verdict::Missing { .. } | Verdict::Confirm { .. } => Verdict::Retry { after: None },
-            verdict => verdict.map_reasons(|reason| self.hide(shorten_to(&reason, MAX_REASON), &request)),
+            verdict => self.shown(verdict, &request),
         };
         (verdict, heard)
     }

@@ -10,6 +10,7 @@ use super::breaker::{Breaker, May};
 use super::intake::{Aside, Shared, Succession};
 use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Controller, RequestConfig};
+use super::verdict::Reason;
 use crate::deadline::sleep_until;
 use crate::log_limit::LogLimit;
 use crate::topology::{Held, SinkMeters};
@@ -76,8 +77,7 @@ pub(super) struct Refused {
     /// Scheme, host and port.
     pub(super) to: String,
     pub(super) status: Option<u16>,
-    /// Without secrets.
-    pub(super) reason: String,
+    pub(super) reason: Reason,
 }
 
 /// Who wants to send a request.
@@ -117,7 +117,7 @@ pub(super) enum Heard {
     /// It answers, and does not refuse us.
     Answered,
     /// It does not answer, or not now.
-    Failed(String),
+    Failed(Reason),
     Refused(Refused),
 }
 
@@ -423,7 +423,7 @@ impl Drop for Passage<'_> {
 
 impl Gate {
     /// Whether this failure has opened the breaker.
-    fn failed(&self, state: &mut State, was_probe: bool, reason: &str, now: Instant) -> bool {
+    fn failed(&self, state: &mut State, was_probe: bool, reason: &Reason, now: Instant) -> bool {
         let has_opened = state.breaker.failed(now, was_probe, || self.backoff());
         if has_opened {
             let failures = self.request.circuit_breaker.failures;
@@ -587,14 +587,14 @@ mod tests {
     }
 
     fn failed() -> Heard {
-        Heard::Failed("status 503".into())
+        Heard::Failed("status 503".to_owned().into())
     }
 
     fn refused(status: u16) -> Heard {
         Heard::Refused(Refused {
             to: "https://h".into(),
             status: Some(status),
-            reason: format!("status {status}"),
+            reason: format!("status {status}").into(),
         })
     }
 

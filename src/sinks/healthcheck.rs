@@ -1,9 +1,9 @@
 //! How an HTTP destination is asked whether it is well and knows us.
 
 use super::client::{SendError, SigningClient};
-use super::verdict::{describe, hide_secrets};
+use super::verdict::{describe, secrets_of};
 use crate::healthcheck::{Healthcheck, Unhealthy};
-use crate::redact::redact_all;
+use crate::redact::Redactor;
 use crate::secret::SensitiveString;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -82,8 +82,10 @@ pub(super) fn healthcheck(
         Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned())
     };
     let endpoint = requests.iter().filter_map(host).collect::<Vec<_>>().join(", ");
-    let hide =
-        move |reason: String, request: &Request<Bytes>| redact_all(hide_secrets(reason, request), &secrets);
+    let hide = move |reason: String, request: &Request<Bytes>| {
+        let own = secrets.iter().map(SensitiveString::expose);
+        Redactor::new(secrets_of(request).chain(own)).hide(&reason)
+    };
     let check = Healthcheck::new(endpoint, async move {
         let mut result = Ok(());
         for mut request in requests {

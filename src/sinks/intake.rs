@@ -287,13 +287,44 @@ impl Shared {
             partition
                 .push(template.render(event).map_err(|error| EncodeError { reason: error.to_string() })?);
         }
+        check_partition(&partition)?;
         Ok(partition)
     }
+}
+
+/// Bytes of what events of a request have in common, in all: its path, a tenant, the values of headers. Servers take some
+/// 8 KiB of such, and it is kept for each of a thousand open batches, where the bytes of events are counted and these are
+/// not: a field of a megabyte in a template must not make a gigabyte of them.
+const MAX_PARTITION: usize = 16 << 10;
+
+fn check_partition(partition: &Partition) -> Result<(), EncodeError> {
+    let length: usize = partition.iter().map(String::len).sum();
+    if length <= MAX_PARTITION {
+        return Ok(());
+    }
+    Err(EncodeError {
+        reason: format!(
+            "what its fields make of the URI and the headers has {length} bytes, more than {MAX_PARTITION}; \
+             expected short values in templates"
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_template_makes_of_a_huge_field_is_no_partition() {
+        for (lengths, is_taken) in
+            [(&[][..], true), (&[MAX_PARTITION], true), (&[MAX_PARTITION - 1, 2], false), (&[1 << 20], false)]
+        {
+            let partition = lengths.iter().map(|length| "x".repeat(*length)).collect();
+            let checked = check_partition(&partition);
+            assert_eq!(checked.is_ok(), is_taken, "{lengths:?}");
+            assert!(checked.map_err(|error| error.reason.len() < 200).err().unwrap_or(true));
+        }
+    }
 
     #[test]
     fn what_is_kept_of_a_block_does_not_keep_the_whole() {

@@ -20,7 +20,7 @@
 //! The destinations over HTTP: `appsignal`, `aws_cloudwatch_logs`, `aws_s3`, `axiom`, `datadog_logs`,
 //! `elasticsearch`, `honeycomb`, `http`, `humio_logs`, `loki`, `mezmo`, `new_relic`, `sematext_logs`, `slack`,
 //! `splunk_hec_logs`. By themselves: `blackhole`, `console`, `file`, `nats`, `papertrail`,
-//! `prometheus_exporter`.
+//! `prometheus_exporter`. Made in code: `channel`.
 
 mod appsignal;
 mod auth;
@@ -30,6 +30,7 @@ mod axiom;
 mod batch;
 mod blackhole;
 mod breaker;
+mod channel;
 mod client;
 pub mod codec;
 pub mod compression;
@@ -53,6 +54,7 @@ mod nats;
 mod new_relic;
 mod papertrail;
 mod patience;
+#[cfg(feature = "api")]
 mod prometheus_exporter;
 mod request;
 mod sematext_logs;
@@ -68,6 +70,7 @@ pub use aws_s3::AwsS3;
 pub use axiom::Axiom;
 pub use batch::{Batch, BatchConfig, BatchLimits, Batcher, Partition, PushError};
 pub use blackhole::BlackholeConfig;
+pub use channel::{ChannelSink, EventReceiver, channel};
 pub use console::ConsoleConfig;
 pub use datadog_logs::DatadogLogs;
 pub use elasticsearch::Elasticsearch;
@@ -84,11 +87,13 @@ pub use mezmo::Mezmo;
 pub use nats::NatsSinkConfig;
 pub use new_relic::NewRelic;
 pub use papertrail::PapertrailConfig;
+#[cfg(feature = "api")]
 pub use prometheus_exporter::PrometheusExporterConfig;
 pub use sematext_logs::SematextLogs;
 pub use slack::Slack;
 pub use splunk_hec_logs::SplunkHecLogs;
 pub use truncate::Oversized;
+#[cfg(feature = "aws")]
 pub(crate) use verdict::shorten_to;
 pub use verdict::{EntryVerdict, SideRequest, Verdict, describe, shorten};
 
@@ -112,6 +117,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.sink::<NatsSinkConfig>(NatsSinkConfig::INFO);
     registry.http_sink::<NewRelic>();
     registry.sink::<PapertrailConfig>(PapertrailConfig::INFO);
+    #[cfg(feature = "api")]
     registry.sink::<PrometheusExporterConfig>(PrometheusExporterConfig::INFO);
     registry.http_sink::<SematextLogs>();
     registry.http_sink::<Slack>();

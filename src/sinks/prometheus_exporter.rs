@@ -7,7 +7,7 @@ use super::auth::Auth;
 use crate::config::{ComponentInfo, Result, SinkConfig, SinkContext, StreamSink};
 use crate::healthcheck::Healthcheck;
 use crate::http_server::{MetricsPage, Named, listen, serve};
-use crate::topology::{Books, BufferReceiver, Outcome, PROMETHEUS_CONTENT_TYPE};
+use crate::topology::{BufferReceiver, Outcome};
 use async_trait::async_trait;
 use axum::Router;
 use http::header::AUTHORIZATION;
@@ -81,12 +81,7 @@ impl SinkConfig for PrometheusExporterConfig {
             );
         }
         let address = self.address.unwrap_or(DEFAULT_ADDRESS);
-        let books: Books = cx.books.clone();
-        let page = MetricsPage {
-            render: Box::new(move || books.snapshot().to_prometheus()),
-            content_type: PROMETHEUS_CONTENT_TYPE,
-            authorization: self.authorization()?,
-        };
+        let page = MetricsPage::of(&cx.books, self.authorization()?);
         let listening = Arc::new(Listening { address, listener: Mutex::new(None) });
         let name = Named {
             sink: Some(cx.id.clone()),

@@ -1,6 +1,6 @@
 //! What an answer says about a batch, and what of it may be shown.
 
-use crate::redact::{one_line, redact};
+use crate::redact::one_line;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Request, Response};
@@ -143,24 +143,50 @@ pub(crate) fn shorten_to(text: &str, most: usize) -> String {
     one_line(text, most)
 }
 
-/// The status and the beginning of the body.
-pub fn describe(response: &Response<Bytes>) -> String {
-    let text = shorten(&String::from_utf8_lossy(response.body()));
-    if text.is_empty() {
-        format!("status {}", response.status())
-    } else {
-        format!("status {}: {text}", response.status())
+/// Why a request was in vain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reason {
+    /// Our own words; without secrets.
+    pub(super) text: String,
+    /// What the destination said, if it said something: that may repeat what it was sent, also events.
+    pub(super) answer: Option<String>,
+}
+
+impl Reason {
+    /// What an answer says: its status, and the beginning of its body.
+    pub(super) fn of(response: &Response<Bytes>) -> Reason {
+        let answer = shorten(&String::from_utf8_lossy(response.body()));
+        Reason {
+            text: format!("status {}", response.status()),
+            answer: Some(answer).filter(|answer| !answer.is_empty()),
+        }
+    }
+
+    /// The same with both of its parts changed, as to take secrets out of them.
+    pub(super) fn map(self, change: impl Fn(String) -> String) -> Reason {
+        Reason { text: change(self.text), answer: self.answer.map(change) }
     }
 }
 
-/// What [`describe`] says, without the body and the body: that may repeat what was sent, also events. Other texts have no
-/// such part.
-pub(super) fn split(description: &str) -> (&str, Option<String>) {
-    let is_of_answer = description.starts_with("status ");
-    match description.split_once(": ").filter(|_| is_of_answer) {
-        Some((status, body)) => (status, Some(body.to_owned())),
-        None => (description, None),
+/// Both parts, for a person who may read everything: the log, a dead letter.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.answer {
+            Some(answer) => write!(f, "{}: {answer}", self.text),
+            None => f.write_str(&self.text),
+        }
     }
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Reason {
+        Reason { text, answer: None }
+    }
+}
+
+/// The status and the beginning of the body.
+pub fn describe(response: &Response<Bytes>) -> String {
+    Reason::of(response).to_string()
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
@@ -174,17 +200,15 @@ pub(super) fn retry_after(response: &Response<Bytes>, now: SystemTime) -> Option
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// A destination may repeat what we sent; our keys must not reach the log that way.
-pub(super) fn hide_secrets(mut text: String, request: &Request<Bytes>) -> String {
-    for value in request.headers().values().filter(|value| value.is_sensitive()) {
-        let Ok(value) = value.to_str() else { continue };
-        let secret = value.split_once(' ').map_or(value, |(_, secret)| secret);
-        text = redact(&redact(&text, value), secret);
-    }
+/// What of a request is a secret, and may be repeated by a destination; it must not reach the log that way.
+pub(super) fn secrets_of(request: &Request<Bytes>) -> impl Iterator<Item = &str> {
+    let values = request.headers().values().filter(|value| value.is_sensitive());
+    let values = values.filter_map(|value| value.to_str().ok());
+    let of_headers = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, secret)| secret)]);
     // A key may stand in a query.
     let query = request.uri().query().unwrap_or_default();
-    let values = query.split(['&', '=']).filter(|part| part.len() >= LONG);
-    values.fold(text, |text, part| redact(&text, part))
+    let of_query = query.split(['&', '=']).filter(|part| part.len() >= LONG);
+    of_headers.flatten().chain(of_query)
 }
 
 /// Letters of what may be a key, and is no ordinary word.
@@ -193,7 +217,12 @@ const LONG: usize = 12;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::Redactor;
     use http::HeaderValue;
+
+    fn hide_secrets(text: &str, request: &Request<Bytes>) -> String {
+        Redactor::new(secrets_of(request)).hide(text)
+    }
 
     fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
         let builder = headers
@@ -256,7 +285,25 @@ mod tests {
         let mut key = HeaderValue::from_static("Bearer s3cr3t");
         key.set_sensitive(true);
         request.headers_mut().insert("authorization", key);
-        assert!(!hide_secrets(text, &request).contains("s3cr3t"));
+        assert!(!hide_secrets(&text, &request).contains("s3cr3t"));
+    }
+
+    #[test]
+    fn what_a_destination_says_is_kept_apart_from_our_words() {
+        // Also where it looks like ours.
+        let body = "status 200 OK: user@example.org has signed in";
+        let reason = Reason::of(&response(503, &[], body));
+        assert_eq!(
+            (reason.text.as_str(), reason.answer.as_deref()),
+            ("status 503 Service Unavailable", Some(body))
+        );
+        assert_eq!(reason.to_string(), format!("status 503 Service Unavailable: {body}"));
+        assert_eq!(Reason::of(&response(503, &[], " \n")).answer, None);
+        let hidden = reason.map(|text| text.replace("user", "**").replace("50", "**"));
+        assert_eq!(
+            hidden.to_string(),
+            "status **3 Service Unavailable: status 200 OK: **@example.org has signed in"
+        );
     }
 
     #[test]
@@ -272,7 +319,7 @@ mod tests {
             ("cut off: s3cr3t-s", "cut off: **REDACTED**"),
             ("a=b and s3c", "a=b and s3c"),
         ] {
-            assert_eq!(hide_secrets(text.to_owned(), &request), shown);
+            assert_eq!(hide_secrets(text, &request), shown);
         }
     }
 }

@@ -152,6 +152,22 @@ pub struct Totals {
     pub lost: u64,
 }
 
+impl Component {
+    /// One of which nothing is known yet.
+    pub(crate) fn new(description: Description) -> Component {
+        Component {
+            description,
+            status: None,
+            last_event: None,
+            buffer: None,
+            last_lag: None,
+            buffered: 0,
+            held_batches: 0,
+            failures: 0,
+        }
+    }
+}
+
 impl Books {
     fn all(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -192,24 +208,15 @@ impl Books {
         let all = self.all();
         let component = |description: &Description| {
             let id = &description.id;
-            let mut component = Component {
-                description: description.clone(),
-                status: None,
-                last_event: None,
-                buffer: None,
-                last_lag: None,
-                buffered: 0,
-                held_batches: 0,
-                failures: 0,
-            };
-            let mut with_status = |status: &Status| {
+            let mut component = Component::new(description.clone());
+            let mut with_status = |status: Status| {
                 component.status = Some(status.snapshot());
                 component.failures = status.failures();
             };
             match description.kind {
                 ComponentKind::Source => {
                     if let Some(counts) = find(&all.sources, id) {
-                        with_status(&counts.status());
+                        with_status(counts.status());
                         component.last_event = counts.last_event();
                     }
                 }

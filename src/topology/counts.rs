@@ -5,7 +5,7 @@ use super::metrics::{SinkMeasures, SinkMeters, SourceMeasures, TransformMeasures
 use super::outcome::{DropReason, Outcome, Rejection};
 use crate::event::{LogEvent, Timestamp};
 use crate::finalizer::{EventFinalizers, EventStatus};
-use crate::status::Status;
+use crate::status::{CurrentStatus, Status};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,8 @@ pub struct SinkCounts {
     /// A source of the topology waits for deliveries: what is held here waits there, where it is kept.
     sources_wait: AtomicBool,
     dead_letters: Mutex<Option<DeadLetters>>,
-    status: Status,
+    /// That of the sink that is there now.
+    status: CurrentStatus,
     /// When something was last delivered, in nanoseconds since the epoch; 0 is never.
     last_delivery: AtomicI64,
     meters: Arc<SinkMeters>,
@@ -49,7 +50,7 @@ pub struct SourceCounts {
     resubscribes: AtomicU64,
     pending: AtomicU64,
     /// That of the source that is there now.
-    status: Mutex<Status>,
+    status: CurrentStatus,
     /// When the last event came, in nanoseconds since the epoch; 0 is never.
     last_event: AtomicI64,
 }
@@ -255,8 +256,13 @@ impl SinkCounts {
     }
 
     /// How the sink gets on with its destination.
-    pub fn status(&self) -> &Status {
-        &self.status
+    pub fn status(&self) -> Status {
+        self.status.get()
+    }
+
+    /// Another sink has taken the place.
+    pub(super) fn set_status(&self, status: Status) {
+        self.status.set(status);
     }
 
     /// When something was last delivered.
@@ -273,7 +279,7 @@ impl SinkCounts {
     pub(super) fn measures(&self, is_there: bool) -> SinkMeasures {
         SinkMeasures {
             is_there,
-            state: self.status().snapshot().state,
+            state: self.status().state(),
             failures: self.status().failures(),
             last_delivery: self.last_delivery(),
             held: self.meters.held(),
@@ -282,10 +288,12 @@ impl SinkCounts {
         }
     }
 
-    fn has_outcome(&self, outcome: &Outcome) {
+    /// Notes what an outcome says of the destination: once for all events that have it together, because it asks the
+    /// clock and takes locks.
+    pub(super) fn note(&self, outcome: &Outcome) {
         match outcome {
             Outcome::Delivered => {
-                self.status.working();
+                self.status().working();
                 note_time(&self.last_delivery);
             }
             Outcome::Rejected(Rejection { reason, status, attempts }) => {
@@ -295,7 +303,7 @@ impl SinkCounts {
                     (None, _) => "events are refused".to_owned(),
                     (Some(status), _) => format!("events are refused with status {status}"),
                 };
-                self.status.refused(
+                self.status().refused(
                     text,
                     Some(reason.clone()),
                     "look at the event: dead letters keep what is refused",
@@ -305,10 +313,15 @@ impl SinkCounts {
         }
     }
 
+    /// Counts events and notes what became of them.
     pub(super) fn add(&self, outcome: &Outcome, events: usize) {
         if events > 0 {
-            self.has_outcome(outcome);
+            self.note(outcome);
+            self.count(outcome, events);
         }
+    }
+
+    pub(super) fn count(&self, outcome: &Outcome, events: usize) {
         if let Outcome::Rejected(Rejection { status: None, attempts: 0, .. }) = outcome {
             self.meters.add_unsent(events);
         }
@@ -328,6 +341,13 @@ impl SinkCounts {
         for mut event in events {
             event.take_finalizers().answer(self.answer_to(outcome));
         }
+    }
+
+    /// Counts an event as delivered whose receipts go with it, to be answered by whoever takes it over.
+    pub(crate) fn hand_over(&self, event: &LogEvent) {
+        self.add(&Outcome::Delivered, 1);
+        self.meters.add_delivered_bytes(event.body_size());
+        self.meters.delivered(event.timestamp());
     }
 
     /// Makes dead letters of events that were refused, if there are any: their receipts are answered when they
@@ -523,14 +543,12 @@ fn read_time(place: &AtomicI64) -> Option<Timestamp> {
 impl SourceCounts {
     /// How the source gets on with where its events come from.
     pub fn status(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status.get()
     }
 
     /// Another source has taken the place.
     pub(super) fn set_status(&self, status: Status) {
-        let mut current = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.succeed(&current);
-        *current = status;
+        self.status.set(status);
     }
 
     /// When the last event came.
@@ -542,7 +560,7 @@ impl SourceCounts {
     pub(super) fn measures(&self, is_there: bool) -> SourceMeasures {
         SourceMeasures {
             is_there,
-            state: self.status().snapshot().state,
+            state: self.status().state(),
             failures: self.status().failures(),
             last_event: self.last_event(),
         }

@@ -9,8 +9,10 @@
 //! - `dead_letters`: where refused events go
 //! - `memory`: what each sink may hold
 //! - `metrics`: what is measured beside the books, and the page that Prometheus reads
+//! - `alone`: [`EventSink`] and [`EventStream`], one component by itself
 //! - `observer`: what can be seen of it from outside; `tap`: the events themselves
 
+mod alone;
 mod books;
 mod buffer;
 mod counts;
@@ -25,6 +27,7 @@ mod receipts;
 mod running;
 mod tap;
 
+pub use alone::{EventSink, EventStream};
 pub use books::{Books, Component, Description, Report, Totals};
 pub use buffer::disk;
 pub use buffer::{BufferReceiver, BufferSender, BufferSettings, Capacity, WhenFull, buffer, disk_buffer};
@@ -81,6 +84,14 @@ impl Default for TopologyOptions {
     }
 }
 
+impl TopologyOptions {
+    /// The same with this environment.
+    #[must_use]
+    pub fn with_env(self, env: Env) -> TopologyOptions {
+        TopologyOptions { env, ..self }
+    }
+}
+
 /// A topology does not start, or not with a new configuration.
 #[derive(Debug, Snafu)]
 pub enum StartError {
@@ -123,7 +134,7 @@ pub enum StartError {
 ///     inputs = ["in"]
 /// "#;
 /// let config = Config::from_toml(text, "vector.toml", &Registry::builtin(), &Env::default())?;
-/// let mut running = Topology::start(config, &TopologyOptions::default()).await?;
+/// let mut running = Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await?;
 /// running.finished().await;
 /// let report = running.stop(Duration::from_secs(5)).await;
 /// assert!(report.to_string().contains("sink out: received 3, delivered 3"));
@@ -164,6 +175,7 @@ struct BuiltSink {
     buffer: BufferSettings,
     disk: Option<DiskSettings>,
     memory: SinkMemory,
+    status: Status,
     check: Check,
 }
 
@@ -218,13 +230,33 @@ impl Topology {
         sources.chain(sinks.filter_map(|sink| Some(sink.built?.check))).collect()
     }
 
-    /// Builds every component and starts them: sinks first, sources last. Waits for the network only
-    /// if healthchecks are required to pass.
+    /// Builds every component and starts them in the runtime that this is called in: sinks first, sources last. Waits
+    /// for the network only if healthchecks are required to pass.
+    ///
+    /// When `shutdown` completes, the sources stop, and the sinks deliver what there is:
+    /// [`RunningTopology::finished`] waits for that, and [`RunningTopology::stop`] gives it a deadline. It is any future:
+    /// `tokio::signal::ctrl_c()`, a token's, the receiving end of a channel; [`std::future::pending`] for a topology
+    /// that only `stop` ends.
     ///
     /// # Errors
     /// Every component that cannot be built, or every failed healthcheck that was required to pass.
-    pub async fn start(config: Config, options: &TopologyOptions) -> Result<RunningTopology, StartError> {
-        RunningTopology::start(Topology::build(config, options).await?, options).await
+    pub async fn start<F>(
+        config: Config,
+        options: &TopologyOptions,
+        shutdown: F,
+    ) -> Result<RunningTopology, StartError>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let running = RunningTopology::start(Topology::build(config, options).await?, options).await?;
+        let (stopper, ended) = (running.stopper(), running.observer().ended().clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = shutdown => stopper.cancel(),
+                () = ended.cancelled() => {}
+            }
+        });
+        Ok(running)
     }
 }
 
@@ -428,6 +460,8 @@ impl Builder<'_> {
         let settings = options.buffer.settings(self.options.when_full);
         let share = self.topology.plan.share(&entry.id, settings.capacity);
         let memory = self.topology.memory.of_sink(&share);
+        // Its own, as that of a source is.
+        let status = Status::default();
         let cx = SinkContext {
             id: entry.id.clone(),
             proxy: options.proxy.or(&self.proxy),
@@ -435,7 +469,7 @@ impl Builder<'_> {
             env: self.options.env.clone(),
             books: self.topology.books.clone(),
             memory: memory.clone(),
-            status: self.topology.books.sink(&entry.id).status().clone(),
+            status: status.clone(),
         };
         let (sink, healthcheck) = entry.config.build(&cx)?;
         let is_checked = self.healthchecks && options.healthcheck.enabled;
@@ -448,6 +482,7 @@ impl Builder<'_> {
             },
             disk: options.buffer.disk(&self.data_dir, &entry.id),
             memory,
+            status,
             check: Check {
                 component,
                 healthcheck: healthcheck.filter(|_| is_checked),

@@ -179,28 +179,40 @@ impl Receipts {
     pub fn settle_each(&mut self, judge: impl Fn(usize) -> Option<Outcome>) {
         let all = self.len();
         let plain = std::mem::take(&mut self.plain);
-        let mut delivered = 0;
+        let owed = std::mem::take(&mut self.owed);
+        let (mut delivered, mut refused) = (0, None);
+        let mut settle = |outcome: Outcome, owed: Option<Owed>| {
+            if outcome == Outcome::Delivered {
+                delivered += 1;
+            } else {
+                self.counts.count(&outcome, 1);
+            }
+            if let Some(owed) = owed {
+                let mut settled = Receipts::new(Arc::clone(&self.counts));
+                settled.owed.push(owed);
+                settled.answer(0..1, &outcome);
+            }
+            if matches!(outcome, Outcome::Rejected(_)) {
+                refused = Some(outcome);
+            }
+        };
+        let mut left = 0;
         for index in 0..plain {
             match judge(index) {
-                None => self.plain += 1,
-                Some(Outcome::Delivered) => delivered += 1,
-                Some(outcome) => self.counts.add(&outcome, 1),
+                None => left += 1,
+                Some(outcome) => settle(outcome, None),
             }
         }
-        // Together, because to note when something was delivered asks the clock.
-        self.counts.add(&Outcome::Delivered, delivered);
-        let owed = std::mem::take(&mut self.owed);
+        let mut kept = Vec::new();
         for (index, owed) in owed.into_iter().enumerate() {
             match judge(plain + index) {
-                None => self.owed.push(owed),
-                Some(outcome) => {
-                    delivered += usize::from(outcome == Outcome::Delivered);
-                    let mut settled = Receipts::new(Arc::clone(&self.counts));
-                    settled.owed.push(owed);
-                    settled.settle(&outcome);
-                }
+                None => kept.push(owed),
+                Some(outcome) => settle(outcome, Some(owed)),
             }
         }
+        (self.plain, self.owed) = (left, kept);
+        self.counts.add(&Outcome::Delivered, delivered);
+        refused.iter().for_each(|outcome| self.counts.note(outcome));
         self.measure(all, all - self.len(), delivered);
     }
 }

@@ -35,7 +35,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 ///     let text = format!("sources.in = {{ type = 'stdin' }}\n[sinks.{sink}]\ntype = 'blackhole'\ninputs = ['in']");
 ///     Config::from_toml(&text, "vector.toml", &Registry::builtin(), &Env::default())
 /// };
-/// let mut running = Topology::start(load("one")?, &TopologyOptions::default()).await?;
+/// let mut running = Topology::start(load("one")?, &TopologyOptions::default(), std::future::pending::<()>()).await?;
 /// // Another configuration: what has not changed keeps running.
 /// running.reload(load("two")?).await?;
 /// assert!(running.failures().is_empty());
@@ -456,9 +456,10 @@ impl RunningTopology {
         built: Option<BuiltSink>,
         opened: Option<OpenedDisk>,
     ) -> Option<(SinkNode, Option<Id>)> {
-        let Some(BuiltSink { sink, buffer: settings, disk, memory, .. }) = built else {
+        let Some(BuiltSink { sink, buffer: settings, disk, memory, status, .. }) = built else {
             return predecessor.map(|kept| (kept, None));
         };
+        self.books.sink(id).set_status(status);
         let (sender, input) = match predecessor {
             None => match disk.as_ref().and_then(|disk| self.open_disk(disk)) {
                 Some(sender) => {
@@ -468,7 +469,6 @@ impl RunningTopology {
                 None => buffer_on(settings, opened, self.books.sink(id)),
             },
             Some(old) => {
-                self.books.sink(id).status().renew();
                 old.buffer.set_disk(disk.as_ref(), opened);
                 if let Some(handle) = old.handle {
                     sink.succeed(handle);
@@ -601,6 +601,11 @@ impl RunningTopology {
 // === running and stopping ===
 
 impl RunningTopology {
+    /// What has become of the events so far.
+    pub fn counts(&self) -> Report {
+        self.books.snapshot()
+    }
+
     /// The books now.
     pub fn report(&self) -> Report {
         self.books.snapshot()

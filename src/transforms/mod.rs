@@ -14,7 +14,7 @@
 //!
 //! - `condition`: [`AnyCondition`], what is asked of an event
 //! - `key`: values as bytes, to tell events from each other
-//! - `program`: VRL compiled and run
+//! - `program`: VRL compiled and run; `no_program`: a build without the feature `vrl`
 
 mod condition;
 mod dedupe;
@@ -22,6 +22,10 @@ mod exclusive_route;
 mod filter;
 mod key;
 mod log_bodies;
+#[cfg(feature = "vrl")]
+pub(crate) mod program;
+#[cfg(not(feature = "vrl"))]
+#[path = "no_program.rs"]
 pub(crate) mod program;
 mod reduce;
 mod remap;
@@ -38,6 +42,8 @@ pub use filter::FilterConfig;
 pub use log_bodies::LogBodiesConfig;
 pub use reduce::ReduceConfig;
 pub use remap::RemapConfig;
+#[cfg(feature = "cli")]
+pub(crate) use remap::split;
 pub use route::RouteConfig;
 pub use sample::SampleConfig;
 pub use throttle::ThrottleConfig;

@@ -3,10 +3,15 @@
 //! An event that is text stays text, but for the fields that the program changes (see `program`). VRL's functions
 //! that wait for the network are not here (`http_request`, `dns_lookup`, `reverse_dns`): a transform runs where
 //! its events come from and holds them up, and these functions need a runtime of several threads. Nor are those that
-//! Vector adds to VRL (enrichment tables, secrets). `get_env_var` reads the process's environment, as in Vector.
+//! Vector adds to VRL (enrichment tables, secrets).
+//!
+//! A program is its user's, and what bounds it is the language: there is no loop but over what is there (`for_each`,
+//! `map_values`), no recursion, and its expressions take time linear in the text; so it ends. How long it takes and how
+//! large its values become is bounded by nothing else: one that doubles a text forty times needs a terabyte. What comes of
+//! it is bounded where it is used: by the largest event of a sink, and by the depth that text may have. `get_env_var` reads the process's environment, as in Vector.
 
 use super::condition::Runtime;
-use super::program::{Access, Failure, Program, split, time_zone};
+use super::program::{Access, Failure, Program, time_zone};
 use crate::config::{ComponentInfo, Problem, Problems, Result, Transform, TransformConfig, TransformContext};
 use crate::event::{Field, LogEvent, Path};
 use crate::log_limit::LogLimit;
@@ -227,6 +232,27 @@ impl Remap {
             Value::Object(dropped.map(|(key, text)| (KeyString::from(key), Value::from(text))).into());
         event.insert(&self.reason, dropped);
     }
+}
+
+/// The events that one has become which is no object any more: an array is one for each of its elements, and what is
+/// no object there is the message of one, at this path. Each owes the receipts of the event.
+pub(crate) fn split(event: LogEvent, root: Value, message: &Path) -> Vec<LogEvent> {
+    let mut elements = match root {
+        Value::Array(elements) => elements,
+        other => vec![other],
+    };
+    let become_event = |mut event: LogEvent, element| {
+        event.set_value(match element {
+            object @ Value::Object(_) => object,
+            other => other.at_path(&message.to_vrl()),
+        });
+        event
+    };
+    let last = elements.pop();
+    let mut events: Vec<_> =
+        elements.into_iter().map(|element| become_event(event.clone(), element)).collect();
+    events.extend(last.map(|last| become_event(event, last)));
+    events
 }
 
 #[cfg(test)]

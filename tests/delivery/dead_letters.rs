@@ -61,7 +61,8 @@ async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>,
         sink.id = "dead_letters".into();
         sink
     });
-    let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+    let mut running =
+        Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
     running.finished().await;
     let report = running.report();
     check_books(&report);
@@ -133,7 +134,10 @@ async fn an_event_whose_letter_was_refused_stays_on_disk_for_the_next_run() {
             let mut config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
             config.sources.clear();
             let config = config.source("in", Bad(events));
-            let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+            let mut running =
+                Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>())
+                    .await
+                    .unwrap();
             running.finished().await;
             let report = running.stop(Duration::from_secs(10)).await;
             check_books(&report);
@@ -543,7 +547,7 @@ async fn letters_that_nobody_takes_hold_up_their_source_and_are_not_lost() {
         let options = TopologyOptions::default();
 
         // The end comes before they are taken: this is told as a loss.
-        let mut running = Topology::start(config(), &options).await.unwrap();
+        let mut running = Topology::start(config(), &options, std::future::pending::<()>()).await.unwrap();
         until(&running, |report| sink(report, "dead_letters").buffered >= 10).await;
         let report = running.stop(Duration::from_millis(200)).await;
         check_books(&report);
@@ -552,7 +556,7 @@ async fn letters_that_nobody_takes_hold_up_their_source_and_are_not_lost() {
         assert!(letters.lost() > 0 && report.has_losses() && report.totals().lost >= letters.lost(), "{report}");
 
         // They are taken later: all arrive.
-        let mut running = Topology::start(config(), &options).await.unwrap();
+        let mut running = Topology::start(config(), &options, std::future::pending::<()>()).await.unwrap();
         until(&running, |report| sink(report, "dead_letters").buffered >= 10).await;
         let mut seen = running.report();
         for _ in 0..20 {
@@ -609,7 +613,7 @@ async fn letters_of_what_a_sink_refuses_itself_are_bounded() {
             let mut config = Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
             config.sources.clear();
             let config = config.source("in", Bad(EVENTS));
-            let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+            let mut running = Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
             until(&running, |report| sink(report, "dead_letters").buffered >= 10).await;
             for _ in 0..20 {
                 tokio::time::sleep(Duration::from_millis(10)).await;

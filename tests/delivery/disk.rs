@@ -443,8 +443,8 @@ async fn two_shippers_cannot_have_one_buffer_and_a_check_does_not_want_it() {
         );
         let config = || Config::from_toml(&text, "test", &Registry::builtin(), &Env::default()).unwrap();
         let options = TopologyOptions::default();
-        let mut running = Topology::start(config(), &options).await.unwrap();
-        let error = Topology::start(config(), &options).await.unwrap_err().to_string();
+        let mut running = Topology::start(config(), &options, std::future::pending::<()>()).await.unwrap();
+        let error = Topology::start(config(), &options, std::future::pending::<()>()).await.unwrap_err().to_string();
         assert!(error.contains("sinks.out.buffer") && error.contains("another log-shipper"), "{error}");
         assert_eq!(Topology::build(config(), &options).await.unwrap().into_checks().len(), 2);
         // A sink that is removed and comes back has its buffer again.
@@ -455,7 +455,7 @@ async fn two_shippers_cannot_have_one_buffer_and_a_check_does_not_want_it() {
         let begin = Instant::now();
         check_books(&running.stop(Duration::from_secs(10)).await);
         assert!(begin.elapsed() < Duration::from_secs(5), "an empty buffer holds up the end");
-        let mut running = Topology::start(config(), &options).await.unwrap();
+        let mut running = Topology::start(config(), &options, std::future::pending::<()>()).await.unwrap();
         check_books(&running.abort().await);
     })
     .await;

@@ -217,7 +217,8 @@ async fn a_poison_message_is_terminated_after_its_dead_letter() {
             sink.id = "dead_letters".into();
             sink
         });
-        let mut running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let mut running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         letters.wait_for(1).await;
         // All others are done with; this one waits for its letter.
         js.wait_for_consumer(|info| info["num_ack_pending"] == 1 && info["ack_floor"]["stream_seq"] == 7)

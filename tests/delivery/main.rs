@@ -13,6 +13,7 @@ mod jetstream;
 mod memory;
 mod metrics;
 mod subscription;
+mod unreachable;
 
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
@@ -53,5 +54,7 @@ async fn start(text: &str, env: Env) -> RunningTopology {
     let config = Config::from_toml(text, "test", &Registry::builtin(), &env)
         .unwrap_or_else(|problems| panic!("{problems}"));
     let options = TopologyOptions { env, ..TopologyOptions::default() };
-    Topology::start(config, &options).await.unwrap_or_else(|error| panic!("{error}"))
+    Topology::start(config, &options, std::future::pending::<()>())
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
 }

@@ -357,7 +357,10 @@ async fn shares_follow_a_reload() {
             config.sources.clear();
             config.source("in", Flood)
         };
-        let mut running = Topology::start(config(0), &TopologyOptions::default()).await.unwrap();
+        let mut running =
+            Topology::start(config(0), &TopologyOptions::default(), std::future::pending::<()>())
+                .await
+                .unwrap();
         let books = running.books();
         let full = loop {
             tokio::time::sleep(Duration::from_millis(1)).await;

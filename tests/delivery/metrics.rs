@@ -50,7 +50,8 @@ impl Shipper {
         config.sources.clear();
         let (input, chunks) = mpsc::unbounded_channel();
         let config = config.source("in", Fed(Mutex::new(Some(chunks))));
-        let running = Topology::start(config, &TopologyOptions::default()).await.unwrap();
+        let running =
+            Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         Shipper { running, input }
     }
 

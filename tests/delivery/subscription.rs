@@ -46,7 +46,10 @@ impl Shipper {
         let mut config = config.sink("out", &["nats"], collector.clone());
         config.sinks[0].options.buffer = toml::from_str("max_events = 5000\nwhen_full = 'block'").unwrap();
         let options = TopologyOptions { env, ..TopologyOptions::default() };
-        Shipper { running: Topology::start(config, &options).await.unwrap(), collector }
+        Shipper {
+            running: Topology::start(config, &options, std::future::pending::<()>()).await.unwrap(),
+            collector,
+        }
     }
 
     fn source(&self) -> SourceSnapshot {

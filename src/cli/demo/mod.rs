@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         let options =
             TopologyOptions { when_full: WhenFull::DropOldest, require_healthy: false, env: env.clone() };
         let signals = run::StopSignals::catch()?;
-        let running = Topology::start(config, &options).await;
+        let running = Topology::start(config, &options, std::future::pending::<()>()).await;
         let running = running.map_err(|error| start_failure(&error, env))?;
         let _api = if args.no_api { None } else { start_api(running.observer(), env).await? };
         tracing::info!(

@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
         TopologyOptions { when_full: WhenFull::Block, env: env.clone(), ..TopologyOptions::default() };
     let report = block_on(NonZero::<usize>::MIN, async {
         let mut signals = StopSignals::catch()?;
-        let topology = Topology::start(config, &options).await;
+        let topology = Topology::start(config, &options, std::future::pending::<()>()).await;
         let mut running = topology.map_err(|error| start_failure(&error, env))?;
         let progress = show_progress(running.books(), found.sinks.values().sum());
         tokio::select! {

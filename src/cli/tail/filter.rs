@@ -99,5 +99,7 @@ mod tests {
             check(Filter { text: Some(pattern), ..Filter::default() }, EVENT, expected);
         }
         assert!(Pattern::parse("/(/").is_err());
+        // The library's own bound: 10 MiB of memory. The command line's parser names the argument.
+        assert!(Pattern::parse("/(a{1000}){1000}/").is_err_and(|error| error.contains("exceeds size limit")));
     }
 }

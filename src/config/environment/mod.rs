@@ -18,16 +18,19 @@ mod source;
 mod text;
 mod variables;
 
-use super::DEAD_LETTERS;
 use super::bodies::{self, Bodies, Form};
+use super::{Config, DEAD_LETTERS, Problems, Registry};
 use crate::env::{Env, EnvError};
 use crate::providers::{PROVIDERS, Provider, Remap, Setting, State};
+#[cfg(feature = "cli")]
 pub(crate) use api::api_table;
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
 pub use misspelt::variables;
 use snafu::{Snafu, ensure};
-pub(crate) use source::{nats_source, subscription};
+pub(crate) use source::nats_source;
+#[cfg(feature = "cli")]
+pub(crate) use source::subscription;
 pub use text::{example, generate};
 use toml::{Table, Value};
 pub use variables::{CoreVariable, VARIABLES, VariableGroup};
@@ -50,6 +53,12 @@ pub struct Environment {
 /// The environment does not say enough.
 #[derive(Debug, Snafu)]
 pub enum EnvironmentError {
+    /// What the variables hold makes no components.
+    #[snafu(display("{problems}"))]
+    Components {
+        /// What is wrong with each.
+        problems: Problems,
+    },
     /// A variable can't be read.
     #[snafu(transparent)]
     Variable {
@@ -112,6 +121,18 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     api::set_api(env, &mut environment)?;
     ensure!(!environment.enabled.is_empty(), NoDestinationSnafu { hints: environment.warnings });
     Ok(environment)
+}
+
+impl Config {
+    /// The configuration that the environment's variables stand for, as `log-shipper run` takes it without a file.
+    ///
+    /// # Errors
+    /// As [`from_environment`], and every mistake that the components find in what the variables hold.
+    pub fn from_environment(registry: &Registry, env: &Env) -> Result<Config, EnvironmentError> {
+        let environment = from_environment(env)?;
+        Config::from_toml(&environment.table.to_string(), "environment", registry, env)
+            .map_err(|problems| EnvironmentError::Components { problems })
+    }
 }
 
 /// The sinks of every provider that is on, and their transforms, fed by the source of this id.

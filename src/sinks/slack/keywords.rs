@@ -1,7 +1,7 @@
 //! The words by which an event is found to be worth a message.
 
 use crate::list;
-use regex::{RegexSet, RegexSetBuilder};
+use regex::{RegexBuilder, RegexSet, RegexSetBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -22,23 +22,32 @@ impl TryFrom<KeywordsOption> for Keywords {
     type Error = String;
 
     fn try_from(option: KeywordsOption) -> Result<Keywords, String> {
-        let patterns: Result<Vec<_>, _> = match &option {
-            KeywordsOption::Text(text) => split(text)?.iter().map(|item| pattern(item)).collect(),
-            KeywordsOption::Many(items) => items.iter().map(|item| pattern(item)).collect(),
+        let items = match option {
+            KeywordsOption::Text(text) => split(&text)?,
+            KeywordsOption::Many(items) => items,
         };
-        let patterns = patterns?;
+        let patterns = items.iter().map(|item| pattern(item)).collect::<Result<Vec<_>, _>>()?;
         if patterns.is_empty() {
             return Err("keywords: empty; expected words such as `panic, out of memory`, or /regex/".into());
         }
-        // Bounded, because whoever writes it may not know what it costs.
-        let set = RegexSetBuilder::new(&patterns).size_limit(4 << 20).build();
+        let set = RegexSetBuilder::new(&patterns).size_limit(REGEX_BYTES).build();
         set.map(Keywords).map_err(|error| {
             let error = error.to_string();
             let last = error.lines().last().unwrap_or_default();
-            format!("keywords: a regular expression is wrong: {}", last.trim_start_matches("error: "))
+            let reason = last.trim_start_matches("error: ");
+            // The set does not say which of them it is.
+            let is_bad = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_BYTES).build().is_err();
+            let bad = items.iter().zip(&patterns).find(|(_, pattern)| is_bad(pattern));
+            match bad {
+                Some((item, _)) => format!("keywords: `{}` is no regular expression: {reason}", item.trim()),
+                None => format!("keywords: together they are too much for one expression: {reason}"),
+            }
         })
     }
 }
+
+/// The memory that they may take together: whoever writes them may not know what a `{1000}` costs.
+const REGEX_BYTES: usize = 4 << 20;
 
 impl Keywords {
     /// Whether one of them is in the text.
@@ -147,7 +156,11 @@ mod tests {
             (" , ,", "keywords: empty"),
             ("[]", "keywords: empty"),
             ("//", "in every message"),
-            ("/(/", "unclosed group"),
+            ("/(/", "`/(/` is no regular expression: unclosed group"),
+            (
+                "panic, /(a{1000}){1000}/",
+                "`/(a{1000}){1000}/` is no regular expression: Compiled regex exceeds size limit",
+            ),
             ("/a/x", "`x` after a regular expression"),
             ("[r'a'", "does not end with `]`"),
             ("[r'a]", "begins and does not end"),

@@ -100,6 +100,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::json::MAX_DEPTH;
 
     fn filters(texts: &[&str]) -> Vec<SubjectFilter> {
         texts.iter().map(|text| SubjectFilter::parse(text).unwrap()).collect()
@@ -165,6 +166,34 @@ mod tests {
             br#"{"a":1}"#,
             r#"{"message":"{\"a\":1}","timestamp":"TIME","source_type":"nats","subject":"s"}"#,
         );
+    }
+
+    /// One level more than an event may have, or any number of them: the text is kept whole, as a message.
+    #[test]
+    fn what_is_nested_too_deeply_becomes_a_message() {
+        let decoder = Decoder {
+            subjects: filters(&[">"]),
+            has_queue: false,
+            exclude: vec![],
+            codec: DecodingCodec::Json,
+            subject_key: None,
+        };
+        for (depth, is_object) in
+            [(MAX_DEPTH - 1, true), (MAX_DEPTH, true), (MAX_DEPTH + 1, false), (100_000, false)]
+        {
+            for (open, close) in [("{\"a\":", "}"), ("[", "]")] {
+                let inner = depth - 1;
+                let payload = format!("{{\"a\":{}1{}}}", open.repeat(inner), close.repeat(inner));
+                let decoded = decoder.decode(vec![message(0, "logs", payload.as_bytes())]);
+                let [event] = &decoded.events[..] else { panic!("one event") };
+                if is_object {
+                    assert_eq!(event.json(), payload);
+                } else {
+                    let event: serde_json::Value = serde_json::from_str(&event.json()).unwrap();
+                    assert_eq!(event["message"], payload, "{depth} levels");
+                }
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,9 @@ use target::{Beside, Changes, TextTarget, TreeTarget};
 use vrl::compiler::state::RuntimeState;
 use vrl::compiler::{CompilationResult, CompileConfig, Context, ExpressionError, Target, TargetValueRef};
 use vrl::compiler::{TimeZone, TypeState, compile_with_state};
-use vrl::diagnostic::{Diagnostic, DiagnosticMessage, Formatter, Note};
+#[cfg(feature = "cli")]
+use vrl::diagnostic::Diagnostic;
+use vrl::diagnostic::{DiagnosticMessage, Formatter, Note};
 use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
 use vrl::value::Value;
 
@@ -219,27 +221,6 @@ impl First {
     }
 }
 
-/// The events that one has become which is no object any more: an array is one for each of its elements, and what is
-/// no object there is the message of one, at this path. Each owes the receipts of the event.
-pub fn split(event: LogEvent, root: Value, message: &Path) -> Vec<LogEvent> {
-    let mut elements = match root {
-        Value::Array(elements) => elements,
-        other => vec![other],
-    };
-    let become_event = |mut event: LogEvent, element| {
-        event.set_value(match element {
-            object @ Value::Object(_) => object,
-            other => other.at_path(&message.to_vrl()),
-        });
-        event
-    };
-    let last = elements.pop();
-    let mut events: Vec<_> =
-        elements.into_iter().map(|element| become_event(event.clone(), element)).collect();
-    events.extend(last.map(|last| become_event(event, last)));
-    events
-}
-
 /// The first step of a path, if it is into the event.
 fn root_field(path: &OwnedTargetPath) -> Option<&str> {
     match (path.prefix, path.path.segments.first()) {
@@ -333,6 +314,7 @@ impl Failure {
     }
 
     /// The same with the place in the program, as VRL shows it.
+    #[cfg(feature = "cli")]
     pub fn show(&self, source: &str) -> String {
         let shown = Formatter::new(source, vec![Diagnostic::from(self.0.clone())]);
         shown.to_string().trim().to_owned()

@@ -289,6 +289,13 @@ fn what_is_nested_too_deeply_for_text_makes_a_tree() {
 }
 
 #[test]
+fn an_expression_that_would_take_too_much_memory_is_a_mistake_of_the_program() {
+    let error = Program::compile(". = match!(.a, r'(a{1000}){1000}')", Access::ReadWrite, TimeZone::Local);
+    let error = error.map(|_| ()).unwrap_err();
+    assert!(error.contains("exceeds size limit") && error.contains("(a{1000}){1000}"), "{error}");
+}
+
+#[test]
 fn the_first_statement_is_recognised_if_it_parses_the_message() {
     for (source, expected) in [
         (". = parse_json!(.message)", true),

@@ -1,0 +1,92 @@
+//! Events for the program itself: a sink made in code.
+
+use crate::config::{Result, SinkConfig, SinkContext, StreamSink};
+use crate::event::LogEvent;
+use crate::healthcheck::Healthcheck;
+use crate::topology::{BufferReceiver, Receipts, SinkCounts};
+use async_trait::async_trait;
+use futures::Stream;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// A sink that gives its events to the program, and the end where they come out; `capacity` events may wait between the
+/// two. It counts an event as delivered when it has handed it over.
+///
+/// An event brings its receipts along. Who is done with one answers:
+/// `event.take_finalizers().answer(EventStatus::Delivered)`. One that is dropped counts as
+/// [`Errored`](crate::finalizer::EventStatus::Errored), so that a source that waits for receipts (JetStream) sends it
+/// again; for others it makes no difference.
+///
+/// # Panics
+/// If `capacity` is 0.
+pub fn channel(capacity: usize) -> (ChannelSink, EventReceiver) {
+    let (sender, receiver) = mpsc::channel(capacity);
+    (ChannelSink(Mutex::new(Some(sender))), EventReceiver(receiver))
+}
+
+/// Receives events from a [`ChannelSink`]: a [`futures::Stream`], which ends with the sink.
+#[derive(Debug)]
+pub struct EventReceiver(mpsc::Receiver<LogEvent>);
+
+impl Stream for EventReceiver {
+    type Item = LogEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LogEvent>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+/// The sink of [`channel`].
+#[derive(Debug)]
+pub struct ChannelSink(Mutex<Option<mpsc::Sender<LogEvent>>>);
+
+impl SinkConfig for ChannelSink {
+    fn build(&self, cx: &SinkContext) -> Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = sender.ok_or("this end of the channel is in use already; make another channel")?;
+        Ok((Box::new(Running { id: cx.id.clone(), sender }), None))
+    }
+}
+
+struct Running {
+    id: String,
+    sender: mpsc::Sender<LogEvent>,
+}
+
+#[async_trait]
+impl StreamSink for Running {
+    async fn run(self: Box<Self>, mut input: BufferReceiver) -> Result<()> {
+        while let Some(events) = input.recv().await {
+            let mut left = Left { events: events.into_iter(), counts: Arc::clone(input.counts()) };
+            while !left.events.as_slice().is_empty() {
+                let Ok(room) = self.sender.reserve().await else {
+                    tracing::info!(
+                        sink = self.id,
+                        "nobody receives its events any more; what comes is dropped, and counted"
+                    );
+                    return Ok(());
+                };
+                if let Some(event) = left.events.next() {
+                    left.counts.hand_over(&event);
+                    room.send(event);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What of a chunk nobody has taken over yet. Dropped, it is counted as any other sink's.
+struct Left {
+    events: std::vec::IntoIter<LogEvent>,
+    counts: Arc<SinkCounts>,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let mut receipts = Receipts::new(Arc::clone(&self.counts));
+        self.events.by_ref().for_each(|event| receipts.push(event));
+    }
+}
