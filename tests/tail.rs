@@ -108,6 +108,32 @@ async fn it_shows_what_comes_and_is_no_member_of_the_queue_group() {
 }
 
 #[tokio::test]
+async fn what_no_destination_sees_it_does_not_show_either() {
+    let nats = NatsServer::start().await;
+    let url = nats.url();
+    let secret = "ann@example.org";
+    for (subject, args) in [("logs.>", &["-n", "2"][..]), ("logs.web.>", &["-n", "2", "--json"])] {
+        let redact = ("REDACT", "email, /k[$]-[0-9]{1,9}/");
+        let mut tail = Tail::start(args, &[("NATS_URL", &url), ("SUBJECT", subject), redact]);
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&url, None).await;
+        publisher.publish("logs.web.ord.1a", event("web", "info", &format!("{secret} has k$-77"))).await;
+        publisher.publish("logs.web.ord.1a", format!("no JSON of {secret} with k$-77")).await;
+        publisher.flush().await;
+        let (code, lines) = tail.ended().await;
+        assert_eq!((code, lines.len()), (Some(0), 2), "{lines:?}");
+        let (json, text) = (&lines[0], &lines[1]);
+        assert!(json.contains("[email] has [redacted]"), "{json}");
+        assert!(text.contains("no JSON of [email] with [redacted]"), "{text}");
+        assert!(lines.iter().all(|line| !line.contains(secret) && !line.contains("k$-77")), "{lines:?}");
+    }
+    // A configuration's source has the option itself.
+    let mut tail = Tail::start(&[], &[("NATS_URL", &url), ("REDACT", "mail")]);
+    assert_eq!(tail.ended().await.0, Some(78));
+    assert!(tail.messages().await.contains("REDACT is wrong: `mail` is unknown"));
+}
+
+#[tokio::test]
 async fn it_shows_what_is_asked_for_and_ends() {
     let nats = NatsServer::start().await;
     let url = nats.url();

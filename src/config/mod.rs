@@ -37,6 +37,8 @@ mod sink_options;
 mod suggest;
 mod unit_test;
 
+#[cfg(feature = "cli")]
+pub(crate) use bodies::redact_in_source;
 pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES, LEAST_DISK_BYTES};
 pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Tap, TapOptions,
