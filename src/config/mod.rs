@@ -57,6 +57,7 @@ pub use global::{
     TelemetryTags, WildcardMatching,
 };
 pub use interpolate::interpolate;
+pub(crate) use problem::is_secret;
 pub use problem::{Places, Problem, Problems, Severity};
 #[cfg(feature = "cli")]
 pub(crate) use registry::SINK_OPTIONS;

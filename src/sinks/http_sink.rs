@@ -11,6 +11,7 @@ use super::failure_policy::FailurePolicy;
 use super::gate::Gate;
 use super::healthcheck::healthcheck;
 use super::intake::{Aside, RunningHttpSink, Shared, Succession};
+use super::plain_http;
 use super::request::{Controller, RateLimit, RequestConfig, hold_warning};
 use super::verdict::Verdict;
 use crate::config::{Problem, Result, SinkConfig, SinkContext, StreamSink};
@@ -400,6 +401,7 @@ impl<S: HttpSink> HttpSinkConfig<S> {
             headers.push((parsed, value));
         }
         Ok(HttpSinkConfig { sink: Arc::new(sink), options, limits, compression, headers, wire: None })
+        options.warnings.extend(plain_http::warning(&sink, &headers));
     }
 
     /// The same, with a number that stands for all options but [`HttpSink::ACCESS`] and those of the kernel that
