@@ -3,10 +3,11 @@
 //!
 //! - this file: the arguments, the exit code
 //! - `log`: log-shipper's own log; `progress`: how far a long command is
-//! - `config_args`: `-c` and `-C`
+//! - `config_args`: `-c` and `-C`; `api_url`: where the API is
 //! - a file for each command, and for `run`: `banner` and `pulse`, what it says at its start and each minute,
 //!   `reload` and `machines`
 
+mod api_url;
 mod banner;
 mod buffer;
 mod check;

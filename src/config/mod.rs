@@ -49,7 +49,7 @@ pub use environment::{
     generate, variables,
 };
 #[cfg(feature = "cli")]
-pub(crate) use environment::{api_table, destinations, nats_source, subscription};
+pub(crate) use environment::{api_address, api_table, destinations, nats_source, subscription};
 pub use files::ConfigFile;
 pub use format::Format;
 pub use global::{
