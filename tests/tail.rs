@@ -201,7 +201,7 @@ async fn what_cannot_work_is_said() {
             &["--since", "10m", "--stream", "NONE"],
             &[("NATS_URL", &url)],
             1,
-            "there is no JetStream stream NONE",
+            "there is no JetStream stream NONE; `nats stream ls` shows those that there are",
         ),
         (&["--since", "soon"], &[], 64, "such as 30s"),
         (&["--stream", "S"], &[], 64, "--since"),

@@ -38,6 +38,7 @@ mod vrl;
 #[doc(hidden)]
 pub use demo::broker_answers;
 
+use crate::config::files::UNREADABLE;
 use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
 use crate::topology::StartError;
@@ -186,6 +187,10 @@ impl Failure {
 /// Shows a configuration's mistakes on standard error, and gives what then is left to say.
 fn print_problems(problems: &Problems, env: &Env) -> Failure {
     eprintln!("{}\n", problems.render(is_coloured(env)));
+    // What is in a file that nobody can read is no mistake in it.
+    if problems.0.iter().all(|problem| problem.message.starts_with(UNREADABLE)) {
+        return Failure::Config("there is no configuration to read there; expected the path of a file or, with -C, of a directory".to_owned());
+    }
     let many = if problems.0.len() == 1 { "a mistake" } else { "mistakes" };
     Failure::Config(format!("the configuration has {many}"))
 }
