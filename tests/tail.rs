@@ -98,11 +98,11 @@ async fn it_shows_what_comes_and_is_no_member_of_the_queue_group() {
     publisher.publish("logs.web.ord.2b", "plain \u{1b}[2Jtext").await;
     publisher.publish("logs.api.ams.3c", r#"{"message":"cut o"#).await;
     publisher.flush().await;
-    assert_eq!(tail.line().await, "2026-11-22T10:00:00.500Z web[1a] ord [warn] one");
+    assert_eq!(tail.line().await, "2026-11-22T10:00:00.500Z web[1a] ord [warn]  one");
     let plain = tail.line().await;
-    assert!(plain.ends_with(" web[2b] ord plain text"), "{plain}");
+    assert!(plain.ends_with(" web[2b] ord         plain text"), "{plain}");
     let cut = tail.line().await;
-    assert!(cut.ends_with(r#" api[3c] ams {"message":"cut o"#), "{cut}");
+    assert!(cut.ends_with(r#" api[3c] ams         {"message":"cut o"#), "{cut}");
     tail.signal("-INT").await;
     assert_eq!(tail.ended().await, (Some(0), vec![]));
 }
