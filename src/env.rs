@@ -1,6 +1,6 @@
 //! [`Env`]: the one way to read the environment.
 
-use crate::files::read_text;
+use crate::files::{is_pipe, read_text};
 use crate::secret::SensitiveString;
 use snafu::{ResultExt, Snafu};
 use std::collections::BTreeMap;
@@ -120,6 +120,12 @@ impl Env {
             return Ok(value);
         };
         let path = PathBuf::from(path);
+        // A pipe gives what it has once.
+        if is_pipe(&path)
+            && let Some((_, known)) = self.files().iter().find(|(known, _)| *known == path)
+        {
+            return Ok(Some(known.expose().to_owned()));
+        }
         let text = read_secret(&path).context(FileSnafu { name, path: &path })?;
         let entry = (path, SensitiveString::from(text.as_str()));
         let mut files = self.files();
@@ -134,6 +140,7 @@ impl Env {
     /// was given.
     pub fn refresh(&self, secret: &SensitiveString) -> SensitiveString {
         let path = self.files().iter().find(|(_, value)| value == secret).map(|(path, _)| path.clone());
+        let path = path.filter(|path| !is_pipe(path));
         let text = path.and_then(|path| read_secret(&path).ok());
         text.map_or_else(|| secret.clone(), SensitiveString::from)
     }
@@ -194,6 +201,22 @@ mod tests {
         assert_eq!(env.get("B").unwrap().as_deref(), Some(" fm2_a,b \"$\" "));
         assert_eq!(env.get("EMPTY").unwrap().as_deref(), Some(" fm2_a,b \"$\" "));
         assert_eq!(format!("{env:?}"), r#"{"A", "B_FILE", "EMPTY", "EMPTY_FILE"}"#);
+    }
+
+    #[test]
+    fn a_pipe_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let written = path.clone();
+        let writer = std::thread::spawn(move || std::fs::write(written, "token\n").unwrap());
+        let env = Env::from_pairs([("A_FILE", &path)]);
+        for _ in 0..2 {
+            assert_eq!(env.get("A").unwrap().as_deref(), Some("token"));
+        }
+        writer.join().unwrap();
+        let secret = SensitiveString::from("token");
+        assert_eq!(env.refresh(&secret), secret);
     }
 
     #[test]

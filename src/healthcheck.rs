@@ -58,8 +58,9 @@ impl Unhealthy {
     /// What a person can do about it.
     pub fn advice(&self) -> &'static str {
         match self {
-            Unhealthy::Unauthorized { reason } => advice_for(reason, &SIGNS_OF_REFUSAL)
-                .unwrap_or("check the key, token or password, and what it may do"),
+            Unhealthy::Unauthorized { reason } => {
+                advice_for(reason, &SIGNS_OF_REFUSAL).unwrap_or(CHECK_THE_KEY)
+            }
             Unhealthy::NotFound { .. } => {
                 "check the address, and the name of the dataset, index, bucket or stream"
             }
@@ -79,6 +80,9 @@ impl Unhealthy {
         }
     }
 }
+
+/// What to do where our credentials are not accepted.
+pub(crate) const CHECK_THE_KEY: &str = "check the key, token or password, and what it may do";
 
 /// What to do where nothing more is known.
 pub(crate) const CHECK_THE_ADDRESS: &str =

@@ -1,5 +1,6 @@
 //! [`LogLimit`]: at most one line in a while for something that keeps happening.
 
+use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,12 +26,13 @@ impl LogLimit {
         LogLimit { interval, state: Mutex::new((None, 0)) }
     }
 
-    /// Whether to say it now: if so, how many times it has been left unsaid since the last time.
-    pub fn allow(&self) -> Option<u64> {
+    /// Whether to say it now: if so, how many times it has been left unsaid since the last time. As a field of a log
+    /// line that is left away where nothing was left unsaid.
+    pub fn allow(&self) -> Option<Option<NonZeroU64>> {
         self.allow_at(Instant::now())
     }
 
-    fn allow_at(&self, now: Instant) -> Option<u64> {
+    fn allow_at(&self, now: Instant) -> Option<Option<NonZeroU64>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, unsaid) = *state;
         if last.is_some_and(|last| now.duration_since(last) < self.interval) {
@@ -38,7 +40,7 @@ impl LogLimit {
             return None;
         }
         *state = (Some(now), 0);
-        Some(unsaid)
+        Some(NonZeroU64::new(unsaid))
     }
 }
 
@@ -53,7 +55,7 @@ mod tests {
         let at = |seconds| limit.allow_at(start + Duration::from_secs(seconds));
         assert_eq!(
             [at(0), at(1), at(9), at(10), at(11), at(25)],
-            [Some(0), None, None, Some(2), None, Some(1)]
+            [Some(None), None, None, Some(NonZeroU64::new(2)), None, Some(NonZeroU64::new(1))]
         );
     }
 }

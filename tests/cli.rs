@@ -91,6 +91,12 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
     assert!(!all.contains('\u{1b}'), "colours without a terminal: {all}");
     check(&run(&["run", "-c", "/nowhere.toml"], &[]).await, 78, "", "/nowhere.toml: cannot be read");
     check(
+        &run(&["validate", "/nowhere.toml"], &[]).await,
+        78,
+        "",
+        "there is no configuration to read there; expected the path",
+    );
+    check(
         &run(&["providers", "nope"], &[]).await,
         64,
         "",

@@ -98,13 +98,39 @@ async fn it_shows_what_comes_and_is_no_member_of_the_queue_group() {
     publisher.publish("logs.web.ord.2b", "plain \u{1b}[2Jtext").await;
     publisher.publish("logs.api.ams.3c", r#"{"message":"cut o"#).await;
     publisher.flush().await;
-    assert_eq!(tail.line().await, "2026-11-22T10:00:00.500Z web[1a] ord [warn] one");
+    assert_eq!(tail.line().await, "2026-11-22T10:00:00.500Z web[1a] ord [warn]  one");
     let plain = tail.line().await;
-    assert!(plain.ends_with(" web[2b] ord plain text"), "{plain}");
+    assert!(plain.ends_with(" web[2b] ord         plain text"), "{plain}");
     let cut = tail.line().await;
-    assert!(cut.ends_with(r#" api[3c] ams {"message":"cut o"#), "{cut}");
+    assert!(cut.ends_with(r#" api[3c] ams         {"message":"cut o"#), "{cut}");
     tail.signal("-INT").await;
     assert_eq!(tail.ended().await, (Some(0), vec![]));
+}
+
+#[tokio::test]
+async fn what_no_destination_sees_it_does_not_show_either() {
+    let nats = NatsServer::start().await;
+    let url = nats.url();
+    let secret = "ann@example.org";
+    for (subject, args) in [("logs.>", &["-n", "2"][..]), ("logs.web.>", &["-n", "2", "--json"])] {
+        let redact = ("REDACT", "email, /k[$]-[0-9]{1,9}/");
+        let mut tail = Tail::start(args, &[("NATS_URL", &url), ("SUBJECT", subject), redact]);
+        nats.wait_for_subscription("logs.>").await;
+        let mut publisher = Publisher::connect(&url, None).await;
+        publisher.publish("logs.web.ord.1a", event("web", "info", &format!("{secret} has k$-77"))).await;
+        publisher.publish("logs.web.ord.1a", format!("no JSON of {secret} with k$-77")).await;
+        publisher.flush().await;
+        let (code, lines) = tail.ended().await;
+        assert_eq!((code, lines.len()), (Some(0), 2), "{lines:?}");
+        let (json, text) = (&lines[0], &lines[1]);
+        assert!(json.contains("[email] has [redacted]"), "{json}");
+        assert!(text.contains("no JSON of [email] with [redacted]"), "{text}");
+        assert!(lines.iter().all(|line| !line.contains(secret) && !line.contains("k$-77")), "{lines:?}");
+    }
+    // A configuration's source has the option itself.
+    let mut tail = Tail::start(&[], &[("NATS_URL", &url), ("REDACT", "mail")]);
+    assert_eq!(tail.ended().await.0, Some(78));
+    assert!(tail.messages().await.contains("REDACT is wrong: `mail` is unknown"));
 }
 
 #[tokio::test]
@@ -175,7 +201,7 @@ async fn what_cannot_work_is_said() {
             &["--since", "10m", "--stream", "NONE"],
             &[("NATS_URL", &url)],
             1,
-            "there is no JetStream stream NONE",
+            "there is no JetStream stream NONE; `nats stream ls` shows those that there are",
         ),
         (&["--since", "soon"], &[], 64, "such as 30s"),
         (&["--stream", "S"], &[], 64, "--since"),

@@ -40,10 +40,39 @@ pub(super) fn environment(environment: &Environment) {
     for warning in &environment.warnings {
         tracing::warn!("{warning}");
     }
-    if environment.off > 0 {
-        tracing::info!(
-            "{} off, because none of their secrets is set (`log-shipper providers` lists them)",
-            plural(environment.off as u64, "other destination is", "other destinations are")
-        );
+    if let Some(words) = off(environment.enabled.len(), environment.off) {
+        tracing::info!("{words}");
+    }
+}
+
+/// How many destinations are off; they are the others only beside one that is on.
+fn off(enabled: usize, off: usize) -> Option<String> {
+    let other = if enabled == 0 { "" } else { "other " };
+    let (are, their) = match off {
+        0 => return None,
+        1 => ("destination is", "its"),
+        _ => ("destinations are", "their"),
+    };
+    Some(format!(
+        "{off} {other}{are} off, because none of {their} secrets is set (`log-shipper providers` lists them)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_destinations_that_are_off_are_the_others_only_beside_one_that_is_on() {
+        for (on, how_many, expected) in [
+            (0, 25, Some("25 destinations are off, because none of their")),
+            (1, 24, Some("24 other destinations are off, because none of their")),
+            (24, 1, Some("1 other destination is off, because none of its")),
+            (25, 0, None),
+        ] {
+            let words = off(on, how_many);
+            let beginning = words.as_deref().and_then(|words| words.split(" secrets").next());
+            assert_eq!(beginning, expected, "{on} on, {how_many} off");
+        }
     }
 }

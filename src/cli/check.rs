@@ -117,10 +117,7 @@ impl Finding {
 
     /// What a person can do, with what is known of this component.
     fn advice(&self, unhealthy: &Unhealthy) -> String {
-        let mut advice = unhealthy.advice().to_owned();
-        if !self.secrets.is_empty() {
-            advice.push_str(&format!(" ({})", self.secrets.join(", ")));
-        }
+        let mut advice = providers::with_variables(unhealthy.advice(), &self.secrets);
         let is_here = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| self.endpoint.contains(name));
         if is_here && unhealthy.to_string().to_lowercase().contains("connection refused") {
             advice.push_str("; in a container, localhost is the container itself");

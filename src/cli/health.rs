@@ -1,12 +1,11 @@
 //! `log-shipper health`
 
-use super::{Failure, print, run};
+use super::{Failure, api_url, print, run};
 use crate::env::Env;
 use crate::http::{HttpClient, ProxyConfig};
 use crate::tls::TlsConfig;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::time::Duration;
 
@@ -14,8 +13,6 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(5);
 /// The most characters of the answer that are shown.
 const MAX_SHOWN: usize = 500;
-/// The API where nothing else is said.
-const PORT: u16 = 8686;
 
 /// `health`'s arguments.
 #[derive(Debug, clap::Args)]
@@ -31,7 +28,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
     let url = match &args.url {
         Some(url) => url.clone(),
-        None => default_url(env.get("API_ADDRESS").map_err(Failure::config)?.as_deref())?,
+        None => default_url(env)?,
     };
     let answer = run::block_on(NonZero::<usize>::MIN, async {
         // No proxy is wanted on the way to ourselves.
@@ -53,35 +50,17 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
     }
 }
 
-/// Where the API of this environment answers to its own host.
-fn default_url(address: Option<&str>) -> Result<Uri, Failure> {
-    let address = match address {
-        None => SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
-        Some("off") => {
-            return Err(Failure::Failed(
-                "not healthy: nobody can say, because API_ADDRESS is off".to_owned(),
-            ));
-        }
-        Some(address) => address.parse().map_err(|_| {
-            Failure::Config(format!(
-                "API_ADDRESS: `{address}` is no address; expected one such as 127.0.0.1:8686"
-            ))
-        })?,
-    };
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let url = format!("http://{}/health", SocketAddr::new(host, address.port()));
-    url.parse().map_err(Failure::failed)
+/// What says how the API of this environment gets on.
+fn default_url(env: &Env) -> Result<Uri, Failure> {
+    let off = || Failure::Failed("not healthy: nobody can say, because API_ADDRESS is off".to_owned());
+    let api = api_url::of_environment(env)?.ok_or_else(off)?;
+    format!("{api}health").parse().map_err(Failure::failed)
 }
 
-/// Whether this is what /health, /ready or /live says: JSON, or a word.
+/// Whether this is what /health, /ready or /live says: JSON that says whether it is well.
 fn is_of_the_api(answer: &Response<Bytes>) -> bool {
-    let is_live = answer.status().is_success() && answer.body().len() < 100 && !answer.body().contains(&b'<');
     serde_json::from_slice::<serde_json::Value>(answer.body())
-        .map_or(is_live, |json| json.get("ok").is_some_and(serde_json::Value::is_boolean))
+        .is_ok_and(|json| json.get("ok").is_some_and(serde_json::Value::is_boolean))
 }
 
 fn url(text: &str) -> Result<Uri, String> {
@@ -110,17 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_url_is_that_of_the_api_as_its_own_host_sees_it() {
-        for (address, expected) in [
-            (None, "http://127.0.0.1:8686/health"),
-            (Some("0.0.0.0:8686"), "http://127.0.0.1:8686/health"),
-            (Some("[::]:9000"), "http://[::1]:9000/health"),
-            (Some("10.1.2.3:80"), "http://10.1.2.3:80/health"),
-        ] {
-            assert_eq!(default_url(address).unwrap().to_string(), expected);
-        }
-        assert!(matches!(default_url(Some("off")), Err(Failure::Failed(_))));
-        assert!(matches!(default_url(Some("8686")), Err(Failure::Config(_))));
+    fn what_is_asked_is_health_of_the_environment_s_api() {
+        let url = |address| default_url(&Env::from_pairs([("API_ADDRESS", address)]));
+        assert_eq!(url("[::]:9000").unwrap().to_string(), "http://[::1]:9000/health");
+        assert!(matches!(url("off"), Err(Failure::Failed(_))));
+        assert!(matches!(url("8686"), Err(Failure::Config(_))));
     }
 
     #[test]
@@ -134,7 +107,9 @@ mod tests {
         }
         let cases = [
             ("{\"ok\":true,\"healthy\":true}", true),
-            ("ok\n", true),
+            ("{\"ok\":true}", true),
+            ("ok\n", false),
+            ("", false),
             ("{\"status\":\"up\"}", false),
             ("<!doctype html>", false),
         ];

@@ -3,10 +3,11 @@
 //!
 //! - this file: the arguments, the exit code
 //! - `log`: log-shipper's own log; `progress`: how far a long command is
-//! - `config_args`: `-c` and `-C`
+//! - `config_args`: `-c` and `-C`; `api_url`: where the API is
 //! - a file for each command, and for `run`: `banner` and `pulse`, what it says at its start and each minute,
 //!   `reload` and `machines`
 
+mod api_url;
 mod banner;
 mod buffer;
 mod check;
@@ -34,6 +35,7 @@ mod top;
 mod validate;
 mod vrl;
 
+use crate::config::files::UNREADABLE;
 use crate::config::{Config, Environment, Problems, Registry, Severity};
 use crate::env::Env;
 use crate::topology::StartError;
@@ -182,6 +184,10 @@ impl Failure {
 /// Shows a configuration's mistakes on standard error, and gives what then is left to say.
 fn print_problems(problems: &Problems, env: &Env) -> Failure {
     eprintln!("{}\n", problems.render(is_coloured(env)));
+    // What is in a file that nobody can read is no mistake in it.
+    if problems.0.iter().all(|problem| problem.message.starts_with(UNREADABLE)) {
+        return Failure::Config("there is no configuration to read there; expected the path of a file or, with -C, of a directory".to_owned());
+    }
     let many = if problems.0.len() == 1 { "a mistake" } else { "mistakes" };
     Failure::Config(format!("the configuration has {many}"))
 }

@@ -64,10 +64,6 @@ impl Bodies {
                 }
             },
         };
-        let mut redact = Vec::new();
-        for item in list::split(&env.get("REDACT")?.unwrap_or_default()) {
-            redact.push(Redaction::parse(&item).map_err(|error| wrong("REDACT", error.to_string()))?);
-        }
         let ships_own = is_on(env, "SHIP_OWN_LOGS")?;
         let options = BodyOptions {
             exclude_app: env.get("FLY_APP_NAME")?.filter(|_| !ships_own),
@@ -75,7 +71,7 @@ impl Bodies {
             multiline,
             log_parse: LogParse::Off,
             detect_level: is_on_by_default(env, "LOG_DETECT_LEVEL")?,
-            redact,
+            redact: redactions(env)?,
             enrich: enrich(env)?,
         };
         Ok(Bodies { options, log_parse })
@@ -189,6 +185,31 @@ impl Bodies {
         }
         id
     }
+}
+
+/// What the environment wants nobody to see.
+fn redactions(env: &Env) -> Result<Vec<Redaction>, EnvironmentError> {
+    let parse = |item: &String| {
+        Redaction::parse(item).map_err(|error| EnvironmentError::Unexpected {
+            name: "REDACT".to_owned(),
+            reason: error.to_string(),
+        })
+    };
+    list::split(&env.get("REDACT")?.unwrap_or_default()).iter().map(parse).collect()
+}
+
+/// Puts what the environment wants nobody to see into a source's own options, for whoever looks at the source with
+/// no transform behind it.
+///
+/// # Errors
+/// If a pattern is none.
+#[cfg(feature = "cli")]
+pub(crate) fn redact_in_source(env: &Env, source: &mut Table) -> Result<(), EnvironmentError> {
+    let items: Vec<_> = redactions(env)?.iter().map(|item| escape(item.as_str())).collect();
+    if !items.is_empty() {
+        set(source, "redact", items);
+    }
+    Ok(())
 }
 
 /// The constant fields: the names of their variables without the prefix, in small letters.

@@ -80,7 +80,7 @@ fn attempt<T: DeserializeOwned>(table: &Table) -> Result<T, Mistake> {
     let is_no_word = message == "invalid type: unit variant, expected string only";
     let message = if is_no_word { "invalid type, expected a string" } else { message };
     // A type of Rust's says nothing to those who write a configuration.
-    let message = match message.split_once(", expected a nonzero ") {
+    let mut message = match message.split_once(", expected a nonzero ") {
         Some((wrong, _)) => format!("{wrong}, expected at least 1"),
         None => message.to_owned(),
     };
@@ -90,6 +90,12 @@ fn attempt<T: DeserializeOwned>(table: &Table) -> Result<T, Mistake> {
         Segment::Enum { .. } | Segment::Unknown => None,
     });
     let mut steps: Vec<_> = steps.collect();
+    if message == "invalid socket address syntax" {
+        let value = get(table, &steps).and_then(Value::as_str).unwrap_or_default();
+        message = format!(
+            "`{value}` is no address; expected an IP address and a port (ADDRESS:PORT), such as 127.0.0.1:8686 or [::]:8686"
+        );
+    }
     // An unknown field at the root is named in the message only.
     let unknown =
         message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name);

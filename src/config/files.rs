@@ -125,8 +125,11 @@ fn read_file(
     }
 }
 
+/// How the problem of a file begins that cannot be read.
+pub(crate) const UNREADABLE: &str = "cannot be read: ";
+
 fn unreadable(path: &Path, why: &str) -> Problem {
-    Problem { file: Some(path.display().to_string()), ..Problem::new(format!("cannot be read: {why}")) }
+    Problem { file: Some(path.display().to_string()), ..Problem::new(format!("{UNREADABLE}{why}")) }
 }
 
 /// What is in a directory, in order, but hidden files.

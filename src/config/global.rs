@@ -237,3 +237,25 @@ pub(super) fn merge(
     }
     problems
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Registry};
+    use crate::env::Env;
+
+    #[test]
+    fn what_is_no_address_is_named_and_what_is_one() {
+        for option in ["api.address", "api.metrics_address", "sinks.m.address"] {
+            let text = "[sources.in]\ntype = 'stdin'\n[sinks.m]\ntype = 'prometheus_exporter'\ninputs = ['in']\n\
+                        [api]\nenabled = true\n";
+            let text = match option.strip_prefix("api.") {
+                Some(key) => format!("{text}{key} = 'localhost:1'\n"),
+                None => text.replace("inputs", "address = 'localhost:1'\ninputs"),
+            };
+            let error = Config::from_toml(&text, "file", &Registry::builtin(), &Env::default()).unwrap_err();
+            let error = error.to_string();
+            let expected = "`localhost:1` is no address; expected an IP address and a port (ADDRESS:PORT), such as 127.0.0.1:8686";
+            assert!(error.contains(option) && error.contains(expected), "{option}: {error}");
+        }
+    }
+}

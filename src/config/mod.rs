@@ -37,6 +37,8 @@ mod sink_options;
 mod suggest;
 mod unit_test;
 
+#[cfg(feature = "cli")]
+pub(crate) use bodies::redact_in_source;
 pub use buffer::{BufferConfig, DEFAULT_BUFFER_BYTES, DEFAULT_DISK_BYTES, LEAST_DISK_BYTES};
 pub use component::{
     Ready, SinkConfig, SinkContext, Source, SourceConfig, SourceContext, StreamSink, Tap, TapOptions,
@@ -48,7 +50,7 @@ pub use environment::{
     generate, variables,
 };
 #[cfg(feature = "cli")]
-pub(crate) use environment::{api_table, destinations, nats_source, subscription};
+pub(crate) use environment::{api_address, api_table, destinations, nats_source, subscription};
 pub use files::ConfigFile;
 pub use format::Format;
 pub use global::{
@@ -56,6 +58,7 @@ pub use global::{
     TelemetryTags, WildcardMatching,
 };
 pub use interpolate::interpolate;
+pub(crate) use problem::is_secret;
 pub use problem::{Places, Problem, Problems, Severity};
 #[cfg(feature = "cli")]
 pub(crate) use registry::SINK_OPTIONS;

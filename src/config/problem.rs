@@ -432,7 +432,7 @@ pub(super) fn is_secret_url(text: &str) -> bool {
 }
 
 /// Whether the option at this path may hold a secret.
-pub(super) fn is_secret(path: &str) -> bool {
+pub(crate) fn is_secret(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     let last = path.rsplit('.').next().unwrap_or(&path);
     SECRET_WORDS.iter().any(|word| path.contains(word))

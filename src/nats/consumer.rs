@@ -112,6 +112,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const OTHER_CONSUMER: &str =
     "name another consumer, or change this one: it must be a pull consumer with explicit acks";
+const OTHER_STREAM: &str = "`nats stream ls` shows those that there are";
 const ENABLE_JETSTREAM: &str = "enable JetStream on the server (`jetstream {}` in its configuration) and for the account, or read without a stream; if it has just started, wait: it is tried again";
 
 impl PullConsumer {
@@ -257,6 +258,9 @@ impl PullConsumer {
         match found.map_err(unhealthy)? {
             Found::Usable(_) => Ok(()),
             Found::NoConsumer(_) if self.options.create.is_some() => Ok(()),
+            Found::NoStream(reason) if self.options.is_look() => {
+                Err(Unhealthy::Unusable { reason, advice: OTHER_STREAM })
+            }
             Found::NoConsumer(reason) | Found::NoStream(reason) => Err(Unhealthy::NotFound { reason }),
             Found::Unusable(reason) => Err(Unhealthy::Unusable { reason, advice: OTHER_CONSUMER }),
             Found::NoJetStream(reason) => Err(Unhealthy::Unusable { reason, advice: ENABLE_JETSTREAM }),

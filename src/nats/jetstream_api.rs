@@ -185,6 +185,9 @@ impl PullOptions {
         };
         match read {
             ConsumerAnswer { error: Some(error), .. } => match error.err_code {
+                NO_STREAM if self.is_look() => {
+                    Found::NoStream(format!("there is no JetStream stream {stream}"))
+                }
                 NO_STREAM => Found::NoStream(format!(
                     "there is no JetStream stream {stream}; create it (`nats stream add {stream}`)"
                 )),

@@ -229,9 +229,38 @@ pub fn find(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|provider| provider.name == name)
 }
 
+/// The variables that the sink of this name and type has its key, and its address, from: none if it is no
+/// provider's, or if the environment does not switch that on.
+pub(crate) fn variables_of(id: &str, sink: &str, env: &Env) -> Vec<&'static str> {
+    let is_on = |provider: &&Provider| provider.sink == sink && matches!(provider.state(env), Ok(State::On));
+    let Some(provider) = find(id).filter(is_on) else { return Vec::new() };
+    let required = provider.variables.iter().filter(|variable| variable.is_required());
+    required.filter_map(|variable| variable.set_as(env).ok().flatten()).collect()
+}
+
+/// The advice with the variables that it is about.
+pub(crate) fn with_variables(advice: &str, variables: &[&str]) -> String {
+    match variables {
+        [] => advice.to_owned(),
+        variables => format!("{advice} ({})", variables.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sink_of_the_environment_knows_its_variables() {
+        let env = Env::from_pairs([("HTTP_URL", "http://h"), ("HTTP_TOKEN", "t"), ("AXIOM_TOKEN", "t")]);
+        assert_eq!(variables_of("http", "http", &env), ["HTTP_URL", "HTTP_TOKEN"]);
+        // Another sink that is called so, a provider that is off, and what is none.
+        for (id, sink) in [("http", "loki"), ("axiom", "axiom"), ("mine", "http")] {
+            assert!(variables_of(id, sink, &env).is_empty(), "{id}");
+        }
+        assert_eq!(with_variables("check it", &["A", "B"]), "check it (A, B)");
+        assert_eq!(with_variables("check it", &[]), "check it");
+    }
     use std::collections::{BTreeMap, BTreeSet};
 
     fn variables(provider: &Provider) -> impl Iterator<Item = &'static str> {

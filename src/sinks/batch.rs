@@ -112,6 +112,20 @@ const SIZE_OF_ENTRY: usize = size_of::<Range<usize>>() * 3 / 2;
 const SIZE_OF_RECEIPT: usize = 64;
 
 impl Batch {
+    /// One without events, for a look at the request that carries it.
+    pub(super) fn empty() -> Batch {
+        Batch {
+            id: 0,
+            time: Timestamp::from_nanos(0),
+            is_part: false,
+            partition: Partition::new(),
+            framing: Arc::new(Framing::JSON_ARRAY),
+            body: Bytes::new(),
+            entries: Vec::new(),
+            receipts: Receipts::new(Arc::default()),
+        }
+    }
+
     /// A number of its own, made at random; the halves of a split batch, and what a partial answer leaves of
     /// one, have others.
     pub fn id(&self) -> u128 {

@@ -347,7 +347,7 @@ impl Shared {
             Heard::Refused(refused) => {
                 let Reason { text, answer } = &refused.reason;
                 let text = format!("{} refuses us: {text}", refused.to);
-                self.status.failing_with(text, answer.clone(), refused.advice());
+                self.status.failing_with(text, answer.clone(), self.gate.advice(refused));
             }
         }
     }

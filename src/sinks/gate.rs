@@ -12,7 +12,9 @@ use super::patience::{self, Limits, Patience};
 use super::request::{Backoff, Controller, RequestConfig};
 use super::verdict::Reason;
 use crate::deadline::sleep_until;
+use crate::healthcheck::CHECK_THE_KEY;
 use crate::log_limit::LogLimit;
+use crate::providers;
 use crate::topology::{Held, SinkMeters};
 use std::collections::HashMap;
 use std::pin::pin;
@@ -47,6 +49,8 @@ pub(super) struct Gate {
     alarm_log: LogLimit,
     again_log: LogLimit,
     meters: Arc<SinkMeters>,
+    /// The variables that say who we are, if the sink is that of the environment.
+    variables: Vec<&'static str>,
 }
 
 #[derive(Debug)]
@@ -146,6 +150,22 @@ impl Gate {
             alarm_log: LogLimit::every_10_s(),
             again_log: LogLimit::every_10_s(),
             meters,
+            variables: Vec::new(),
+        }
+    }
+
+    /// The same, with variables to look at where we are not known.
+    #[must_use]
+    pub(super) fn with_variables(self, variables: Vec<&'static str>) -> Gate {
+        Gate { variables, ..self }
+    }
+
+    /// What a person can do about a refusal.
+    pub(super) fn advice(&self, refused: &Refused) -> String {
+        let advice = refused.advice();
+        match refused.is_of_credentials() {
+            true => providers::with_variables(advice, &self.variables),
+            false => advice.to_owned(),
         }
     }
 
@@ -252,7 +272,7 @@ impl Gate {
                     refusal.last.to,
                     patience::shown(age),
                     refusal.last.reason,
-                    refusal.last.advice()
+                    self.advice(&refusal.last)
                 );
             }
         }
@@ -445,7 +465,7 @@ impl Gate {
                 refused.to,
                 refused.reason,
                 limits.shown(),
-                refused.advice()
+                self.advice(refused)
             );
         }
     }
@@ -464,14 +484,19 @@ impl Gate {
 }
 
 impl Refused {
+    fn is_of_credentials(&self) -> bool {
+        matches!(self.status, None | Some(401 | 403 | 407))
+    }
+
     /// What a person can do.
-    pub(super) fn advice(&self) -> &'static str {
+    fn advice(&self) -> &'static str {
+        if self.is_of_credentials() {
+            return CHECK_THE_KEY;
+        }
         match self.status {
-            Some(401 | 403 | 407) => "check its key and what that may do",
             Some(402) => "check whether somebody has to pay",
             Some(300..=399 | 404) => "check its address",
-            Some(_) => "the destination has to be mended; it is held because failure_policy says so",
-            None => "check the credentials",
+            _ => "the destination has to be mended; it is held because failure_policy says so",
         }
     }
 }

@@ -11,6 +11,7 @@ use super::failure_policy::FailurePolicy;
 use super::gate::Gate;
 use super::healthcheck::healthcheck;
 use super::intake::{Aside, RunningHttpSink, Shared, Succession};
+use super::plain_http;
 use super::request::{Controller, RateLimit, RequestConfig, hold_warning};
 use super::verdict::Verdict;
 use crate::config::{Problem, Result, SinkConfig, SinkContext, StreamSink};
@@ -19,6 +20,7 @@ use crate::event::LogEvent;
 use crate::healthcheck::Healthcheck;
 use crate::http::HttpClient;
 use crate::log_limit::LogLimit;
+use crate::providers;
 use crate::secret::SensitiveString;
 use crate::template::Template;
 use crate::tls::TlsConfig;
@@ -399,6 +401,7 @@ impl<S: HttpSink> HttpSinkConfig<S> {
             }
             headers.push((parsed, value));
         }
+        options.warnings.extend(plain_http::warning(&sink, &headers));
         Ok(HttpSinkConfig { sink: Arc::new(sink), options, limits, compression, headers, wire: None })
     }
 
@@ -452,7 +455,8 @@ impl<S: HttpSink> SinkConfig for HttpSinkConfig<S> {
             rate_limit: RateLimit::new(&self.options.request),
             memory: cx.memory.clone(),
             options: self.options.clone(),
-            gate: Gate::new(&cx.id, &self.options.request, Arc::clone(&meters)),
+            gate: Gate::new(&cx.id, &self.options.request, Arc::clone(&meters))
+                .with_variables(providers::variables_of(&cx.id, S::NAME, &cx.env)),
             meters,
             status: cx.status.clone(),
             retry_log: LogLimit::every_10_s(),

@@ -12,6 +12,7 @@
 //! - `gate`: where requests wait until they may begin; `breaker`: whether they may
 //! - `patience`: how long events are tried and held; `failure_policy`: what the user says of a status
 //! - `client`: requests that may have to be signed; `healthcheck`: what a destination is asked
+//! - `plain_http`: whether keys go as plain text
 //! - `verdict`: what an answer means
 //! - `truncate`: events that are too large
 //! - `auth`
@@ -54,6 +55,7 @@ mod nats;
 mod new_relic;
 mod papertrail;
 mod patience;
+mod plain_http;
 #[cfg(feature = "api")]
 mod prometheus_exporter;
 mod request;

@@ -152,7 +152,7 @@ async fn a_destination_that_refuses_us_for_a_while_loses_nothing() {
         assert_eq!(server.requests().len(), refusals + 10, "one batch at a time asks whether it is over");
         let host = server.url("");
         for words in [
-            format!("{host} refuses us: status 401 Unauthorized: who are you?; held until it accepts us, for at most 15 min; check its key"),
+            format!("{host} refuses us: status 401 Unauthorized: who are you?; held until it accepts us, for at most 15 min; check the key, token or password, and what it may do"),
             format!("{host} accepts us again after"),
         ] {
             assert_eq!(log.with(&words).len(), 1, "{words}:\n{}", log.with("").join("\n"));

@@ -10,6 +10,8 @@ use std::fmt::Write;
 const RESET: &str = "\x1b[0m";
 const DIM: &str = "\x1b[2m";
 const CYAN: &str = "\x1b[36m";
+/// The width of a level, such as ` [error]`; those that are longer are rare.
+const LEVEL_WIDTH: usize = 8;
 
 /// `2026-11-22T10:00:00.123Z web[1a2b] ord [info] message`, without what the event does not have.
 pub(super) fn text(event: &LogEvent, meaning: &Semantics<'_>, has_colours: bool, out: &mut String) {
@@ -34,12 +36,14 @@ pub(super) fn text(event: &LogEvent, meaning: &Semantics<'_>, has_colours: bool,
         out.push(' ');
         out.push_str(&clean(&region, false));
     }
-    if let Some(level) = meaning.level() {
+    let width = meaning.level().map_or(0, |level| {
         out.push_str(" [");
         paint(out, colour(level), level.as_str());
         out.push(']');
-    }
-    out.push(' ');
+        level.as_str().len() + 3
+    });
+    // The messages stand below one another, with a level or without.
+    out.extend(std::iter::repeat_n(' ', LEVEL_WIDTH.saturating_sub(width) + 1));
     let message = meaning.message().unwrap_or_else(|| event.json());
     // Most applications end a line with a line break.
     out.push_str(&clean(message.trim_end_matches(['\n', '\r']), has_colours));
@@ -144,26 +148,20 @@ mod tests {
     #[test]
     fn a_line_has_time_origin_level_and_message() {
         let fly = r#"{"fly":{"app":{"name":"web","instance":"1a"},"region":"ord"},"log":{"level":"warn"},"message":"a\tb","timestamp":"2026-11-22T10:00:00.123456789Z"}"#;
-        check(&event(fly), false, "2026-11-22T10:00:00.123Z web[1a] ord [warn] a\tb\n");
+        check(&event(fly), false, "2026-11-22T10:00:00.123Z web[1a] ord [warn]  a\tb\n");
         check(
             &event(fly),
             true,
-            "\x1b[2m2026-11-22T10:00:00.123Z\x1b[0m \x1b[36mweb[1a]\x1b[0m ord [\x1b[33mwarn\x1b[0m] a\tb\n",
+            "\x1b[2m2026-11-22T10:00:00.123Z\x1b[0m \x1b[36mweb[1a]\x1b[0m ord [\x1b[33mwarn\x1b[0m]  a\tb\n",
         );
         let plain = LogEvent::from_text(b"no json\n", Some("other.subject"), Timestamp::from_nanos(0));
         check(
             &plain.with_subject("other.subject".into()),
             false,
-            "1970-01-01T00:00:00.000Z other.subject no json\n",
+            "1970-01-01T00:00:00.000Z other.subject         no json\n",
         );
         let bare = event(r#"{"a":1,"ts":"1970-01-01T00:00:00Z"}"#);
-        check(
-            &bare,
-            false,
-            "1970-01-01T00:00:00.000Z  {\"a\":1,\"ts\":\"1970-01-01T00:00:00Z\"}\n"
-                .replace("  ", " ")
-                .as_str(),
-        );
+        check(&bare, false, "1970-01-01T00:00:00.000Z         {\"a\":1,\"ts\":\"1970-01-01T00:00:00Z\"}\n");
     }
 
     #[test]
@@ -188,7 +186,7 @@ mod tests {
         let mean = event(
             "{\"message\":\"x\",\"fly\":{\"app\":{\"name\":\"a\\u001b[2Jb\",\"instance\":\"\\n\"},\"region\":\"\\u0007\"},\"ts\":\"1970-01-01T00:00:00Z\"}",
         );
-        check(&mean, false, "1970-01-01T00:00:00.000Z ab[\\n] \\u{7} x\n");
+        check(&mean, false, "1970-01-01T00:00:00.000Z ab[\\n] \\u{7}         x\n");
     }
 
     #[test]

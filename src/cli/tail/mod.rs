@@ -12,7 +12,7 @@ mod since;
 use super::config_args::ConfigArgs;
 use super::run::{StopSignals, block_on};
 use super::{Failure, print_problems, print_warnings};
-use crate::config::{Config, Registry, Tap, TapOptions, nats_source};
+use crate::config::{Config, Registry, Tap, TapOptions, nats_source, redact_in_source};
 use crate::env::Env;
 use crate::event::{Level, Timestamp};
 use crate::nats::SubjectFilter;
@@ -37,7 +37,7 @@ pub(super) struct Args {
     subjects: Vec<String>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// The events' JSON as it came, a line each.
+    /// The events' JSON as it came, but for what REDACT hides, a line each.
     #[arg(long)]
     json: bool,
     /// From a JetStream stream what it has since then, and then what comes: `30s`, `10m`, `2h`, `1d`, or a time
@@ -123,7 +123,8 @@ fn load(args: &Args, registry: &Registry, env: &Env) -> Result<Config, Failure> 
     if !args.config.is_environment() {
         return args.config.load(registry, env, print_warnings);
     }
-    let source = nats_source(env).map_err(Failure::config)?;
+    let mut source = nats_source(env).map_err(Failure::config)?;
+    redact_in_source(env, &mut source).map_err(Failure::config)?;
     let sink: Table = [("type", "blackhole".into()), ("inputs", vec!["nats"].into())]
         .map(|(name, value): (&str, toml::Value)| (name.to_owned(), value))
         .into_iter()

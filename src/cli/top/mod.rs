@@ -18,7 +18,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use super::{Failure, print, print_json, print_table, run};
+use super::{Failure, api_url, print, print_json, print_table, run};
 use crate::env::Env;
 use clap::ValueEnum;
 use client::{Client, clean};
@@ -95,27 +95,22 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
 
 /// Where the API is.
 fn url(given: Option<&str>, env: &Env) -> Result<Url, Failure> {
-    let (text, place) = match given {
-        Some(url) => (url.to_owned(), "--url"),
-        None => match env.get("API_ADDRESS").map_err(Failure::config)? {
-            Some(address) if address == "off" => {
-                return Err(Failure::Usage(
-                    "API_ADDRESS is off, and with it the API that top asks; give it an address, or say with --url whose \
-                     API to ask"
-                        .to_owned(),
-                ));
-            }
-            Some(address) => (of_address(&address), "API_ADDRESS"),
-            None => (DEFAULT_URL.to_owned(), "--url"),
-        },
+    let Some(text) = given else {
+        let off = || {
+            Failure::Usage(
+                "API_ADDRESS is off, and with it the API that top asks; give it an address, or say with --url whose API \
+                 to ask"
+                    .to_owned(),
+            )
+        };
+        return api_url::of_environment(env)?.ok_or_else(off);
     };
-    let wrong = |what: &str| {
-        Failure::Usage(format!("{place}: {what}; expected the API's URL, such as {DEFAULT_URL}"))
-    };
-    let url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong("not an address of HTTP"));
+    let wrong =
+        |what: &str| Failure::Usage(format!("--url: {what}; expected the API's URL, such as {DEFAULT_URL}"));
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err(wrong("it does not begin with http:// or https://"));
     }
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("the API takes no user and password"));
     }
@@ -123,16 +118,6 @@ fn url(given: Option<&str>, env: &Env) -> Result<Url, Failure> {
         return Err(wrong("neither `?` nor `#` belongs there"));
     }
     Ok(url)
-}
-
-/// The URL of an API that listens there: where that is everywhere, it is here as well.
-fn of_address(address: &str) -> String {
-    let here = match address.rsplit_once(':') {
-        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
-        Some(("[::]", port)) => format!("[::1]:{port}"),
-        _ => address.to_owned(),
-    };
-    if here.contains("://") { here } else { format!("http://{here}") }
 }
 
 /// Asks, draws and obeys, up to the end.

@@ -48,6 +48,15 @@ pub(crate) fn api_table(env: &Env) -> Result<Table, EnvironmentError> {
     Ok(api)
 }
 
+/// Where the API listens by API_ADDRESS, and on loopback without it; nothing if it is off.
+///
+/// # Errors
+/// If the variable holds no address.
+#[cfg(feature = "cli")]
+pub(crate) fn api_address(env: &Env) -> Result<Option<SocketAddr>, EnvironmentError> {
+    address(env, "API_ADDRESS", ApiOptions::default_address(false))
+}
+
 /// The address in this variable; nothing if it is off.
 fn address(env: &Env, name: &str, default: SocketAddr) -> Result<Option<SocketAddr>, EnvironmentError> {
     let Some(text) = env.get(name)? else { return Ok(Some(default)) };

@@ -30,11 +30,11 @@ pub(super) fn misspelt(env: &Env) -> Result<Vec<String>, EnvError> {
         }
         let near = known.iter().filter(|known| known.len() > 6 && is_near(base, known));
         let nearest = near.min_by_key(|known| strsim::damerau_levenshtein(base, known));
-        if let Some(nearest) = nearest
-            && env.get(nearest)?.is_none()
-        {
-            warnings.push(format!("{name} is not known; did you mean {nearest}?"));
-        }
+        let Some(nearest) = nearest else { continue };
+        warnings.push(match env.get(nearest)? {
+            None => format!("{name} is not known; did you mean {nearest}?"),
+            Some(_) => format!("{name} is not read; did you mean {nearest}, which is set?"),
+        });
     }
     Ok(warnings)
 }

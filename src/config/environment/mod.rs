@@ -23,7 +23,7 @@ use super::{Config, DEAD_LETTERS, Problems, Registry};
 use crate::env::{Env, EnvError};
 use crate::providers::{self, Provider, Remap, Setting, State};
 #[cfg(feature = "cli")]
-pub(crate) use api::api_table;
+pub(crate) use api::{api_address, api_table};
 use delivery::{dead_letters, set_disk_buffers};
 use misspelt::misspelt;
 pub use misspelt::variables;

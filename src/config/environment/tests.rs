@@ -175,6 +175,7 @@ fn says_what_looks_like_a_mistake() {
     let variables = [
         ("ACCESS_TOKEN", "t"),
         ("LOKI_URL", "http://l"),
+        ("LOKI_URLL", "http://m"),
         ("BETTERSTACK_SOURCE_TOKEN", "x"),
         ("AXIOM_TOKEN", ""),
         ("HTTP_PROXY", "http://proxy"),
@@ -182,6 +183,7 @@ fn says_what_looks_like_a_mistake() {
     let warnings = environment(&[&HTTP[..], &variables].concat()).warnings.join("\n");
     for words in [
         "Grafana Loki is off: LOKI_USERNAME and LOKI_PASSWORD are not set",
+        "LOKI_URLL is not read; did you mean LOKI_URL, which is set?",
         "BETTERSTACK_SOURCE_TOKEN is not known; did you mean BETTER_STACK_SOURCE_TOKEN?",
         "AXIOM_TOKEN is empty",
     ] {

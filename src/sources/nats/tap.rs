@@ -3,6 +3,7 @@
 
 use super::decode::Decoder;
 use super::{CHECK_PATIENCE, DecodingCodec, NatsConfig};
+use crate::bodies::{Bodies, BodyOptions};
 use crate::config::{Result, Tap, TapOptions};
 use crate::env::Env;
 use crate::event::{LogEvent, Timestamp};
@@ -12,7 +13,9 @@ use crate::nats::{
     PullOptions, SubjectFilter,
 };
 use crate::status::Status;
+use futures::StreamExt;
 use futures::stream::{BoxStream, unfold};
+use tokio::time::Instant;
 
 /// The name that the server sees.
 const NAME: &str = "log-shipper tail";
@@ -33,6 +36,8 @@ pub(super) fn tap(config: &NatsConfig, options: &TapOptions, env: &Env) -> Resul
         codec: DecodingCodec::Json,
         subject_key: None,
     };
+    // What no destination sees, nobody who looks on sees. All else is shown as it came.
+    let redaction = BodyOptions { redact: config.redact.clone(), ..BodyOptions::default() }.build()?;
     let connection = || {
         Ok::<_, crate::config::Error>(ConnectionOptions {
             name: NAME.to_owned(),
@@ -46,7 +51,7 @@ pub(super) fn tap(config: &NatsConfig, options: &TapOptions, env: &Env) -> Resul
         decoder.subjects.iter().for_each(|subject| reader.subscribe(subject.as_str(), None));
         reader.renew_when_idle(config.idle_resubscribe_secs.0);
         let check = Healthcheck::new(endpoint, async move { client.check(None).await });
-        return Ok(Tap { check, events: published(reader, decoder) });
+        return Ok(Tap { check, events: redacted(published(reader, decoder), redaction) });
     };
     let stream = options.stream.clone().or_else(|| config.jetstream.as_ref().map(|own| own.stream.clone()));
     let Some(stream) = stream else {
@@ -75,7 +80,21 @@ pub(super) fn tap(config: &NatsConfig, options: &TapOptions, env: &Env) -> Resul
     };
     let client = PullConsumer::new(connection()?, pull.clone());
     let check = Healthcheck::new(endpoint, async move { client.check().await });
-    Ok(Tap { check, events: kept(PullConsumer::new(connection()?, pull), decoder) })
+    let events = kept(PullConsumer::new(connection()?, pull), decoder);
+    Ok(Tap { check, events: redacted(events, redaction) })
+}
+
+/// The events with markers where something is to be redacted.
+fn redacted(
+    events: BoxStream<'static, Vec<LogEvent>>,
+    redaction: Option<Bodies>,
+) -> BoxStream<'static, Vec<LogEvent>> {
+    match redaction {
+        None => events,
+        Some(mut redaction) => {
+            Box::pin(events.map(move |events| redaction.pass(events, Instant::now()).events))
+        }
+    }
 }
 
 /// What is published from now on.
