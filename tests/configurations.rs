@@ -81,7 +81,7 @@ fn variables(address: &str) -> Vec<(&'static str, String)> {
 }
 
 /// An address at which there is nothing.
-const NOWHERE: &str = "http://192.0.2.1:9";
+const NOWHERE: &str = "https://192.0.2.1:9";
 
 fn somewhere() -> Env {
     Env::from_pairs(variables(NOWHERE))
