@@ -371,6 +371,7 @@ const KERNEL: &[&str] = &[
     "auth",
     "batch",
     "breaker",
+    "channel",
     "client",
     "codec",
     "compression",
@@ -383,6 +384,7 @@ const KERNEL: &[&str] = &[
     "intake",
     "mod",
     "patience",
+    "plain_http",
     "request",
     "truncate",
     "verdict",
@@ -392,8 +394,8 @@ const KERNEL: &[&str] = &[
 fn every_file_of_a_component_is_registered() {
     let registry = Registry::builtin();
     for (kind, others) in [
-        (ComponentKind::Source, &["mod"][..]),
-        (ComponentKind::Transform, &["condition", "key", "mod", "program", "testing"]),
+        (ComponentKind::Source, &["channel", "mod"][..]),
+        (ComponentKind::Transform, &["condition", "key", "mod", "no_program", "program", "testing"]),
         (ComponentKind::Sink, KERNEL),
     ] {
         let folder = format!("{}/src/{}", env!("CARGO_MANIFEST_DIR"), kind.plural());

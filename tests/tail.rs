@@ -115,7 +115,7 @@ async fn what_no_destination_sees_it_does_not_show_either() {
     for (subject, args) in [("logs.>", &["-n", "2"][..]), ("logs.web.>", &["-n", "2", "--json"])] {
         let redact = ("REDACT", "email, /k[$]-[0-9]{1,9}/");
         let mut tail = Tail::start(args, &[("NATS_URL", &url), ("SUBJECT", subject), redact]);
-        nats.wait_for_subscription("logs.>").await;
+        nats.wait_for_subscription(subject).await;
         let mut publisher = Publisher::connect(&url, None).await;
         publisher.publish("logs.web.ord.1a", event("web", "info", &format!("{secret} has k$-77"))).await;
         publisher.publish("logs.web.ord.1a", format!("no JSON of {secret} with k$-77")).await;

@@ -3,7 +3,9 @@
 
 use super::{Failure, is_coloured, progress};
 use crate::env::Env;
+use crate::redact::one_line;
 use clap::ValueEnum;
+use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -59,7 +62,7 @@ pub(super) fn start(format: Option<Format>, level: &str, env: &Env) -> Result<()
 /// Says what has not been said yet, at the end.
 pub(super) fn flush() {
     if let Some(fold) = FOLD.get() {
-        fold.flush();
+        fold.end();
     }
 }
 
@@ -77,6 +80,12 @@ impl Write for Stderr {
     }
 }
 
+/// So many messages are remembered at once.
+const MOST_KNOWN: usize = 64;
+
+/// So many characters of a message name it when its repetitions are told, and as many of its fields.
+const MOST_NAME: usize = 200;
+
 /// Counts a message that is repeated, instead of letting it through.
 #[derive(Clone, Debug)]
 struct Fold {
@@ -86,17 +95,19 @@ struct Fold {
 
 #[derive(Debug, Default)]
 struct State {
-    last: Option<Last>,
-    /// Whether a thread waits for the end of the window: never more than one.
+    /// The messages that were written lately, by what stands for all that each says: at most [`MOST_KNOWN`].
+    known: HashMap<u64, Known>,
+    /// Whether a thread waits for the end of a window: never more than one.
     is_watched: bool,
+    /// Nothing is counted any more, because nobody would tell it.
+    has_ended: bool,
 }
 
-/// The message that was written last.
+/// A message that was written.
 #[derive(Debug)]
-struct Last {
-    /// Stands for all that it says.
-    key: u64,
+struct Known {
     level: Level,
+    name: String,
     since: Instant,
     repeated: u64,
 }
@@ -106,29 +117,44 @@ impl Fold {
         Fold { window, state: Arc::default() }
     }
 
+    /// Repetitions are told under this lock, so that whoever ends the process waits for them; what tells them does not
+    /// come here again, see [`REPEATED`].
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a message is to be written. What is to be said of the one before it is said first.
-    fn lets_through(&self, key: u64, level: Level) -> bool {
+    /// Whether a message is to be written. Repetitions whose time is over are told first.
+    fn lets_through(&self, key: u64, level: Level, name: impl FnOnce() -> String) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        if let Some(last) =
-            state.last.as_mut().filter(|last| last.key == key && now - last.since < self.window)
-        {
-            last.repeated += 1;
+        if state.has_ended {
+            return true;
+        }
+        let is_over = |known: &Known| now.saturating_duration_since(known.since) >= self.window;
+        if let Some(known) = state.known.get_mut(&key).filter(|known| !is_over(known)) {
+            known.repeated += 1;
             if !std::mem::replace(&mut state.is_watched, true) {
                 drop(state);
                 self.clone().watch();
             }
             return false;
         }
-        let before = state.last.replace(Last { key, level, since: now, repeated: 0 });
-        // To say something comes here again.
-        drop(state);
-        before.iter().for_each(Last::say);
+        self.tell(&mut state, is_over);
+        if state.known.len() >= MOST_KNOWN
+            && let Some(oldest) = state.known.values().map(|known| known.since).min()
+        {
+            self.tell(&mut state, |known| known.since == oldest);
+        }
+        state.known.insert(key, Known { level, name: name(), since: now, repeated: 0 });
         true
+    }
+
+    /// Forgets these messages, the oldest first, and says how often each was repeated.
+    fn tell(&self, state: &mut State, is_told: impl Fn(&Known) -> bool) {
+        let mut told: Vec<_> =
+            state.known.extract_if(|_, known| is_told(known)).map(|(_, known)| known).collect();
+        told.sort_by_key(|known| known.since);
+        told.iter().for_each(|known| known.say(self.window));
     }
 
     /// If nothing else comes until then, the repetitions are told all the same.
@@ -146,45 +172,41 @@ impl Fold {
         }
     }
 
-    /// Tells the repetitions whose time is over; how long it is until there may be some to tell. `None`, and nobody
-    /// watches any more, if there are none.
+    /// Tells the repetitions whose time is over; how long it is until there may be some to tell: one that begins later
+    /// also ends later. `None`, and nobody watches any more, if there are none.
     fn tell_or_wait(&self) -> Option<Duration> {
         let mut state = self.state();
-        let left = match state.last.as_ref().filter(|last| last.repeated > 0) {
-            Some(last) => self.window.saturating_sub(last.since.elapsed()),
-            None => {
-                state.is_watched = false;
-                return None;
-            }
-        };
-        if left.is_zero() {
-            let last = state.last.take();
-            drop(state);
-            last.iter().for_each(Last::say);
-        }
-        Some(left)
+        self.tell(&mut state, |known| known.since.elapsed() >= self.window);
+        let repeated = state.known.values().filter(|known| known.repeated > 0);
+        let left = repeated.map(|known| self.window.saturating_sub(known.since.elapsed())).min();
+        state.is_watched = left.is_some();
+        left
     }
 
-    fn flush(&self) {
-        let last = self.state().last.take();
-        last.iter().for_each(Last::say);
+    /// Tells all. What is said later is not counted.
+    fn end(&self) {
+        let mut state = self.state();
+        state.has_ended = true;
+        self.tell(&mut state, |_| true);
     }
 }
 
 /// What marks our own words, which are never counted.
 const REPEATED: &str = "repeated";
 
-impl Last {
-    fn say(&self) {
-        let Last { repeated, level, .. } = self;
+impl Known {
+    fn say(&self, window: Duration) {
+        let Known { level, name, since, repeated } = self;
         let times = match repeated {
             0 => return,
             1 => "once".to_owned(),
             many => format!("{many} times"),
         };
+        // Seconds that have begun; at the end, or for want of room, it is told early.
+        let seconds = since.elapsed().min(window).as_secs_f64().ceil().max(1.0);
         macro_rules! say {
             ($level:ident) => {
-                tracing::$level!(name: "repeated", repeated, "the last message was repeated {times}")
+                tracing::$level!(name: "repeated", repeated, "`{name}` was repeated {times} in {seconds} s")
             };
         }
         match *level {
@@ -197,8 +219,8 @@ impl Last {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Fold {
-    fn event_enabled(&self, event: &Event<'_>, _cx: Context<'_, S>) -> bool {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Fold {
+    fn event_enabled(&self, event: &Event<'_>, cx: Context<'_, S>) -> bool {
         if event.metadata().name() == REPEATED {
             return true;
         }
@@ -206,18 +228,46 @@ impl<S: Subscriber> Layer<S> for Fold {
         event.record(&mut text);
         let mut hasher = DefaultHasher::new();
         event.metadata().callsite().hash(&mut hasher);
-        text.0.hash(&mut hasher);
-        self.lets_through(hasher.finish(), *event.metadata().level())
+        cx.event_span(event).map(|span| span.id()).hash(&mut hasher);
+        text.hash(&mut hasher);
+        self.lets_through(hasher.finish(), *event.metadata().level(), || text.name())
     }
 }
 
-/// All fields of a message as one text.
-#[derive(Default)]
-struct Text(String);
+/// What a message says, and its fields, each with a space before it.
+#[derive(Default, Hash)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Text {
+    /// What it is called when its repetitions are told. The fields tell one component's from another's.
+    fn name(&self) -> String {
+        let message = beginning(&self.message);
+        match self.fields.is_empty() {
+            true => message,
+            false => format!("{message} {}", beginning(&self.fields)),
+        }
+    }
+}
+
+/// As much of a text as names it.
+fn beginning(text: &str) -> String {
+    let mut beginning = one_line(text, MOST_NAME);
+    if text.trim().chars().nth(MOST_NAME).is_some() {
+        beginning.pop();
+        beginning.push('…');
+    }
+    beginning
+}
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = writeln!(self.0, "{}={value:?}", field.name());
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
     }
 }
 
@@ -252,40 +302,70 @@ mod tests {
         tracing_subscriber::registry().with(fold.clone()).with(format.with_ansi(false))
     }
 
-    #[test]
-    fn what_comes_again_is_counted() {
-        let fold = Fold::new(Duration::from_secs(600));
-        for (keys, expected) in
-            [(&[1, 1, 1][..], &[true, false, false][..]), (&[2, 1, 2, 2], &[true, true, true, false])]
-        {
-            let through: Vec<_> = keys.iter().map(|key| fold.lets_through(*key, Level::INFO)).collect();
-            assert_eq!(through, expected, "{keys:?}");
-        }
-        assert_eq!(fold.state().last.take().map(|last| last.repeated), Some(1));
-        // After the time it is news again.
-        let short = Fold::new(Duration::ZERO);
-        assert!(short.lets_through(1, Level::INFO) && short.lets_through(1, Level::INFO));
+    fn name(key: u64) -> impl FnOnce() -> String {
+        move || format!("m{key}")
     }
 
     #[test]
-    fn one_thread_watches_however_many_messages_are_repeated() {
-        let fold = Fold::new(Duration::from_secs(600));
+    fn what_comes_again_is_counted() {
+        for (keys, expected) in [
+            (&[1, 1, 1][..], &[true, false, false][..]),
+            (&[2, 1, 2, 2], &[true, true, false, false]),
+            (&[1, 2, 1, 2, 3, 1], &[true, true, false, false, true, false]),
+        ] {
+            let fold = Fold::new(Duration::from_secs(600));
+            let through: Vec<_> =
+                keys.iter().map(|key| fold.lets_through(*key, Level::INFO, name(*key))).collect();
+            assert_eq!(through, expected, "{keys:?}");
+        }
+        // After the time it is news again.
+        let short = Fold::new(Duration::ZERO);
+        assert!((0..2).all(|_| short.lets_through(1, Level::INFO, name(1))));
+    }
+
+    #[test]
+    fn one_thread_and_a_few_messages_however_many_are_repeated() {
+        let (fold, lines) = (Fold::new(Duration::from_secs(600)), Lines::default());
         // As if it were there.
         fold.state().is_watched = true;
-        for key in 0..1000 {
-            assert!(fold.lets_through(key, Level::INFO));
-            assert!(!fold.lets_through(key, Level::INFO));
+        tracing::subscriber::with_default(log(&fold, &lines), || {
+            for key in 0..1000 {
+                assert!(fold.lets_through(key, Level::INFO, name(key)));
+                assert!(!fold.lets_through(key, Level::INFO, name(key)));
+                assert!(fold.state().known.len() <= MOST_KNOWN);
+            }
+            let left = fold.tell_or_wait().expect("the last ones are repeated");
+            assert!(left > Duration::from_secs(500), "{left:?}");
+            // Nobody but the log and we has the state: no thread was begun.
+            assert_eq!(Arc::strong_count(&fold.state), 2);
+            fold.end();
+            assert_eq!((fold.tell_or_wait(), fold.state().is_watched), (None, false));
+        });
+        let told = lines.text();
+        for (line, key) in told.lines().zip(0..1000) {
+            assert!(line.starts_with(&format!(" INFO `m{key}` was repeated once in ")), "{line}");
         }
-        // Nobody but that one and we has the state.
-        assert_eq!(Arc::strong_count(&fold.state), 1);
-        let left = fold.tell_or_wait().expect("the last one is repeated");
-        assert!(left > Duration::from_secs(500), "{left:?}");
-        fold.flush();
-        assert_eq!((fold.tell_or_wait(), fold.state().is_watched), (None, false));
-        let short = Fold::new(Duration::ZERO);
-        short.state().last = Some(Last { key: 1, level: Level::INFO, since: Instant::now(), repeated: 2 });
-        assert_eq!(short.tell_or_wait(), Some(Duration::ZERO));
-        assert!(short.state().last.is_none(), "it is told");
+        assert_eq!(told.lines().count(), 1000, "each in its turn, and none is lost");
+    }
+
+    #[test]
+    fn what_was_repeated_is_told_when_its_time_is_over() {
+        let (fold, lines) = (Fold::new(Duration::ZERO), Lines::default());
+        tracing::subscriber::with_default(log(&fold, &lines), || {
+            let repeat = |key, repeated| {
+                let known = Known { level: Level::WARN, name: name(key)(), since: Instant::now(), repeated };
+                fold.state().known.insert(key, known);
+            };
+            repeat(1, 2);
+            assert_eq!(fold.tell_or_wait(), None);
+            repeat(2, 3);
+            repeat(3, 0);
+            assert!(fold.lets_through(4, Level::INFO, name(4)), "news brings it too");
+        });
+        let expected = " WARN `m1` was repeated 2 times in 1 s repeated=2\n \
+                        WARN `m2` was repeated 3 times in 1 s repeated=3\n";
+        assert_eq!(lines.text(), expected);
+        assert_eq!(fold.state().known.len(), 1);
     }
 
     #[test]
@@ -295,21 +375,41 @@ mod tests {
             for number in [1, 1, 2] {
                 tracing::info!(number, "one");
             }
+            for span in [tracing::info_span!("a"), tracing::info_span!("b")] {
+                span.in_scope(|| (0..2).for_each(|_| tracing::info!("within")));
+            }
             tracing::info!("other");
         });
-        assert_eq!(lines.text().matches("one number=1").count(), 1, "{}", lines.text());
-        assert_eq!(lines.text().matches("one number=2").count(), 1, "{}", lines.text());
-        assert_eq!(lines.text().matches("other").count(), 1, "{}", lines.text());
+        let text = lines.text();
+        for (words, times) in [("one number=1", 1), ("one number=2", 1), ("within", 2), ("other", 1)] {
+            assert_eq!(text.matches(words).count(), times, "{words}: {text}");
+        }
     }
 
     #[test]
     fn nothing_is_left_unsaid_at_the_end() {
         let (fold, lines) = (Fold::new(Duration::from_secs(600)), Lines::default());
+        let long = "ä".repeat(300);
         tracing::subscriber::with_default(log(&fold, &lines), || {
-            (0..4).for_each(|_| tracing::warn!("again"));
-            fold.flush();
-            fold.flush();
+            for _ in 0..4 {
+                // Two sinks that fail in turn.
+                ["a", "b"].iter().for_each(|sink| tracing::warn!(sink, "fails"));
+            }
+            (0..2).for_each(|_| tracing::error!("two\nlines {long}"));
+            fold.end();
+            fold.end();
+            (0..2).for_each(|_| tracing::info!("after the end"));
         });
-        assert_eq!(lines.text(), " WARN again\n WARN the last message was repeated 3 times repeated=3\n");
+        let text = lines.text();
+        let told: Vec<_> = text.lines().filter(|line| line.contains(" was repeated ")).collect();
+        let named = format!("two lines {}…", "ä".repeat(MOST_NAME - "two lines …".chars().count()));
+        let expected = [
+            " WARN `fails sink=\"a\"` was repeated 3 times in 1 s repeated=3".to_owned(),
+            " WARN `fails sink=\"b\"` was repeated 3 times in 1 s repeated=3".to_owned(),
+            format!("ERROR `{named}` was repeated once in 1 s repeated=1"),
+        ];
+        assert_eq!(told, expected, "{text}");
+        assert_eq!(text.matches("WARN fails").count(), 2, "{text}");
+        assert!(text.ends_with(" INFO after the end\n INFO after the end\n"), "{text}");
     }
 }
