@@ -17,15 +17,15 @@
 //! - `message`: [`Message`], its subject and [`Payload`]
 //!
 //! To read a JetStream stream:
-//! - `consumer`: [`PullConsumer`], one client that reads through a durable consumer
+//! - `consumer`: `PullConsumer`, one client that reads through a durable consumer
 //! - `jetstream_api`: questions to JetStream, and its answers
 //! - `pulls`: requests for messages; `heard`: what comes
-//! - `acks`: [`Ack`], what a consumer is told of a message
+//! - `acks`: `Ack`, what a consumer is told of a message
 //!
 //! To publish:
-//! - `publisher`: [`Publisher`], one client that publishes, to core NATS or JetStream
-//! - `messages`: [`Messages`], as they go over the wire
-//! - `answer`: [`Answer`], what became of one
+//! - `publisher`: `Publisher`, one client that publishes, to core NATS or JetStream
+//! - `messages`: `Messages`, as they go over the wire
+//! - `answer`: `Answer`, what became of one
 
 mod acks;
 mod answer;
