@@ -325,7 +325,7 @@ async fn each_example_loads_and_builds_without_a_warning() {
         build(config, &env).await;
         count += 1;
     }
-    assert_eq!((count, tests), (7, 9));
+    assert_eq!((count, tests), (8, 9));
 }
 
 fn run_tests(file: &Path) {

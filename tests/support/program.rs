@@ -80,7 +80,19 @@ impl Program {
         program
     }
 
-    /// The same where no file may be longer than so many half KiB: what a full disk is to one file.
+    /// The same, with its standard output in this file.
+    pub async fn start_into(
+        file: std::fs::File,
+        args: &[&str],
+        env: &[(&str, &str)],
+        words: &str,
+    ) -> Program {
+        let mut program = Program::spawn_into(file.into(), command(args, env), None);
+        program.wait_for_log(words).await;
+        program
+    }
+
+    /// Starts a command where no file may be longer than so many half KiB: what a full disk is to one file.
     pub async fn start_with_short_files(blocks: u32, args: &[&str], words: &str) -> Program {
         let mut shell = Command::new("sh");
         // Without the trap, the first byte too many would end it.
@@ -102,8 +114,12 @@ impl Program {
         )
     }
 
-    fn spawn(mut command: Command, directory: Option<TempDir>) -> Program {
-        let mut child = command.stdout(Stdio::null()).spawn().expect("the command starts");
+    fn spawn(command: Command, directory: Option<TempDir>) -> Program {
+        Program::spawn_into(Stdio::null(), command, directory)
+    }
+
+    fn spawn_into(output: Stdio, mut command: Command, directory: Option<TempDir>) -> Program {
+        let mut child = command.stdout(output).spawn().expect("the command starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let log: Arc<Mutex<String>> = Arc::default();
         let said = Arc::clone(&log);
