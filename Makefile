@@ -87,7 +87,7 @@ rustdoc:
 
 ## docs: the pages that are printed from the code, the book (target/book), and the crate's documentation (target/doc)
 docs: $(MDBOOK) rustdoc
-	cargo run --locked --quiet -- docs --out docs/src
+	cargo run --locked --quiet -- docs --out .
 	$(MDBOOK) build docs
 
 # The long forms of the delivery tests.

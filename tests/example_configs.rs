@@ -7,21 +7,26 @@ use async_nats::ConnectOptions;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flate2::read::MultiGzDecoder;
+use futures::StreamExt;
 use http::Method;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply, Request};
 use support::jetstream::JetStream;
 use support::nats_server::{NatsServer, Options};
+use support::ports::free_port;
 use support::program::{Book, Program, run};
 use support::publisher::Publisher;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use toml::Table;
 
 /// Where Fly's machines find their logs, as it stands in the examples.
 const FLY: &str = "nats://[fdaa::3]:4223";
@@ -632,4 +637,99 @@ async fn jetstream_three_replicas_lose_nothing_when_one_is_killed() {
     let copies = delivered.values().filter(|count| **count > 1).count();
     // Its batches under way, and what had come to it: not everything again.
     assert!(copies < 1000, "{copies}");
+}
+
+/// What a sink of the example with everything is told beside what the example says, so that it finds this server.
+fn moved(sink: &str, url: &str, path: &str) -> Table {
+    let text = match sink {
+        "axiom" => format!("url = '{url}'"),
+        "elasticsearch" => format!("endpoints = ['{url}']"),
+        "http" => format!("uri = '{url}/in'"),
+        // Its protocol buffers are for others to read.
+        "loki" => format!("endpoint = '{url}'\ncompression = 'gzip'"),
+        "slack" => format!("webhook_url = '{url}/services/T/B/X'\nkeywords = 'number'"),
+        "file" => format!("path = '{path}/{{{{ fly.app.name }}}}-%F.log'"),
+        _ => format!("endpoint = '{url}'"),
+    };
+    text.parse().expect("TOML")
+}
+
+#[tokio::test]
+async fn every_option() {
+    let nats = NatsServer::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().expect("UTF-8");
+    let text = std::fs::read_to_string(examples().join("every-option.toml")).unwrap();
+    let mut config: Table = text.parse().unwrap();
+    config["sources"]["in"]["url"] = nats.url().into();
+    let sinks = config["sinks"].as_table_mut().unwrap();
+    let papertrail = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let mut servers = BTreeMap::new();
+    for (name, sink) in sinks.iter_mut() {
+        let sink = sink.as_table_mut().unwrap();
+        match name.as_str() {
+            "blackhole" | "console" => {}
+            "file" => sink.extend(moved(name, "", path)),
+            "nats" => sink.extend(Table::from_iter([("url".to_owned(), nats.url().into())])),
+            "papertrail" => {
+                sink.insert("endpoint".into(), papertrail.local_addr().unwrap().to_string().into());
+                sink.insert("tls".into(), toml::toml! { enabled = false }.into());
+                // That would be another connection.
+                sink.insert("healthcheck".into(), false.into());
+            }
+            "prometheus_exporter" => sink.extend([("address".to_owned(), metrics.clone().into())]),
+            _ => {
+                let server = HttpServer::start().await;
+                sink.extend(moved(name, &server.url(""), path));
+                servers.insert(name.clone(), server);
+            }
+        }
+    }
+    assert!(servers.len() >= 15, "{:?}", servers.keys());
+    let file = directory.path().join("every-option.toml");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let shipped = async_nats::connect(nats.url()).await.unwrap();
+    let mut shipped = shipped.subscribe("shipped.web").await.unwrap();
+
+    let console = directory.path().join("console.log");
+    let args = ["run", "-c", file.to_str().unwrap()];
+    let program = Program::start_into(File::create(&console).unwrap(), &args, &[], "connected to NATS").await;
+    // What is shown in one message for people.
+    const EVENTS: u64 = 10;
+    let published: Vec<_> = (0..EVENTS).map(|n| event(n, "web", "info", &format!("number-{n}."))).collect();
+    publish(&nats, &published).await;
+    let lines = async move {
+        let mut text = String::new();
+        papertrail.accept().await.unwrap().0.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let lines = tokio::spawn(lines);
+    let mut texts = BTreeMap::new();
+    let mut subjects = String::new();
+    for _ in 0..EVENTS {
+        let message = tokio::time::timeout(LIMIT, shipped.next()).await.expect("in time").unwrap();
+        subjects.push_str(std::str::from_utf8(&message.payload).unwrap());
+    }
+    texts.insert("nats", subjects);
+    let mut stream = TcpStream::connect(&metrics).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.unwrap();
+    assert!(page.contains("component_sent_events_total"), "{page}");
+    // What is in open batches is delivered at the end.
+    let books: HashMap<_, _> = program.stop().await.into_iter().collect();
+    texts.insert("papertrail", tokio::time::timeout(LIMIT, lines).await.expect("an end").unwrap());
+    texts.insert("console", std::fs::read_to_string(&console).unwrap());
+    texts.insert("file", std::fs::read_to_string(directory.path().join("web-2026-11-22.log")).unwrap());
+    for (name, server) in &servers {
+        texts.insert(name, sent(&server.requests()).map(Request::text).collect());
+    }
+    assert_eq!(texts.len(), servers.len() + 4);
+    for (name, text) in texts {
+        let missing: Vec<_> = (0..EVENTS).filter(|n| !text.contains(&format!("number-{n}."))).collect();
+        assert!(missing.is_empty(), "{name}: {missing:?} {text}");
+        let expected = Book { received: EVENTS, delivered: EVENTS, ..Book::default() };
+        assert_eq!(books.get(name), Some(&expected), "{name}");
+    }
 }

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 /// `docs`' arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: log-shipper docs --out docs/src")]
+#[command(after_help = "Example: log-shipper docs --out .")]
 pub(super) struct Args {
-    /// The directory of the book's pages.
+    /// The root of the repository: the book's pages are in `docs/src`, the example with every option in `examples/configs`.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }

@@ -13,7 +13,7 @@ pub(super) fn pages(registry: &Registry) -> Vec<Page> {
 }
 
 /// The schema of a component's table.
-fn schema(registry: &Registry, kind: ComponentKind, name: &str) -> Value {
+pub(super) fn schema(registry: &Registry, kind: ComponentKind, name: &str) -> Value {
     registry.component_schema(kind, name).map(Value::from).unwrap_or_default()
 }
 

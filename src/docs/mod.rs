@@ -1,4 +1,4 @@
-//! The pages of the book that are printed from the code: `log-shipper docs --out docs/src` writes them, and a test
+//! What is printed from the code, pages of the book and a configuration: `log-shipper docs --out .` writes them, and a test
 //! compares them with what is there.
 //!
 //! - `destinations`: a page for each provider, and the one that lists them
@@ -6,31 +6,35 @@
 //! - `options`: a JSON Schema as rows of options
 //! - `variables`: the environment
 //! - `commands`: the command line; `metrics`: what Prometheus reads
+//! - `every_option`: the configuration that shows every option
 
 mod commands;
 mod components;
 mod destinations;
+mod every_option;
 mod metrics;
 mod options;
 mod variables;
 
 use crate::config::{EnvironmentError, Registry};
+use std::fmt;
 
-/// A page: its path below `docs/src`, and its text.
+/// A page: its path from the root of the repository, and its text.
 pub(crate) struct Page {
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
 impl Page {
-    fn new(path: impl Into<String>, text: String) -> Page {
+    /// One of the book.
+    fn new(path: impl fmt::Display, text: String) -> Page {
         let text = format!("{NOTE}\n{}\n", text.trim_end());
-        Page { path: path.into(), text }
+        Page { path: format!("docs/src/{path}"), text }
     }
 }
 
 /// What stands at the head of each page, for whoever would edit it.
-const NOTE: &str = "<!-- Printed from the code by `log-shipper docs --out docs/src`: change it there. -->\n";
+const NOTE: &str = "<!-- Printed from the code by `log-shipper docs --out .`: change it there. -->\n";
 
 /// All pages.
 pub(crate) fn pages(registry: &Registry, program: clap::Command) -> Result<Vec<Page>, EnvironmentError> {
@@ -39,6 +43,7 @@ pub(crate) fn pages(registry: &Registry, program: clap::Command) -> Result<Vec<P
     pages.push(variables::page());
     pages.push(metrics::page());
     pages.push(commands::page(program));
+    pages.push(every_option::page(registry));
     Ok(pages)
 }
 

@@ -5,10 +5,11 @@ use serde_json::{Map, Value};
 
 /// An option: its dotted path, what it may be, and what it does.
 pub(super) struct OptionRow {
-    path: String,
-    kind: String,
-    about: String,
-    is_required: bool,
+    pub(super) path: String,
+    /// Kinds and words in backticks, with `or` between them.
+    pub(super) kind: String,
+    pub(super) about: String,
+    pub(super) is_required: bool,
 }
 
 /// The options of a component's schema whose first name this holds for.

@@ -15,6 +15,7 @@ use snafu::Snafu;
 use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 /// What stays as it is in a URI (RFC 3986 section 2.3).
 pub(crate) const UNRESERVED: &AsciiSet =
@@ -394,6 +395,14 @@ impl JsonSchema for Template {
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Template").field(&self.paths().map(Path::to_string).collect::<Vec<_>>()).finish()
+    }
+}
+
+impl FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Template, TemplateError> {
+        Template::parse(text)
     }
 }
 

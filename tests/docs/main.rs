@@ -76,22 +76,21 @@ fn what_is_printed_from_the_code_is_what_the_code_prints() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_log-shipper"));
     let output = command.env_clear().args(["docs", "--out"]).arg(dir.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let book = root().join("docs/src");
-    let printed = markdown::files(dir.path());
+    let printed = [markdown::files(dir.path()), markdown::files_of(dir.path(), "toml")].concat();
     assert!(printed.len() > PROVIDERS.len(), "{printed:?}");
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let names: BTreeSet<_> = printed.iter().map(|path| path.strip_prefix(dir.path()).unwrap()).collect();
-    let old = markdown::files(&book)
+    let old = markdown::files(&root().join("docs/src"))
         .into_iter()
         .filter(|path| read(path).starts_with("<!-- Printed from the code"));
     let old: Vec<_> = old.collect();
-    let is_gone = |path: &Path| !names.contains(path.strip_prefix(&book).unwrap());
+    let is_gone = |path: &Path| !names.contains(path.strip_prefix(root()).unwrap());
     let gone: Vec<_> = old.iter().filter(|path| is_gone(path)).collect();
     let differ: Vec<_> =
-        names.iter().filter(|name| read(&dir.path().join(name)) != read(&book.join(name))).collect();
+        names.iter().filter(|name| read(&dir.path().join(name)) != read(&root().join(name))).collect();
     assert!(
         differ.is_empty() && gone.is_empty(),
-        "pages of the book are not as the code prints them; run: cargo run -- docs --out docs/src, and remove {gone:?}. \
+        "what is printed from the code is not as the code prints it; run: cargo run -- docs --out ., and remove {gone:?}. \
          They are: {differ:?}"
     );
 }

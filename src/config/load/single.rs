@@ -35,9 +35,9 @@ impl SinkEntry {
     /// ```
     /// use log_shipper::config::{Registry, SinkEntry};
     ///
-    /// let table = toml::from_str("type = 'loki'\nendpoint = 'https://logs.example'\nlabels.app = '{{ fly.app.name }}'")?;
+    /// let table = toml::from_str("type = 'axiom'\ntoken = 'TOKEN'\ndataset = 'logs'")?;
     /// let sink = SinkEntry::from_table("out", table, &Registry::builtin())?;
-    /// assert_eq!(sink.r#type, "loki");
+    /// assert_eq!(sink.r#type, "axiom");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
