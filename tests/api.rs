@@ -175,7 +175,7 @@ async fn each_route_answers_and_none_can_be_written_to() {
         let mut publisher = Publisher::connect(&nats.url(), None).await;
         publisher.publish_events(0..10).await;
         publisher.flush().await;
-        while shipper.running.report().totals().events.delivered < 10 {
+        while shipper.running.counts().totals().events.delivered < 10 {
             tokio::time::sleep(POLL_EVERY).await;
         }
         for (path, status, content_type) in [
@@ -496,10 +496,10 @@ async fn the_tail_shows_what_fits_and_counts_what_is_too_much() {
         }
         let seconds = begin.elapsed().as_secs() + 2;
         assert!(lines <= 200 * seconds, "{lines} lines in {seconds} s");
-        while shipper.running.report().sources[0].1.received < 20_000 {
+        while shipper.running.counts().sources[0].1.received < 20_000 {
             tokio::time::sleep(POLL_EVERY).await;
         }
-        let report = shipper.running.report();
+        let report = shipper.running.counts();
         assert_eq!(report.totals().lost, 0, "{report}");
     })
     .await;

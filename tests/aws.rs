@@ -903,7 +903,7 @@ async fn ship_from_nats(kind: &str, options: &str, events: &[(String, String)]) 
         publisher.publish(subject, event).await;
     }
     publisher.flush().await;
-    while running.report().sinks[0].1.delivered < events.len() as u64 {
+    while running.counts().sinks[0].1.delivered < events.len() as u64 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     check_books(&running.stop(Duration::from_secs(60)).await, events.len() as u64, 0, kind);
@@ -1173,7 +1173,7 @@ async fn several_requests_for_one_stream_are_under_way_at_once() {
     let mut running = start(load("aws_cloudwatch_logs", &options).unwrap(), vec![lines], &[]).await;
     server.wait_for(5).await;
     in_time(async {
-        while running.report().sinks[0].1.delivered < 4 {
+        while running.counts().sinks[0].1.delivered < 4 {
             tokio::task::yield_now().await;
         }
     })

@@ -211,7 +211,7 @@ async fn run(files: &[ConfigFile], sink: &str, address: &str, payload: &OneEvent
     let options = TopologyOptions::default().with_env(env);
     let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
-    assert_eq!(running.report().sinks[0].1.delivered, 1, "{sink}");
+    assert_eq!(running.counts().sinks[0].1.delivered, 1, "{sink}");
 }
 
 /// What of a request does not depend on when it is sent.

@@ -222,7 +222,7 @@ async fn fly_to_s3_and_datadog() {
     ];
     let program = example.start(&with_fly_env(&env)).await;
     let apps = ["web", "wiki", "checkout", "blog"];
-    let of = |n: u64| (apps[n as usize % 4], if n % 5 == 0 { "error" } else { "info" });
+    let of = |n: u64| (apps[n as usize % 4], if n.is_multiple_of(5) { "error" } else { "info" });
     let mut published: Vec<_> = (0..200).map(|n| event(n, of(n).0, of(n).1, "done")).collect();
     // The last of all comes out at both ends.
     published.push(event(200, "payments", "fatal", "no connection"));

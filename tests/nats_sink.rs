@@ -96,7 +96,7 @@ impl Shipper {
     }
 
     fn books(&self) -> SinkSnapshot {
-        self.running.report().sinks[0].1
+        self.running.counts().sinks[0].1
     }
 
     async fn until(&self, reached: impl Fn(&SinkSnapshot) -> bool) {
@@ -123,7 +123,7 @@ impl Shipper {
         drop(self.feed);
         self.running.finished().await;
         assert!(self.running.failures().is_empty(), "{:?}", self.running.failures());
-        self.running.report()
+        self.running.counts()
     }
 }
 

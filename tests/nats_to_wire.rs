@@ -98,7 +98,7 @@ async fn two_hundred_thousand_messages_arrive_once_and_byte_for_byte() {
             }
             publisher.flush().await;
             // No faster than they arrive: what the client drops under pressure is another test.
-            let received = || running.report().sinks[0].1.delivered;
+            let received = || running.counts().sinks[0].1.delivered;
             let target = start + 20_000;
             while received() < target {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -895,7 +895,7 @@ async fn traces_of_fifty_instances_arrive_as_an_event_each_and_own_lines_do_not(
         }
         publisher.flush().await;
         let joined = (INSTANCES * (TRACE.len() - 1)) as u64;
-        while running.report().sources[0].1.joined < joined || running.report().sources[0].1.excluded < 5 {
+        while running.counts().sources[0].1.joined < joined || running.counts().sources[0].1.excluded < 5 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let report = running.stop(Duration::from_secs(10)).await;

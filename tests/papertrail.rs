@@ -77,12 +77,12 @@ impl Shipper {
     }
 
     fn delivered(&self) -> u64 {
-        self.running.report().sinks[0].1.delivered
+        self.running.counts().sinks[0].1.delivered
     }
 
     async fn wait_for(&self, what: &str, reached: impl Fn(&SinkSnapshot) -> bool) {
         let wait = async {
-            while !reached(&self.running.report().sinks[0].1) {
+            while !reached(&self.running.counts().sinks[0].1) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -204,7 +204,7 @@ async fn one_secret(name: &str, from_file: bool) {
             .await
             .unwrap();
     running.finished().await;
-    assert_eq!(running.report().sinks[0].1.delivered, 1, "{name}");
+    assert_eq!(running.counts().sinks[0].1.delivered, 1, "{name}");
     let shown = shown(provider, &server.requests()[0]);
     assert!(shown.iter().all(|secret| secret == SECRET), "{name}: {shown:?}");
     // A webhook's URL is all of Slack's secret, and it goes where the test says.
@@ -362,6 +362,6 @@ async fn request_for(provider: &Provider, pairs: &[(&str, &str)], event: OneEven
     let options = TopologyOptions::default().with_env(env);
     let mut running = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
     tokio::time::timeout(LIMIT, running.finished()).await.expect("the test takes too long");
-    assert_eq!(running.report().sinks[0].1.delivered, 1, "{}", provider.name);
+    assert_eq!(running.counts().sinks[0].1.delivered, 1, "{}", provider.name);
     server.requests().remove(0)
 }

@@ -362,7 +362,7 @@ async fn a_transform_has_outputs_and_books_and_what_it_holds_comes_out_at_the_en
         sender.send(counted(0..10, &batch)).await.unwrap();
         drop((batch, sender));
         running.finished().await;
-        let report = running.report();
+        let report = running.counts();
         assert_eq!(delivered(&report), [4, 4], "{report}");
         let books = report.transforms[0].1;
         assert_eq!((books.received, books.sent, books.discarded, books.failed), (10, 8, 1, 1), "{report}");
@@ -382,7 +382,7 @@ async fn what_a_transform_holds_back_is_flushed_in_time() {
         sender.send(counted(0..4, &batch)).await.unwrap();
         drop(batch);
         assert_eq!(status.await, Ok(EventStatus::Delivered));
-        assert_eq!(delivered(&running.report()), [2, 2]);
+        assert_eq!(delivered(&running.counts()), [2, 2]);
         assert_eq!(sorting.held.lock().unwrap().len(), 0);
         assert_eq!(delivered(&running.stop(Duration::from_secs(9)).await), [2, 2]);
     })
@@ -421,7 +421,7 @@ async fn a_transform_that_is_replaced_or_removed_lets_go_of_what_it_holds() {
         last.send(counted(0..6, &batch)).await.unwrap();
         drop((last, sender, other));
         running.finished().await;
-        assert_eq!(delivered(&running.report()), [3 + 3 + 6, 3 + 3], "{}", running.report());
+        assert_eq!(delivered(&running.counts()), [3 + 3 + 6, 3 + 3], "{}", running.counts());
     })
     .await;
 }
@@ -443,7 +443,7 @@ async fn what_a_transform_holds_at_the_deadline_is_counted() {
             }
             sender.send(events).await.unwrap();
             drop(batch);
-            while running.report().transforms[0].1.received < 4 {
+            while running.counts().transforms[0].1.received < 4 {
                 tokio::task::yield_now().await;
             }
             let report = running.abort().await;
@@ -480,7 +480,7 @@ async fn a_flush_that_is_under_way_is_waited_for_at_the_end() {
         let (batch, status) = BatchNotifier::new_with_receiver();
         for n in [1, 3] {
             sender.send(counted(n..n + 1, &batch)).await.unwrap();
-            let passed = || running.report().transforms[0].1.sent;
+            let passed = || running.counts().transforms[0].1.sent;
             let before = passed();
             while passed() == before {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -493,7 +493,7 @@ async fn a_flush_that_is_under_way_is_waited_for_at_the_end() {
         });
         running.finished().await;
         opened.await.unwrap();
-        assert_eq!(delivered(&running.report()), [2, 2], "{}", running.report());
+        assert_eq!(delivered(&running.counts()), [2, 2], "{}", running.counts());
         assert_eq!(status.await, Ok(EventStatus::Delivered));
     })
     .await;
@@ -560,7 +560,7 @@ async fn what_comes_through_a_transform_does_not_keep_what_does_not() {
         let mut running =
             Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
         sender.send(events).await.unwrap();
-        while running.report().transforms[0].1.sent == 0 {
+        while running.counts().transforms[0].1.sent == 0 {
             tokio::task::yield_now().await;
         }
         assert!(all.is_unique(), "the event that waits keeps all that was read");

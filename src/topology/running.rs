@@ -621,11 +621,6 @@ impl RunningTopology {
         self.books.snapshot()
     }
 
-    /// The books now.
-    pub fn report(&self) -> Report {
-        self.books.snapshot()
-    }
-
     /// The books, to be looked at while the topology runs.
     pub fn books(&self) -> Books {
         self.books.clone()
@@ -720,14 +715,14 @@ impl RunningTopology {
             self.give_up().await;
         }
         self.close_disks().await;
-        self.report()
+        self.counts()
     }
 
     /// Ends everything at once. Returns the closed books.
     pub async fn abort(&mut self) -> Report {
         self.give_up().await;
         self.close_disks().await;
-        self.report()
+        self.counts()
     }
 
     async fn give_up(&mut self) {
@@ -741,7 +736,7 @@ impl RunningTopology {
         // sink, and with them their receipts.
         let on_disk: HashSet<String> = self.disks.iter().filter_map(DiskBuffer::sink).collect();
         let settled = async {
-            while self.report().sinks.iter().any(|(id, sink)| sink.buffered > 0 && !on_disk.contains(id)) {
+            while self.counts().sinks.iter().any(|(id, sink)| sink.buffered > 0 && !on_disk.contains(id)) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };

@@ -157,7 +157,7 @@ async fn the_page_is_the_report_and_balances_at_every_moment() {
         }
         publishing.await.unwrap();
         until(&running, |report| report.sinks.iter().all(|(_, sink)| sink.buffered == 0)).await;
-        let (samples, report) = (scrape(port).await, running.report());
+        let (samples, report) = (scrape(port).await, running.counts());
         check_books(&report);
         check_balance(&samples, &sinks);
         let types =
@@ -233,7 +233,7 @@ async fn whoever_misuses_the_page_harms_nobody() {
         );
         let mut running = start(&text, Env::default()).await;
         scrape(port).await;
-        let delivered = |running: &RunningTopology| running.report().totals().events.delivered;
+        let delivered = |running: &RunningTopology| running.counts().totals().events.delivered;
         let before = delivered(&running);
         // A thousand that say nothing.
         let mut silent = Vec::new();

@@ -64,7 +64,7 @@ async fn three_events(options: &str, letters: &HttpServer) -> (Vec<EventStatus>,
     let mut running =
         Topology::start(config, &TopologyOptions::default(), std::future::pending::<()>()).await.unwrap();
     running.finished().await;
-    let report = running.report();
+    let report = running.counts();
     check_books(&report);
     (statuses.await.unwrap(), report, running)
 }
@@ -554,10 +554,10 @@ async fn letters_that_nobody_takes_hold_up_their_source_and_are_not_lost() {
         // They are taken later: all arrive.
         let mut running = Topology::start(config(), &options, std::future::pending::<()>()).await.unwrap();
         until(&running, |report| sink(report, "dead_letters").buffered >= 10).await;
-        let mut seen = running.report();
+        let mut seen = running.counts();
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            seen = running.report();
+            seen = running.counts();
             check_books(&seen);
             // Its buffer and a batch or two, and what the sink before it holds.
             assert!(sink(&seen, "dead_letters").buffered <= 40, "{seen}");
@@ -566,7 +566,7 @@ async fn letters_that_nobody_takes_hold_up_their_source_and_are_not_lost() {
         assert_eq!(sink(&seen, "dead_letters").delivered, 0);
         let letters = HttpServer::start_on(port).await;
         running.finished().await;
-        let report = running.report();
+        let report = running.counts();
         check_books(&report);
         assert_eq!(sink(&report, "out").rejected, EVENTS as u64, "{report}");
         assert_eq!(sink(&report, "dead_letters").delivered, EVENTS as u64, "{report}");
@@ -613,7 +613,7 @@ async fn letters_of_what_a_sink_refuses_itself_are_bounded() {
             until(&running, |report| sink(report, "dead_letters").buffered >= 10).await;
             for _ in 0..20 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                let seen = running.report();
+                let seen = running.counts();
                 check_books(&seen);
                 // Its buffer, a batch or two, and what was taken last.
                 assert!(sink(&seen, "dead_letters").buffered <= 50, "{out}: {seen}");
@@ -621,7 +621,7 @@ async fn letters_of_what_a_sink_refuses_itself_are_bounded() {
             }
             let _letters = HttpServer::start_on(port).await;
             running.finished().await;
-            let report = running.report();
+            let report = running.counts();
             check_books(&report);
             assert_eq!(sink(&report, "out").rejected, EVENTS as u64, "{report}");
             assert_eq!(sink(&report, "dead_letters").delivered, EVENTS as u64, "{report}");

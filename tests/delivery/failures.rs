@@ -95,7 +95,7 @@ impl Shipper {
     /// Waits until all is done; the books, which balance, and how often each receipt was answered how.
     async fn finish(mut self) -> (Report, BTreeMap<u64, Vec<EventStatus>>) {
         self.running.finished().await;
-        let report = self.running.report();
+        let report = self.running.counts();
         check_books(&report);
         assert!(!self.running.stop(Duration::from_secs(5)).await.has_losses());
         let mut answers = BTreeMap::<u64, Vec<_>>::new();
@@ -114,7 +114,7 @@ fn books(report: &Report, id: &str) -> SinkSnapshot {
 /// Waits until the books say so.
 async fn wait_for_books(running: &RunningTopology, condition: impl Fn(&Report) -> bool) -> Report {
     loop {
-        let report = running.report();
+        let report = running.counts();
         if condition(&report) {
             return report;
         }
@@ -197,7 +197,7 @@ async fn without_dead_letters_events_are_held_on() {
         server.default_reply(Reply::status(403));
         let shipper = Shipper::start(&http("out", &server, "batch.max_events = 10"), numbers(100)).await;
         server.wait_for(20).await;
-        let report = shipper.running.report();
+        let report = shipper.running.counts();
         check_books(&report);
         assert_eq!((books(&report, "out").rejected, books(&report, "out").buffered), (0, 100));
         server.default_reply(Reply::status(200));
@@ -508,7 +508,7 @@ async fn a_destination_whose_certificate_is_bad_gets_its_events_when_that_is_men
             for word in words {
                 assert!(!log.with(word).is_empty(), "`{word}`:\n{}", log.with("").join("\n"));
             }
-            assert_eq!(books(&shipper.running.report(), "out").buffered, 30);
+            assert_eq!(books(&shipper.running.counts(), "out").buffered, 30);
             *front.lock().unwrap() = Front::Tls(certificates.acceptor_for("127.0.0.1", 4000));
             let (report, _) = shipper.finish().await;
             assert_eq!((books(&report, "out").delivered, books(&report, "out").rejected), (30, 0));

@@ -127,7 +127,7 @@ async fn everything_is_delivered_then_acked_and_not_sent_again_by_the_next_run()
         let running = start(&text, Env::default()).await;
         js.publish(EVENTS..EVENTS + 1).await;
         wait_for_numbers(&http, EVENTS + 1).await;
-        assert_eq!(running.report().sources[0].1.pending, 0);
+        assert_eq!(running.counts().sources[0].1.pending, 0);
         stop(running).await;
         assert_eq!(check_numbers(&http.requests(), EVENTS + 1), 0);
     })

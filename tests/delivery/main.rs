@@ -44,7 +44,7 @@ fn check_books(report: &Report) {
 
 /// Waits until the books say this.
 async fn until(running: &RunningTopology, condition: impl Fn(&Report) -> bool) {
-    while !condition(&running.report()) {
+    while !condition(&running.counts()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

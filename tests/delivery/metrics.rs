@@ -60,7 +60,7 @@ impl Shipper {
     }
 
     fn page(&self) -> Page {
-        Page::of(&self.running.report().to_prometheus())
+        Page::of(&self.running.counts().to_prometheus())
     }
 
     /// Waits until a value is what is expected.
@@ -145,7 +145,7 @@ async fn each_answer_is_found_on_the_page() {
                 sink.received == n as u64 + 1 && sink.buffered == 0
             })
             .await;
-            let before = shipper.running.report();
+            let before = shipper.running.counts();
             assert_eq!(before.sinks[0].1.delivered + before.sinks[0].1.rejected, n as u64 + 1, "{settled}");
         }
         let page = shipper.page();
@@ -316,7 +316,7 @@ async fn the_page_does_not_grow_with_what_comes() {
                 sink.received == total && sink.buffered == 0
             })
             .await;
-            lines.push(shipper.running.report().to_prometheus().lines().count());
+            lines.push(shipper.running.counts().to_prometheus().lines().count());
         }
         assert_eq!(lines[0], lines[1]);
         let page = shipper.page();

@@ -53,7 +53,7 @@ impl Shipper {
     }
 
     fn source(&self) -> SourceSnapshot {
-        self.running.report().sources[0].1
+        self.running.counts().sources[0].1
     }
 
     /// Waits until the books of the source are so.

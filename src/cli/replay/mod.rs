@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Fai
             }
         }
         match running.failures() {
-            [] => Ok(running.report()),
+            [] => Ok(running.counts()),
             [first, ..] => Err(Failure::Failed(format!("ended, because a component failed: {first}"))),
         }
     })?;
