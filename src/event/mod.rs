@@ -430,7 +430,7 @@ impl LogEvent {
         self.subject.as_deref()
     }
 
-    /// When the event was received.
+    /// When the event was received; of one from a JetStream stream, when that stored it.
     pub fn received(&self) -> Timestamp {
         self.received
     }

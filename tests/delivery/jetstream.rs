@@ -8,6 +8,7 @@ use crate::support::program::Program;
 use crate::support::publisher::Publisher;
 use crate::{check_books, in_time, soak, start, until};
 use async_nats::ServerAddr;
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use log_shipper::config::{Config, Registry};
 use log_shipper::env::Env;
@@ -130,6 +131,42 @@ async fn everything_is_delivered_then_acked_and_not_sent_again_by_the_next_run()
         assert_eq!(running.counts().sources[0].1.pending, 0);
         stop(running).await;
         assert_eq!(check_numbers(&http.requests(), EVENTS + 1), 0);
+    })
+    .await;
+}
+
+/// A backlog keeps its times, even those of lines that name none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_names_no_time_has_the_one_at_which_it_was_stored() {
+    in_time(async {
+        let nats = server().await;
+        let js = JetStream::connect(nats.url()).await;
+        js.make_stream(json!({})).await;
+        const LINES: [&str; 2] = ["a plain line", r#"{"message":"no time"}"#];
+        let mut stored = Vec::new();
+        for (n, line) in LINES.iter().enumerate() {
+            js.client.request("logs.web.ams.1", (*line).into()).await.expect("it is stored");
+            let message = js.ask("STREAM.MSG.GET.S", json!({"seq": n + 1})).await;
+            stored
+                .push(message["message"]["time"].as_str().expect("a time").parse::<DateTime<Utc>>().unwrap());
+        }
+        let http = HttpServer::start().await;
+        // Loki gets the time of each event beside it.
+        let text = config(&nats.url(), &http, CREATE)
+            .replace("type = 'http'", "type = 'loki'\ncompression = 'gzip'")
+            .replace("uri = '", "endpoint = '")
+            .replace("framing.method = 'newline_delimited'", "labels.app = 'x'");
+        let running = start(&text, Env::default()).await;
+        let streams = |requests: &[Request]| -> Vec<String> {
+            let pushes = requests.iter().filter(|request| request.method == "POST").map(Request::json);
+            let values = pushes.flat_map(|push| push["streams"][0]["values"].as_array().unwrap().clone());
+            values.map(|value| value[0].as_str().unwrap().to_owned()).collect()
+        };
+        let requests = http.wait_until(|requests| streams(requests).len() == LINES.len()).await;
+        let expected: Vec<_> =
+            stored.iter().map(|time| time.timestamp_nanos_opt().unwrap().to_string()).collect();
+        assert_eq!(streams(&requests), expected);
+        stop(running).await;
     })
     .await;
 }

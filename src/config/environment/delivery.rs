@@ -2,7 +2,7 @@
 
 use super::source::{is_own_server, list};
 use super::{Environment, EnvironmentError, UnexpectedSnafu, escape, set};
-use crate::config::LEAST_DISK_BYTES;
+use crate::config::{DEFAULT_BUFFER_BYTES, LEAST_DISK_BYTES};
 use crate::env::Env;
 use crate::memory::ByteSize;
 use crate::nats::SubjectFilter;
@@ -10,8 +10,9 @@ use crate::template::Template;
 use std::path::Path;
 use toml::Table;
 
-/// Puts the sinks' buffers on disk, if the environment names a place for them.
-pub(super) fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {
+/// Puts the sinks' buffers on disk, if the environment names a place for them. Those of the configuration for Vector, which
+/// has no `drop_oldest`, drop the newest events when they are full, so that there too no destination holds up another.
+pub(super) fn set_buffers(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {
     let max_size = env.get("BUFFER_MAX_SIZE")?.map(|text| {
         let wrong = |reason| EnvironmentError::Unexpected { name: "BUFFER_MAX_SIZE".to_owned(), reason };
         match text.parse::<ByteSize>().map_err(wrong)? {
@@ -22,16 +23,21 @@ pub(super) fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Resu
         }
     });
     let max_size = max_size.transpose()?;
+    let has_stream = env.get("JETSTREAM_STREAM")?.is_some();
+    let ids: Vec<_> = environment.enabled.iter().map(|provider| provider.name).collect();
+    let Environment { table, for_vector, warnings, .. } = environment;
     if env.get("DATA_DIR")?.is_none() {
         if max_size.is_some() {
             let warning = "BUFFER_MAX_SIZE has no effect: set DATA_DIR to a directory for the buffers";
-            environment.warnings.push(warning.to_owned());
+            warnings.push(warning.to_owned());
+        }
+        for id in ids.iter().filter(|_| !has_stream) {
+            set(for_vector, &format!("sinks.{id}.buffer.type"), "memory");
+            set(for_vector, &format!("sinks.{id}.buffer.max_size"), DEFAULT_BUFFER_BYTES as i64);
+            set(for_vector, &format!("sinks.{id}.buffer.when_full"), "drop_newest");
         }
         return Ok(());
     }
-    let has_stream = env.get("JETSTREAM_STREAM")?.is_some();
-    let ids: Vec<_> = environment.enabled.iter().map(|provider| provider.name).collect();
-    let Environment { table, for_vector, .. } = environment;
     for (table, is_own) in [(table, true), (for_vector, false)] {
         set(table, "data_dir", "${DATA_DIR}");
         for id in &ids {
@@ -42,8 +48,7 @@ pub(super) fn set_disk_buffers(env: &Env, environment: &mut Environment) -> Resu
                 }
                 continue;
             }
-            // Vector has no `drop_oldest`, which is what log-shipper does here but behind a stream, and no smaller
-            // buffers.
+            // Vector has no smaller ones.
             let max_size = max_size.unwrap_or_default().max(VECTOR_DISK_BYTES);
             let when_full = if has_stream { "block" } else { "drop_newest" };
             set(table, &format!("sinks.{id}.buffer.max_size"), max_size);

@@ -24,7 +24,7 @@ use crate::env::{Env, EnvError};
 use crate::providers::{self, Provider, Remap, Setting, State};
 #[cfg(feature = "cli")]
 pub(crate) use api::{api_address, api_table};
-use delivery::{dead_letters, set_disk_buffers};
+use delivery::{dead_letters, set_buffers};
 use misspelt::misspelt;
 pub use misspelt::variables;
 use snafu::{Snafu, ensure};
@@ -107,7 +107,7 @@ pub enum EnvironmentError {
 pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     let mut source = nats_source(env)?;
     let mut environment = destinations(env, "nats")?;
-    set_disk_buffers(env, &mut environment)?;
+    set_buffers(env, &mut environment)?;
     let sources =
         |source: &Table| -> Table { [("nats".to_owned(), source.clone().into())].into_iter().collect() };
     environment.table.insert("sources".to_owned(), sources(&source).into());

@@ -28,16 +28,16 @@ pub fn generate(environment: &Environment) -> Result<String, EnvironmentError> {
     }
     if environment.for_vector.contains_key("data_dir") {
         text.push_str("# `max_size` of a buffer is at least what Vector takes.\n\n");
-        if !has("jetstream") {
-            text.push_str(
-                "# Where a buffer is full, log-shipper drops its oldest events, which Vector cannot.\n\n",
-            );
-        }
     }
     if has("jetstream") {
         text.push_str(
-            "# log-shipper makes the consumer (`jetstream.create = true`); Vector wants it to be there. And Vector acknowledges\n\
-             # a message before it is delivered.\n\n",
+            "# Vector wants the consumer to be there, and acknowledges a message before it is delivered. For log-shipper, add\n\
+             # `create = true` to [sources.nats.jetstream]: without a file, it makes the consumer.\n\n",
+        );
+    } else {
+        text.push_str(
+            "# A full buffer loses its newest events, so that no destination holds up another. For log-shipper, make it\n\
+             # `when_full = \"drop_oldest\"`, which Vector does not have: without a file, it keeps the newest.\n\n",
         );
     }
     if environment.enabled.iter().any(|provider| provider.sink == "slack") {

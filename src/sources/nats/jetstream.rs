@@ -110,7 +110,7 @@ struct Ledger {
 impl Ledger {
     /// The events of the messages that are to be shipped; each owes an answer.
     fn take(&mut self, chunk: Vec<Delivery>, consumer: &mut PullConsumer) -> Vec<LogEvent> {
-        let (now, received) = (Instant::now(), Timestamp::now());
+        let now = Instant::now();
         let mut events = Vec::with_capacity(chunk.len());
         if let Some(last) = chunk.last() {
             self.counts.set_pending(last.ack.pending);
@@ -129,7 +129,10 @@ impl Ledger {
                 Arrival::UnderWay => {}
                 Arrival::New { key } => {
                     let batch = BatchNotifier::keyed(key, self.sender.clone());
-                    let (event, is_decoded) = self.decoder.event(delivery.message, received);
+                    // A backlog keeps its times, also those of lines that name none.
+                    let stored =
+                        Timestamp::from_nanos(i64::try_from(delivery.ack.timestamp).unwrap_or(i64::MAX));
+                    let (event, is_decoded) = self.decoder.event(delivery.message, stored);
                     self.counts.add_undecodable(usize::from(!is_decoded));
                     events.push(event.with_finalizers(EventFinalizers::new(batch)));
                 }
