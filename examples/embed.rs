@@ -26,8 +26,8 @@ const CONFIG: &str = r#"
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_toml(CONFIG, "embed.rs", &Registry::builtin(), &Env::default())?;
     let mut running = Topology::start(config, &TopologyOptions::default(), tokio::signal::ctrl_c()).await?;
-    // Here the input ends by itself; a program with an endless one calls `stop` when it is told to.
-    running.finished().await;
+    // Here the input ends by itself. What Ctrl-C leaves undelivered has five seconds more.
+    running.ended().await;
     println!("{}", running.stop(Duration::from_secs(5)).await);
     Ok(())
 }

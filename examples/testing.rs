@@ -40,7 +40,7 @@ async fn start(
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut running = start(Env::from_process(), tokio::signal::ctrl_c()).await?;
-    running.finished().await;
+    running.ended().await;
     println!("{}", running.stop(Duration::from_secs(5)).await);
     Ok(())
 }

@@ -44,10 +44,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut umbrella = ship("umbrella", &directory, tokio::time::sleep(Duration::from_millis(500))).await?;
 
     // One ends by its own clock, and the other one goes on until it is told to.
-    umbrella.finished().await;
+    umbrella.ended().await;
     println!("umbrella: {}", umbrella.stop(Duration::from_secs(5)).await);
     drop(stop_acme);
-    acme.finished().await;
+    acme.ended().await;
     println!("acme: {}", acme.stop(Duration::from_secs(5)).await);
     Ok(())
 }

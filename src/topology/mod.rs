@@ -105,8 +105,9 @@ impl TopologyOptions {
     }
 }
 
-/// A topology does not start, or not with a new configuration.
-#[derive(Debug, Snafu)]
+/// A topology does not start, or not with a new configuration. A `main` that returns it says so in plain words, as it does
+/// with [`Problems`].
+#[derive(Snafu)]
 #[non_exhaustive]
 pub enum StartError {
     /// Components that cannot be built.
@@ -124,6 +125,12 @@ pub enum StartError {
         /// Why, for each.
         problems: Problems,
     },
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Components that have been built and do not run yet.
