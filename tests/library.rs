@@ -2,12 +2,20 @@
 
 mod support;
 
+use async_trait::async_trait;
 use futures::{SinkExt, StreamExt, stream};
-use log_shipper::config::{Config, Registry, SinkEntry, SourceEntry};
+use log_shipper::config::{
+    Config, Registry, SinkConfig, SinkContext, SinkEntry, Source, SourceConfig, SourceContext, SourceEntry,
+    StreamSink,
+};
 use log_shipper::env::Env;
 use log_shipper::event::{LogEvent, Timestamp};
 use log_shipper::finalizer::{BatchNotifier, EventFinalizers, EventStatus};
-use log_shipper::topology::{EventSink, EventStream, Report, RunningTopology, Topology, TopologyOptions};
+use log_shipper::healthcheck::Healthcheck;
+use log_shipper::sources::Ended;
+use log_shipper::topology::{
+    BufferReceiver, EventSink, EventStream, Report, RunningTopology, Topology, TopologyOptions, WhenFull,
+};
 use log_shipper::{sinks, sources};
 use serde_json::json;
 use std::sync::Arc;
@@ -99,6 +107,174 @@ async fn a_stopped_sink_says_what_was_given_up() {
         let report = out.stop(Duration::from_millis(50)).await;
         assert_eq!(book(&report), (3, 0, 0, 3));
         assert_eq!(answer.await, Ok(EventStatus::Errored));
+    })
+    .await;
+}
+
+/// What was sent and had no room anywhere is in the books as well.
+#[tokio::test]
+async fn what_waits_for_room_in_a_stopped_sink_is_counted() {
+    in_time(async {
+        let server = HttpServer::start().await;
+        server.default_reply(Reply::Never);
+        let mut entry = http(&server);
+        entry.options.buffer =
+            serde_json::from_value(json!({"max_events": 10, "when_full": "block"})).unwrap();
+        let mut out = EventSink::start(entry, &TopologyOptions::default()).await.unwrap();
+        let mut sent = 0;
+        // Until one has no room for as long as it takes to be sure that nobody makes any.
+        while tokio::time::timeout(Duration::from_millis(500), out.send(event(sent))).await.is_ok() {
+            sent += 1;
+        }
+        assert!(sent > 1_000, "{sent}");
+        let report = out.stop(Duration::from_millis(50)).await;
+        assert_eq!(book(&report), (sent, 0, 0, sent));
+        assert_eq!(report.totals().lost, sent);
+    })
+    .await;
+}
+
+/// `buffer` asks for room once more before it closes what is behind it.
+#[tokio::test]
+async fn a_sink_closes_though_somebody_has_asked_for_room() {
+    in_time(async {
+        let server = HttpServer::start().await;
+        let mut out = EventSink::start(http(&server), &TopologyOptions::default()).await.unwrap().buffer(4);
+        for n in 0..10 {
+            out.feed(event(n)).await.unwrap();
+        }
+        out.close().await.unwrap();
+        assert_eq!(numbers(&server), (0..10).collect::<Vec<_>>());
+        assert_eq!(book(&out.into_inner().stop(Duration::ZERO).await), (10, 10, 0, 0));
+
+        let (mut sender, source) = sources::channel(1);
+        let mut config = Config::default().source("in", source);
+        let mut entry = http(&server);
+        entry.options.inputs = vec!["in".to_owned()];
+        config.sinks.push(entry);
+        let never = std::future::pending::<()>();
+        let mut topology = Topology::start(config, &TopologyOptions::default(), never).await.unwrap();
+        std::future::poll_fn(|cx| sender.poll_ready_unpin(cx)).await.unwrap();
+        sender.close().await.unwrap();
+        topology.finished().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_program_has_not_taken_is_not_delivered() {
+    in_time(async {
+        let demo = source("type = 'demo_logs'\nformat = 'fly'\ninterval = 0.0\ncount = 100");
+        let mut events = EventStream::start(demo, &TopologyOptions::default()).await.unwrap();
+        for _ in 0..10 {
+            events.next().await.unwrap();
+        }
+        while events.counts().sinks[0].1.received < 100 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let report = events.stop(Duration::from_secs(5)).await;
+        assert_eq!(book(&report), (100, 10, 0, 90));
+        assert_eq!(report.totals().lost, 90);
+    })
+    .await;
+}
+
+/// A stream that is slow slows its source down, whatever the options say of buffers.
+#[tokio::test]
+async fn a_stream_drops_nothing() {
+    in_time(async {
+        let demo = source("type = 'demo_logs'\nformat = 'fly'\ninterval = 0.0\ncount = 50000");
+        let options = TopologyOptions::default().with_when_full(WhenFull::DropOldest);
+        let mut events = EventStream::start(demo, &options).await.unwrap();
+        events.next().await.unwrap();
+        let received = events.counts().sinks[0].1.received;
+        assert!(received < 5_000, "{received} events for one that was asked for");
+        assert_eq!(events.by_ref().count().await, 49_999);
+        assert_eq!(book(&events.counts()), (50_000, 50_000, 0, 0));
+    })
+    .await;
+}
+
+/// A source or sink that fails.
+#[derive(Debug)]
+struct Broken;
+
+#[async_trait]
+impl SourceConfig for Broken {
+    async fn build(&self, _: SourceContext) -> log_shipper::config::Result<Source> {
+        Ok(Box::pin(async { Err("the source is broken".into()) }))
+    }
+}
+
+#[async_trait]
+impl StreamSink for Broken {
+    async fn run(self: Box<Self>, _: BufferReceiver) -> log_shipper::config::Result<()> {
+        Err("the sink is broken".into())
+    }
+}
+
+impl SinkConfig for Broken {
+    fn build(
+        &self,
+        _: &SinkContext,
+    ) -> log_shipper::config::Result<(Box<dyn StreamSink>, Option<Healthcheck>)> {
+        Ok((Box::new(Broken), None))
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_has_failed_says_why() {
+    in_time(async {
+        let options = TopologyOptions::default();
+        let entry = Config::default().source("in", Broken).sources.remove(0);
+        let mut events = EventStream::start(entry, &options).await.unwrap();
+        assert!(events.next().await.is_none());
+        assert!(
+            events.counts().failures[0].contains("the source is broken"),
+            "{:?}",
+            events.counts().failures
+        );
+
+        let entry = Config::default().sink("out", &[], Broken).sinks.remove(0);
+        let mut out = EventSink::start(entry, &options).await.unwrap();
+        let Err(Ended { .. }) = out.close().await else { panic!("it closes as if all were well") };
+        let report = out.stop(Duration::ZERO).await;
+        assert!(report.failures[0].contains("the sink is broken"), "{:?}", report.failures);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_two_components_have_one_id() {
+    let (_sender, first) = sources::channel(1);
+    let (_other, second) = sources::channel(1);
+    let mut config = Config::default().source("in", first).source("in", second);
+    let mut entry = sink("type = 'blackhole'");
+    entry.options.inputs = vec!["in".to_owned()];
+    entry.id = "in".to_owned();
+    config.sinks.push(entry);
+    let never = std::future::pending::<()>();
+    let error = Topology::start(config, &TopologyOptions::default(), never).await.unwrap_err().to_string();
+    assert!(error.contains("sources.in: another component has the same id"), "{error}");
+    assert!(error.contains("sinks.in: another component has the same id"), "{error}");
+}
+
+#[tokio::test]
+async fn a_channels_buffer_is_not_on_disk() {
+    in_time(async {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut sender, source) = sources::channel(1);
+        let (sink, mut receiver) = sinks::channel(1);
+        let mut config = Config::default().source("in", source).sink("out", &["in"], sink);
+        config.sinks[0].options.buffer = serde_json::from_value(json!({"type": "disk"})).unwrap();
+        let options = TopologyOptions::default().with_data_dir(directory.path());
+        let mut topology = Topology::start(config, &options, std::future::pending::<()>()).await.unwrap();
+        let _ = sender.send(event(0)).await;
+        topology.ended().await;
+        assert!(topology.failures()[0].contains("let it be in memory"), "{:?}", topology.failures());
+        assert!(receiver.next().await.is_none());
+        topology.stop(Duration::from_secs(5)).await;
+        assert!(directory.path().join("buffer").is_dir(), "the options' directory is not used");
     })
     .await;
 }
@@ -302,6 +478,19 @@ fn a_configuration_is_made_of_the_environment() {
     let config = Config::from_environment(&Registry::builtin(), &env).unwrap();
     let ids: Vec<_> = config.sinks.iter().map(|sink| sink.id.as_str()).collect();
     assert_eq!(ids, ["http"]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    // No destination holds up another, and what is off is said, as by the program itself.
+    let options = config.sinks[0].options.buffer.settings(WhenFull::Block);
+    assert_eq!(options.when_full, WhenFull::DropOldest);
+    let env = Env::from_pairs([
+        ("ACCESS_TOKEN", "x"),
+        ("HTTP_URL", "http://localhost/in"),
+        ("HTTP_TOKEN", "t"),
+        ("HONEYCOMB_DATASET", "fly"),
+    ]);
+    let config = Config::from_environment(&Registry::builtin(), &env).unwrap();
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().any(|warning| warning.contains("HONEYCOMB_API_KEY")), "{warnings:?}");
     let error = Config::from_environment(&Registry::builtin(), &Env::default()).unwrap_err();
     assert!(error.to_string().starts_with("ACCESS_TOKEN is not set"), "{error}");
 }

@@ -82,7 +82,7 @@ async fn run(entry: SourceEntry, cx: SourceContext) -> Result<(), ()> {
             chunk = chunks.next() => chunk,
         };
         let Some(chunk) = chunk else { break };
-        let mut logs = Vec::with_capacity(chunk.len());
+        let (mut logs, mut taken) = (Vec::with_capacity(chunk.len()), Vec::new());
         for mut event in chunk {
             let ours = event.take_finalizers();
             let mut log = give(event);
@@ -92,14 +92,18 @@ async fn run(entry: SourceEntry, cx: SourceContext) -> Result<(), ()> {
                 log.add_batch_notifier(batch);
                 receipts.push(receipt.map(move |status| ours.answer(status_of(status))));
             } else {
-                ours.answer(EventStatus::Delivered);
+                taken.push(ours);
             }
             logs.push(Event::Log(log));
         }
         out.send_batch(logs).await.map_err(|error| failed(&error))?;
+        taken.into_iter().for_each(|ours| ours.answer(EventStatus::Delivered));
     }
     while receipts.next().await.is_some() {}
-    Ok(())
+    // The last acknowledgements are still to be sent.
+    let report = chunks.into_inner().stop(std::time::Duration::from_secs(5)).await;
+    report.failures.iter().for_each(|failure| failed(failure));
+    if report.failures.is_empty() { Ok(()) } else { Err(()) }
 }
 
 fn status_of(status: BatchStatus) -> EventStatus {

@@ -91,7 +91,7 @@ fn totals(report: &Report) -> Totals {
 }
 
 fn dropped(sink: &SinkSnapshot) -> BTreeMap<String, u64> {
-    let reasons = DropReason::ALL.into_iter().map(|reason| (reason.as_str(), sink.dropped_for(reason)));
+    let reasons = DropReason::ALL.iter().copied().map(|reason| (reason.as_str(), sink.dropped_for(reason)));
     named(reasons)
 }
 

@@ -26,7 +26,7 @@ pub enum LogParse {
 
 impl LogParse {
     /// All of them.
-    pub const ALL: [LogParse; 4] = [LogParse::Off, LogParse::Json, LogParse::Logfmt, LogParse::Auto];
+    pub const ALL: &'static [LogParse] = &[LogParse::Off, LogParse::Json, LogParse::Logfmt, LogParse::Auto];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {

@@ -8,7 +8,7 @@ use super::{Failure, banner, start_failure};
 use crate::api::ApiServer;
 use crate::config::{Registry, Seconds};
 use crate::env::Env;
-use crate::topology::{RunningTopology, Topology, TopologyOptions, WhenFull};
+use crate::topology::{RunningTopology, Topology, TopologyOptions};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,15 +64,7 @@ pub(super) fn run(args: &Args, registry: &Arc<Registry>, env: &Env) -> Result<()
     let pulse_every = Seconds::try_from(args.pulse_secs)
         .map_err(|error| Failure::Config(format!("--pulse-secs: {error}")))?
         .0;
-    let waits = config.sources.iter().any(|source| source.config.can_acknowledge());
-    // Whoever sets secrets wants no destination to suffer from another; whoever writes a
-    // configuration for Vector wants what Vector does. What a source that waits for deliveries has to drop,
-    // it would only get once more.
-    let when_full = if is_environment && !waits { WhenFull::DropOldest } else { WhenFull::Block };
-    let options = TopologyOptions::default()
-        .with_when_full(when_full)
-        .with_require_healthy(args.require_healthy)
-        .with_env(env.clone());
+    let options = TopologyOptions::default().with_require_healthy(args.require_healthy).with_env(env.clone());
     let api = config.global.api.on_machine(env);
     block_on(args.threads, async {
         let mut signals = StopSignals::catch()?;

@@ -45,7 +45,7 @@ impl Bodies {
             |name: &str, reason: String| EnvironmentError::Unexpected { name: name.to_owned(), reason };
         let log_parse = match env.get("LOG_PARSE")? {
             None => None,
-            Some(word) => match LogParse::ALL.into_iter().find(|mode| mode.as_str() == word) {
+            Some(word) => match LogParse::ALL.iter().copied().find(|mode| mode.as_str() == word) {
                 Some(mode) => Some(mode),
                 None => return Err(wrong("LOG_PARSE", "expected off, json, logfmt or auto".into())),
             },

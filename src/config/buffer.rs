@@ -125,6 +125,15 @@ impl BufferConfig {
         }
     }
 
+    /// So many events in memory, and whoever brings more waits.
+    pub(crate) fn waiting(events: usize) -> BufferConfig {
+        BufferConfig {
+            capacity: Some(Capacity::Events(events)),
+            when_full: Some(WhenFull::Block),
+            disk: None,
+        }
+    }
+
     /// The settings of what is in memory, with `when_full` where the configuration names no policy.
     pub fn settings(self, when_full: WhenFull) -> BufferSettings {
         BufferSettings {

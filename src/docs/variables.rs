@@ -11,7 +11,7 @@ pub(super) fn page() -> Page {
          The secrets that switch a destination on are on its page; [Destinations](../destinations.md) has all of them. \
          A name that is nearly one of these is warned about at the start.\n",
     );
-    for group in VariableGroup::ALL {
+    for &group in VariableGroup::ALL {
         text.push_str(&format!("\n## {}\n\n", group.title()));
         text.push_str(&head(["variable", "default", "what it is"]));
         for variable in VARIABLES.iter().filter(|variable| variable.group == group) {

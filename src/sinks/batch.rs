@@ -113,12 +113,12 @@ const SIZE_OF_RECEIPT: usize = 64;
 
 impl Batch {
     /// One without events, for a look at the request that carries it.
-    pub(super) fn empty() -> Batch {
+    pub(super) fn empty(partition: Partition) -> Batch {
         Batch {
             id: 0,
             time: Timestamp::from_nanos(0),
             is_part: false,
-            partition: Partition::new(),
+            partition,
             framing: Arc::new(Framing::JSON_ARRAY),
             body: Bytes::new(),
             entries: Vec::new(),

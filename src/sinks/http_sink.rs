@@ -112,7 +112,9 @@ pub trait HttpSink: DeserializeOwned + Debug + Send + Sync + 'static {
     }
 
     /// The sink with what the environment says where its options do not, as the vendor's own tools would find
-    /// it there: a region, an endpoint. Asked for before all that follows. Default: the sink as it is.
+    /// it there: a region, an endpoint. Asked for before a batch is made; when a configuration is read, [`HttpSink::healthcheck`]
+    /// or [`HttpSink::request`], of a batch without events, is asked before it, to see whether a key would go as plain text.
+    /// Default: the sink as it is.
     ///
     /// # Errors
     /// If something is missing everywhere.

@@ -3,6 +3,7 @@
 use super::batch::Batch;
 use super::http_sink::HttpSink;
 use crate::config::{Problem, is_secret};
+use crate::event::{LogEvent, Timestamp};
 use crate::template::Template;
 use http::header::HeaderName;
 use http::uri::{Scheme, Uri};
@@ -16,7 +17,9 @@ pub(super) fn warning<S: HttpSink>(sink: &S, headers: &[(HeaderName, Template)])
     let requests = match sink.healthcheck(None) {
         Ok(Some(check)) => check.requests,
         _ => {
-            let request = sink.request(&Batch::empty()).ok()?;
+            // A sink may rely on what it says itself of an event.
+            let empty = LogEvent::from_json_text("{}".into(), Timestamp::from_nanos(0)).ok()?;
+            let request = sink.request(&Batch::empty(sink.partition(&empty).ok()?)).ok()?;
             vec![request.body(bytes::Bytes::new()).ok()?]
         }
     };

@@ -2,8 +2,9 @@
 
 use crate::config::{Result, Source, SourceConfig, SourceContext};
 use crate::event::LogEvent;
+use crate::topology::SourceSender;
 use async_trait::async_trait;
-use futures::Sink;
+use futures::{FutureExt, Sink};
 use snafu::Snafu;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +35,7 @@ pub struct EventSender(PollSender<LogEvent>);
 
 /// The source has ended, so that an event can go nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Snafu)]
+#[non_exhaustive]
 #[snafu(display("the event goes nowhere: its topology has ended"))]
 pub struct Ended;
 
@@ -41,6 +43,10 @@ impl Sink<LogEvent> for EventSender {
     type Error = Ended;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        // Some combinators ask once more on the way to the close.
+        if self.0.is_closed() {
+            return Poll::Ready(Ok(()));
+        }
         self.0.poll_reserve(cx).map_err(|_| Ended)
     }
 
@@ -55,6 +61,8 @@ impl Sink<LogEvent> for EventSender {
 
     fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         self.0.close();
+        // Room that was asked for and not used is a sender, too: the source would wait for it.
+        self.0.abort_send();
         Poll::Ready(Ok(()))
     }
 }
@@ -76,21 +84,43 @@ impl SourceConfig for ChannelSource {
     }
 }
 
-async fn run(mut receiver: mpsc::Receiver<LogEvent>, cx: SourceContext) -> Result<()> {
+async fn run(receiver: mpsc::Receiver<LogEvent>, cx: SourceContext) -> Result<()> {
     cx.ready.set();
+    let mut sent = Sent { receiver, output: cx.output };
     loop {
         let mut events = Vec::new();
         tokio::select! {
-            _ = receiver.recv_many(&mut events, CHUNK) => {}
+            _ = sent.receiver.recv_many(&mut events, CHUNK) => {}
             // What has been sent is still passed on; whoever sends more is told that it goes nowhere.
-            () = cx.shutdown.cancelled(), if !receiver.is_closed() => {
-                receiver.close();
+            () = cx.shutdown.cancelled(), if !sent.receiver.is_closed() => {
+                sent.receiver.close();
                 continue;
             }
         }
         if events.is_empty() {
             return Ok(());
         }
-        cx.output.send(events).await;
+        sent.output.send(events).await;
+    }
+}
+
+/// What the program has sent, and where it goes.
+struct Sent {
+    receiver: mpsc::Receiver<LogEvent>,
+    output: SourceSender,
+}
+
+/// What is left was sent before somebody gave it all up: it is passed on without waiting, so that each of them is counted
+/// by those who have no room for it.
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.receiver.close();
+        let mut events = Vec::new();
+        while let Ok(event) = self.receiver.try_recv() {
+            events.push(event);
+        }
+        if !events.is_empty() {
+            let _ = self.output.send(events).now_or_never();
+        }
     }
 }

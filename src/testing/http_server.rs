@@ -109,8 +109,11 @@ impl Shared {
             at: Instant::now(),
         };
         if !self.remembers {
-            let respond = Arc::clone(&self.script().otherwise);
-            return respond(&request);
+            let (queued, respond) = {
+                let mut script = self.script();
+                (script.queue.pop_front(), Arc::clone(&script.otherwise))
+            };
+            return queued.unwrap_or_else(|| respond(&request));
         }
         let (reply, count) = {
             let mut script = self.script();
@@ -241,7 +244,7 @@ impl HttpServer {
     ///
     /// # Panics
     ///
-    /// If they do not come within 20 seconds; it says which there were.
+    /// If they do not come within 20 seconds; it says which there were. If the server remembers none.
     pub async fn wait_for(&self, n: usize) -> Vec<Request> {
         self.wait(&format!("{n} requests"), |requests| requests.len() >= n).await
     }
@@ -251,12 +254,13 @@ impl HttpServer {
     ///
     /// # Panics
     ///
-    /// If it does not hold within 20 seconds; it says which requests there were.
+    /// If it does not hold within 20 seconds; it says which requests there were. If the server remembers none.
     pub async fn wait_until(&self, condition: impl FnMut(&[Request]) -> bool) -> Vec<Request> {
         self.wait("the awaited requests", condition).await
     }
 
     async fn wait(&self, what: &str, mut condition: impl FnMut(&[Request]) -> bool) -> Vec<Request> {
+        assert!(self.shared.remembers, "a server without memory has no requests to wait for");
         let mut count = self.shared.count.subscribe();
         let found = timeout(REQUESTS_WITHIN, async {
             loop {
@@ -465,7 +469,15 @@ mod tests {
         let server = server.await;
         assert_eq!(ask(&server, "1", LIMIT).await.unwrap().0, 204);
         assert_eq!(*receiver.borrow_and_update(), "1");
-        assert!(server.requests().is_empty());
+        server.push(Reply::status(503));
+        assert_eq!(ask(&server, "2", LIMIT).await.unwrap().0, 503);
+        assert_eq!((server.queued(), server.requests().len()), (0, 0));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a server without memory has no requests to wait for")]
+    async fn without_memory_there_is_nothing_to_wait_for() {
+        HttpServer::start_without_memory(|_| Reply::status(204)).await.wait_for(1).await;
     }
 
     #[tokio::test(start_paused = true)]

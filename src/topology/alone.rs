@@ -1,7 +1,7 @@
 //! One component by itself: a sink that a program sends events into, a source whose events it takes.
 
 use super::{Books, Check, Report, RunningTopology, StartError, Topology, TopologyOptions};
-use crate::config::{Config, SinkEntry, SourceEntry};
+use crate::config::{BufferConfig, Config, SinkEntry, SourceEntry};
 use crate::event::LogEvent;
 use crate::sinks::{self, EventReceiver};
 use crate::sources::{self, ChannelSource, Ended, EventSender};
@@ -16,11 +16,14 @@ use tokio_util::sync::CancellationToken;
 /// The ids of what stands at the other end of a component that runs by itself.
 const PROGRAM: &str = "program";
 
-/// As many events may wait on their way between a component and the program.
+/// As many events may wait in each step between a component and the program.
 const CAPACITY: usize = 1_000;
 
 /// A sink by itself, with its buffer, its retries and its books: a [`futures::Sink`] of events, and what any stream of
 /// events can be forwarded to. Closing it waits until everything is delivered, or given up; dropped, it ends at once.
+///
+/// Its buffer is that of its entry (`buffer`), which on disk is below [`TopologyOptions::data_dir`]. Each topology takes the
+/// memory of the process for its own: a program with many of them gives each a part, as `MEMORY_LIMIT` in the options' `env`.
 ///
 /// ```
 /// use futures::{SinkExt, StreamExt, stream};
@@ -46,7 +49,8 @@ pub struct EventSink {
 }
 
 /// A source by itself, with its reconnections and its books: a [`futures::Stream`] of events, which ends with the source.
-/// It takes no more than it is asked for, but for some thousand events on their way. Dropped, it ends at once.
+/// It takes no more than it is asked for, but for some thousand events on their way, so that a slow program slows it down.
+/// Dropped, it ends at once.
 ///
 /// Who is done with an event answers its receipts, as [`sinks::channel`] says.
 ///
@@ -79,6 +83,8 @@ struct Alone {
     /// How long the rest may take, once somebody wants the end.
     deadline: oneshot::Sender<Duration>,
     end: JoinHandle<Report>,
+    /// The closed books, once the end has been seen.
+    closed: Option<Report>,
 }
 
 impl Alone {
@@ -92,16 +98,31 @@ impl Alone {
             };
             running.stop(deadline).await
         });
-        Alone { books, stopper, deadline, end }
+        Alone { books, stopper, deadline, end, closed: None }
     }
 
-    async fn stop(self, deadline: Duration) -> Report {
-        // It may have come to its end by itself.
-        let _ = self.deadline.send(deadline);
-        match self.end.await {
-            Ok(report) => report,
-            Err(_) => self.books.snapshot(),
+    fn counts(&self) -> Report {
+        self.closed.clone().unwrap_or_else(|| self.books.snapshot())
+    }
+
+    /// Waits for the end.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<&Report> {
+        if self.closed.is_none() {
+            let end = futures::ready!(self.end.poll_unpin(cx));
+            self.closed = Some(end.unwrap_or_else(|error| {
+                let mut report = self.books.snapshot();
+                report.failures.push(error.to_string());
+                report
+            }));
         }
+        Poll::Ready(self.closed.get_or_insert_default())
+    }
+
+    async fn stop(mut self, deadline: Duration) -> Report {
+        // It may have come to its end by itself.
+        let (sender, _) = oneshot::channel();
+        let _ = std::mem::replace(&mut self.deadline, sender).send(deadline);
+        std::future::poll_fn(|cx| self.poll_end(cx).map(Report::clone)).await
     }
 }
 
@@ -142,11 +163,11 @@ impl EventSink {
 
     /// What has become of the events so far.
     pub fn counts(&self) -> Report {
-        self.alone.books.snapshot()
+        self.alone.counts()
     }
 
     /// Takes no more events, delivers what there is for at most `deadline`, and gives up the rest. Returns the closed
-    /// books.
+    /// books, with why the sink has failed, if it has.
     pub async fn stop(self, deadline: Duration) -> Report {
         drop(self.sender);
         self.alone.stop(deadline).await
@@ -168,13 +189,12 @@ impl Sink<LogEvent> for EventSink {
         Pin::new(&mut self.sender).poll_flush(cx)
     }
 
-    /// Waits until everything is delivered, or given up: what of it, the counts say.
+    /// Waits until everything is delivered, or given up: what of it, the counts say. A sink that has failed is an error, and
+    /// [`Report::failures`] says why.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         futures::ready!(Pin::new(&mut self.sender).poll_close(cx))?;
-        if !self.alone.end.is_finished() {
-            futures::ready!(self.alone.end.poll_unpin(cx)).map_err(|_| Ended)?;
-        }
-        Poll::Ready(Ok(()))
+        let report = futures::ready!(self.alone.poll_end(cx));
+        Poll::Ready(if report.failures.is_empty() { Ok(()) } else { Err(Ended) })
     }
 }
 
@@ -186,6 +206,8 @@ impl EventStream {
     pub async fn start(source: SourceEntry, options: &TopologyOptions) -> Result<EventStream, StartError> {
         let (sink, events) = sinks::channel(CAPACITY);
         let mut config = Config::default().sink(PROGRAM, &[&source.id], sink);
+        // Nothing is lost to a slow program, whatever the options say of buffers: the source waits for it.
+        config.sinks.iter_mut().for_each(|sink| sink.options.buffer = BufferConfig::waiting(CAPACITY));
         config.sources.push(source);
         Ok(EventStream {
             events,
@@ -193,9 +215,9 @@ impl EventStream {
         })
     }
 
-    /// What has come so far.
+    /// What has come so far. When the stream has ended, [`Report::failures`] says whether its source has failed, and why.
     pub fn counts(&self) -> Report {
-        self.alone.books.snapshot()
+        self.alone.counts()
     }
 
     /// Tells the source to take what has been sent to it, and to end. The stream still gives what there is, and ends
@@ -216,6 +238,10 @@ impl Stream for EventStream {
     type Item = LogEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LogEvent>> {
-        Pin::new(&mut self.events).poll_next(cx)
+        let event = futures::ready!(Pin::new(&mut self.events).poll_next(cx));
+        if event.is_none() {
+            futures::ready!(self.alone.poll_end(cx));
+        }
+        Poll::Ready(event)
     }
 }

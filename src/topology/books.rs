@@ -135,6 +135,8 @@ pub struct Report {
     pub transforms: Vec<(String, TransformSnapshot)>,
     /// Every sink by id, and the one of the dead letters among them.
     pub sinks: Vec<(String, SinkSnapshot)>,
+    /// What was wrong with each component that ended before its time.
+    pub failures: Vec<String>,
     types: Types,
     dead_letters: Option<String>,
     forgotten: Totals,
@@ -272,6 +274,7 @@ impl Books {
             sources: all.sources.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect(),
             transforms: all.transforms.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect(),
             sinks: all.sinks.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect(),
+            failures: Vec::new(),
             types: all.types.clone(),
             dead_letters: all.dead_letters.clone(),
             forgotten: all.forgotten,

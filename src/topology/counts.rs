@@ -100,8 +100,8 @@ pub struct SinkSnapshot {
     pub delivered: u64,
     /// Events refused for good.
     pub rejected: u64,
-    /// Events given up, in the order of [`DropReason::ALL`].
-    pub dropped: [u64; DropReason::ALL.len()],
+    /// Events given up, in the order of [`DropReason::ALL`]: see [`SinkSnapshot::dropped_for`].
+    pub(super) dropped: [u64; DropReason::ALL.len()],
     /// Of all these: events whose message was cut, because the destination does not take so much.
     pub truncated: u64,
     /// Events that are still on their way: in the buffer, in an open batch or in a request.
@@ -427,7 +427,7 @@ impl fmt::Display for SinkSnapshot {
         }
         write!(f, ", delivered {}, rejected {}", self.delivered, self.rejected)?;
         write!(f, ", dropped {}", self.dropped_total())?;
-        let reasons = DropReason::ALL.into_iter().filter(|reason| self.dropped_for(*reason) > 0);
+        let reasons = DropReason::ALL.iter().copied().filter(|reason| self.dropped_for(*reason) > 0);
         let named: Vec<_> =
             reasons.map(|reason| format!("{} {}", reason.as_str(), self.dropped_for(reason))).collect();
         if !named.is_empty() {

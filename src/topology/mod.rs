@@ -75,13 +75,20 @@ pub struct TopologyOptions {
     pub when_full: WhenFull,
     /// Whether a failed healthcheck ends the start.
     pub require_healthy: bool,
-    /// The environment: proxies, and secrets that are read anew.
+    /// The environment: proxies, `MEMORY_LIMIT`, and secrets that are read anew.
     pub env: Env,
+    /// Where buffers on disk are, if the configuration names no `data_dir`. Default: Vector's, `/var/lib/vector/`.
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Default for TopologyOptions {
     fn default() -> TopologyOptions {
-        TopologyOptions { when_full: WhenFull::Block, require_healthy: false, env: Env::default() }
+        TopologyOptions {
+            when_full: WhenFull::Block,
+            require_healthy: false,
+            env: Env::default(),
+            data_dir: None,
+        }
     }
 }
 
@@ -102,6 +109,12 @@ impl TopologyOptions {
     #[must_use]
     pub fn with_env(self, env: Env) -> TopologyOptions {
         TopologyOptions { env, ..self }
+    }
+
+    /// The same with buffers on disk below this directory.
+    #[must_use]
+    pub fn with_data_dir(self, data_dir: impl Into<PathBuf>) -> TopologyOptions {
+        TopologyOptions { data_dir: Some(data_dir.into()), ..self }
     }
 }
 
@@ -377,12 +390,16 @@ impl Builder<'_> {
             proxy,
             healthchecks: global.healthchecks.enabled,
             acknowledges: global.acknowledgements.enabled.unwrap_or(true),
-            data_dir: global.data_dir().to_owned(),
+            data_dir: match (&global.data_dir, &options.data_dir) {
+                (None, Some(directory)) => directory.clone(),
+                _ => global.data_dir().to_owned(),
+            },
             transform,
         }
     }
 
     async fn build(mut self, config: Config, running: &Graph) -> Result<Topology, StartError> {
+        self.check_ids(&config);
         self.check_inputs(&config);
         self.topology.components = config.components();
         let Config { sources, transforms, sinks, dead_letters, .. } = config;
@@ -446,6 +463,20 @@ impl Builder<'_> {
         match self.problems.is_empty() {
             true => Ok(self.topology),
             false => Err(StartError::Build { problems: Problems(self.problems) }),
+        }
+    }
+
+    /// No two components may have one id: of a text that is known already, but not of what is made in code.
+    fn check_ids(&mut self, config: &Config) {
+        let mut known = HashSet::new();
+        let sources = config.sources.iter().map(|entry| ("sources", &entry.id));
+        let transforms = config.transforms.iter().map(|entry| ("transforms", &entry.id));
+        let sinks = config.sinks.iter().map(|entry| ("sinks", &entry.id));
+        for (kind, id) in sources.chain(transforms).chain(sinks) {
+            if !known.insert(id) {
+                let message = "another component has the same id; ids must differ, so rename one of them";
+                self.problems.push(Problem::at(format!("{kind}.{id}"), message));
+            }
         }
     }
 

@@ -23,7 +23,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 6] = [
+    pub const ALL: &'static [DropReason] = &[
         DropReason::BufferFull,
         DropReason::Filtered,
         DropReason::Shutdown,

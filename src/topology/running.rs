@@ -618,7 +618,9 @@ impl RunningTopology {
 impl RunningTopology {
     /// What has become of the events so far.
     pub fn counts(&self) -> Report {
-        self.books.snapshot()
+        let mut report = self.books.snapshot();
+        report.failures.clone_from(&self.failures);
+        report
     }
 
     /// The books, to be looked at while the topology runs.

@@ -92,7 +92,7 @@ fn check_same(samples: &Samples, report: &Report, types: &[(&str, &str)]) {
         assert_eq!(get("log_shipper_truncated_events_total", ""), sink.truncated);
         let rejected = ",intentional=\"false\",reason=\"rejected\"";
         assert_eq!(get("vector_component_discarded_events_total", rejected), sink.rejected);
-        for reason in DropReason::ALL {
+        for &reason in DropReason::ALL {
             let word = reason.as_str();
             let more = format!(",intentional=\"{}\",reason=\"{word}\"", reason == DropReason::Filtered);
             assert_eq!(get("vector_component_discarded_events_total", &more), sink.dropped_for(reason));

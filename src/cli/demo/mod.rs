@@ -138,7 +138,7 @@ async fn publish(broker: &Broker, subscriptions: usize, rate: f64, count: Option
         status: Status::default(),
     };
     let mut apps = Publisher::new(options, Confirmation::Server, Duration::from_secs(10));
-    broker.wait_for_subscriptions(subscriptions).await;
+    broker.subscriptions(subscriptions).await;
     // Above a thousand a second, several are published at each tick of the clock.
     let burst = (rate / 1000.0).ceil().max(1.0);
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(burst / rate));

@@ -10,8 +10,9 @@ use crate::template::Template;
 use std::path::Path;
 use toml::Table;
 
-/// Puts the sinks' buffers on disk, if the environment names a place for them. Those of the configuration for Vector, which
-/// has no `drop_oldest`, drop the newest events when they are full, so that there too no destination holds up another.
+/// What the sinks' buffers are: on disk, if the environment names a place for them; and when one is full, no destination
+/// holds up another, but behind a stream, which would only get once more what is dropped. Vector has no `drop_oldest`: its
+/// configuration drops the newest events.
 pub(super) fn set_buffers(env: &Env, environment: &mut Environment) -> Result<(), EnvironmentError> {
     let max_size = env.get("BUFFER_MAX_SIZE")?.map(|text| {
         let wrong = |reason| EnvironmentError::Unexpected { name: "BUFFER_MAX_SIZE".to_owned(), reason };
@@ -32,6 +33,7 @@ pub(super) fn set_buffers(env: &Env, environment: &mut Environment) -> Result<()
             warnings.push(warning.to_owned());
         }
         for id in ids.iter().filter(|_| !has_stream) {
+            set(table, &format!("sinks.{id}.buffer.when_full"), "drop_oldest");
             set(for_vector, &format!("sinks.{id}.buffer.type"), "memory");
             set(for_vector, &format!("sinks.{id}.buffer.max_size"), DEFAULT_BUFFER_BYTES as i64);
             set(for_vector, &format!("sinks.{id}.buffer.when_full"), "drop_newest");
@@ -45,6 +47,9 @@ pub(super) fn set_buffers(env: &Env, environment: &mut Environment) -> Result<()
             if is_own {
                 if let Some(max_size) = max_size {
                     set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
+                }
+                if !has_stream {
+                    set(table, &format!("sinks.{id}.buffer.when_full"), "drop_oldest");
                 }
                 continue;
             }
@@ -115,6 +120,10 @@ pub(super) fn dead_letters(env: &Env, source: &Table) -> Result<Option<Table>, E
             set(&mut sink, "path", escape(&Template::escape(&path.to_string_lossy())));
         }
         (None, None, None) => return Ok(None),
+    }
+    // Nor do dead letters.
+    if env.get("JETSTREAM_STREAM")?.is_none() {
+        set(&mut sink, "buffer.when_full", "drop_oldest");
     }
     Ok(Some(sink))
 }

@@ -19,7 +19,7 @@ mod text;
 mod variables;
 
 use super::bodies::{self, Bodies, Form};
-use super::{Config, DEAD_LETTERS, Problems, Registry};
+use super::{Config, DEAD_LETTERS, Problem, Problems, Registry};
 use crate::env::{Env, EnvError};
 use crate::providers::{self, Provider, Remap, Setting, State};
 #[cfg(feature = "cli")]
@@ -126,14 +126,17 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
 }
 
 impl Config {
-    /// The configuration that the environment's variables stand for, as `log-shipper run` takes it without a file.
+    /// The configuration that the environment's variables stand for, as `log-shipper run` takes it without a file. Its
+    /// warnings name destinations that are off because a variable is missing, and what looks misspelt.
     ///
     /// # Errors
     /// As [`from_environment`], and every mistake that the components find in what the variables hold.
     pub fn from_environment(registry: &Registry, env: &Env) -> Result<Config, EnvironmentError> {
         let environment = from_environment(env)?;
-        Config::from_toml(&environment.table.to_string(), "environment", registry, env)
-            .map_err(|problems| EnvironmentError::Components { problems })
+        let config = Config::from_toml(&environment.table.to_string(), "environment", registry, env);
+        let mut config = config.map_err(|problems| EnvironmentError::Components { problems })?;
+        config.warnings.extend(environment.warnings.into_iter().map(Problem::new));
+        Ok(config)
     }
 }
 

@@ -117,7 +117,7 @@ fn a_stream_is_read_at_a_server_of_ones_own() {
         let (text, has_stream) =
             (generate(&environment).unwrap(), !more.is_empty() && more[0].0.ends_with("STREAM"));
         // For Vector, the consumer is there already.
-        assert_eq!(text.contains("(`jetstream.create = true`)"), has_stream);
+        assert_eq!(text.contains("# `create = true` to [sources.nats.jetstream]"), has_stream);
         assert!(!text.contains("\ncreate = true"), "{text}");
         let when_full = environment.for_vector["sinks"]["http"]["buffer"]["when_full"].as_str();
         assert_eq!(when_full, Some(if has_stream { "block" } else { "drop_newest" }));
@@ -202,11 +202,20 @@ fn a_data_directory_means_buffers_on_disk() {
         from_environment(&Env::from_pairs([&HTTP[..], &access, more].concat()))
     };
     let buffer = |table: &Table| table["sinks"]["http"].get("buffer").map(ToString::to_string);
-    assert_eq!(buffer(&with(&[]).unwrap().table), None);
+    let in_memory = with(&[]).unwrap();
+    assert_eq!(buffer(&in_memory.table).unwrap(), r#"{ when_full = "drop_oldest" }"#);
+    // Vector has no such policy, and would let a destination that takes nothing hold up all others.
+    let for_vector = r#"{ type = "memory", max_size = 16777216, when_full = "drop_newest" }"#;
+    assert_eq!(buffer(&in_memory.for_vector).unwrap(), for_vector);
+    assert!(generate(&in_memory).unwrap().contains("`when_full = \"drop_oldest\"`"));
     for (size, own, for_vector) in [
-        (None, "{ type = \"disk\" }", 268_435_488),
-        (Some("64M"), "{ max_size = 67108864, type = \"disk\" }", 268_435_488),
-        (Some("2 GiB"), "{ max_size = 2147483648, type = \"disk\" }", 2_147_483_648_i64),
+        (None, "{ type = \"disk\", when_full = \"drop_oldest\" }", 268_435_488),
+        (Some("64M"), "{ max_size = 67108864, type = \"disk\", when_full = \"drop_oldest\" }", 268_435_488),
+        (
+            Some("2 GiB"),
+            "{ max_size = 2147483648, type = \"disk\", when_full = \"drop_oldest\" }",
+            2_147_483_648_i64,
+        ),
     ] {
         let size: Vec<_> = size.map(|size| ("BUFFER_MAX_SIZE", size)).into_iter().collect();
         let environment = with(&[&[("DATA_DIR", "/data")][..], &size].concat()).unwrap();
@@ -218,7 +227,7 @@ fn a_data_directory_means_buffers_on_disk() {
             (buffer["max_size"].as_integer(), buffer["when_full"].as_str()),
             (Some(for_vector), Some("drop_newest"))
         );
-        assert!(generate(&environment).unwrap().contains("drops its oldest"));
+        assert!(generate(&environment).unwrap().contains("`when_full = \"drop_oldest\"`"));
     }
     let warnings = with(&[("BUFFER_MAX_SIZE", "1G")]).unwrap().warnings.join("\n");
     assert!(warnings.contains("BUFFER_MAX_SIZE has no effect"), "{warnings}");

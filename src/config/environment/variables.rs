@@ -37,7 +37,7 @@ pub enum VariableGroup {
 
 impl VariableGroup {
     /// All of them.
-    pub const ALL: [VariableGroup; 6] = [
+    pub const ALL: &'static [VariableGroup] = &[
         VariableGroup::Source,
         VariableGroup::OwnServer,
         VariableGroup::Delivery,

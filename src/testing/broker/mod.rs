@@ -30,10 +30,14 @@ use tokio::net::tcp::ReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::nats::subject::{SubjectFilter, is_valid_subject};
 use hub::{Hub, Outbox, write_outbox};
 use protocol::{Command, MAX_PAYLOAD, Message, Violation, parse_command};
+
+/// How long a test waits for a subscription.
+const SUBSCRIPTIONS_WITHIN: Duration = Duration::from_secs(20);
 
 /// One read takes in many small messages.
 const READ_SIZE: usize = 64 * 1024;
@@ -100,8 +104,22 @@ impl Broker {
     }
 
     /// Waits until clients have made so many subscriptions since the start, those that have ended
-    /// among them: what is published before that reaches nobody. It waits without limit.
+    /// among them: what is published before that reaches nobody.
+    ///
+    /// # Panics
+    ///
+    /// If they do not come within 20 seconds; it says how many there were.
     pub async fn wait_for_subscriptions(&self, count: usize) {
+        if timeout(SUBSCRIPTIONS_WITHIN, self.subscriptions(count)).await.is_err() {
+            let subscribed = *self.subscribed.borrow();
+            panic!(
+                "{count} subscriptions did not come within {SUBSCRIPTIONS_WITHIN:?}; there were {subscribed}"
+            );
+        }
+    }
+
+    /// Waits for them without limit.
+    pub(crate) async fn subscriptions(&self, count: usize) {
         // Fails only when the broker has ended, and then there is nothing to wait for.
         let _ = self.subscribed.clone().wait_for(|subscribed| *subscribed >= count).await;
     }

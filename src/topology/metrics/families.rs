@@ -641,7 +641,7 @@ fn discarded(page: &mut Page<'_>) {
         page.each_transform(&[label(is_intentional), ("reason", reason)], get);
     }
     page.each_sink(&[label(false), ("reason", "rejected")], |sink| count(sink.books.rejected));
-    for reason in DropReason::ALL {
+    for &reason in DropReason::ALL {
         let labels = [label(reason == DropReason::Filtered), ("reason", reason.as_str())];
         page.each_sink(&labels, |sink| count(sink.books.dropped_for(reason)));
     }
@@ -681,7 +681,7 @@ fn outcomes(page: &mut Page<'_>) {
     page.sample(&[outcome("received")], count(all.received));
     page.sample(&[outcome("delivered")], count(all.delivered));
     page.sample(&[outcome("rejected")], count(all.rejected));
-    for reason in DropReason::ALL {
+    for &reason in DropReason::ALL {
         let labels = [outcome("dropped"), ("reason", reason.as_str())];
         page.sample(&labels, count(all.dropped_for(reason)));
     }
