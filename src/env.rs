@@ -5,11 +5,11 @@ use crate::secret::SensitiveString;
 use snafu::{ResultExt, Snafu};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The longest file that holds the value of a variable, in bytes.
-const MAX_FILE: usize = 1 << 20;
+/// The longest file that holds a secret, in bytes.
+pub(crate) const MAX_FILE: usize = 1 << 20;
 
 /// What stands for a variable that is not set where a configuration is looked at without its environment: it
 /// fits wherever a URL or a word does.
@@ -120,10 +120,7 @@ impl Env {
             return Ok(value);
         };
         let path = PathBuf::from(path);
-        // A pipe gives what it has once.
-        if is_pipe(&path)
-            && let Some((_, known)) = self.files().iter().find(|(known, _)| *known == path)
-        {
+        if let Some(known) = self.of_pipe(&path) {
             return Ok(Some(known.expose().to_owned()));
         }
         let text = read_secret(&path).context(FileSnafu { name, path: &path })?;
@@ -143,6 +140,25 @@ impl Env {
         let path = path.filter(|path| !is_pipe(path));
         let text = path.and_then(|path| read_secret(&path).ok());
         text.map_or_else(|| secret.clone(), SensitiveString::from)
+    }
+
+    /// What is in a file that an option names, such as that of a key: read anew each time, but for a pipe, which gives what
+    /// it has once.
+    pub(crate) fn read_file(&self, path: &Path) -> std::io::Result<SensitiveString> {
+        if let Some(known) = self.of_pipe(path) {
+            return Ok(known);
+        }
+        let text = SensitiveString::from(read_text(path, MAX_FILE)?);
+        if is_pipe(path) {
+            self.files().push((path.to_owned(), text.clone()));
+        }
+        Ok(text)
+    }
+
+    /// What this pipe has given.
+    fn of_pipe(&self, path: &Path) -> Option<SensitiveString> {
+        let is_known = |(known, _): &&(PathBuf, SensitiveString)| known == path;
+        self.files().iter().find(is_known).filter(|_| is_pipe(path)).map(|(_, text)| text.clone())
     }
 
     /// The names of all variables, in order.
@@ -188,6 +204,28 @@ fn read_secret(path: &std::path::Path) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_that_an_option_names_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || std::fs::write(path, "-----BEGIN X-----\n")
+        });
+        let env = Env::default();
+        for _ in 0..2 {
+            assert_eq!(env.read_file(&path).unwrap().expose(), "-----BEGIN X-----\n");
+        }
+        writer.join().unwrap().unwrap();
+        // A file may change.
+        let path = dir.path().join("file");
+        for text in ["one", "two"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(env.read_file(&path).unwrap().expose(), text);
+        }
+    }
 
     #[test]
     fn reads_values_and_files() {

@@ -1,15 +1,16 @@
 //! Files that are read whole: bounds keep a wrong path (`/dev/zero`, a disk's image, a pipe that nobody writes into)
 //! from filling the memory, and from holding us for ever.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long whoever writes into a pipe may take for all of it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long until a pipe is looked at again.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The text of a file, or of a pipe such as a shell's `<(command)`, of at most so many bytes.
 ///
@@ -37,29 +38,50 @@ fn read_text_within(path: &Path, most: usize, patience: Duration) -> Result<Stri
             "it is a device or a socket; expected a file or a pipe",
         ));
     }
-    // To open a pipe may take for ever, as may each read. A thread that still waits then ends with the process.
-    let (sender, receiver) = channel();
-    let path = path.to_owned();
-    let read = move || drop(sender.send(read_all(&path, most)));
-    std::thread::Builder::new().name("pipe".to_owned()).spawn(read)?;
-    receiver.recv_timeout(patience).unwrap_or_else(|_| {
-        let seconds = patience.as_secs_f64();
-        let what = format!("it is a pipe, and nobody has written it to its end within {seconds} s");
-        Err(Error::new(ErrorKind::TimedOut, what))
-    })
+    read_pipe(path, most, patience)
+}
+
+/// Opened without waiting for whoever writes, and asked again and again: a thread that waits at a pipe cannot be called
+/// back, and would take a part of what is written later for somebody else.
+fn read_pipe(path: &Path, most: usize, patience: Duration) -> Result<String> {
+    let mut pipe = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let begun = Instant::now();
+    let mut bytes = Vec::new();
+    let mut part = [0; 16 << 10];
+    loop {
+        match pipe.read(&mut part) {
+            // Nobody has written yet; or everybody who did is done.
+            Ok(0) if !bytes.is_empty() => break,
+            Ok(0) => {}
+            Ok(read) => {
+                bytes.extend_from_slice(&part[..read]);
+                within(bytes.len(), most)?;
+                continue;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+        if begun.elapsed() >= patience {
+            let seconds = patience.as_secs_f64();
+            let what = format!("it is a pipe, and nobody has written it to its end within {seconds} s");
+            return Err(Error::new(ErrorKind::TimedOut, what));
+        }
+        std::thread::sleep(PAUSE.min(patience));
+    }
+    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 fn read_all(path: &Path, most: usize) -> Result<String> {
     let mut text = String::new();
     let most_and_one = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path)?.take(most_and_one).read_to_string(&mut text)?;
-    match text.len() > most {
-        true => Err(Error::new(
-            ErrorKind::FileTooLarge,
-            format!("it is larger than {most} bytes, the most that is read"),
-        )),
-        false => Ok(text),
-    }
+    within(text.len(), most)?;
+    Ok(text)
+}
+
+fn within(bytes: usize, most: usize) -> Result<()> {
+    let what = || format!("it is larger than {most} bytes, the most that is read");
+    if bytes > most { Err(Error::new(ErrorKind::FileTooLarge, what())) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -89,14 +111,13 @@ mod tests {
         let short = Duration::from_millis(20);
         let error = read_text_within(&path, 5, short).unwrap_err();
         assert_eq!(error.to_string(), "it is a pipe, and nobody has written it to its end within 0.02 s");
-        // Another one, because somebody still waits at the first.
-        let path = directory.path().join("other");
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        for (most, expected) in [(5, Some("12345")), (4, None)] {
-            let written = path.clone();
+        // Nobody is left who waits at it, and would take a part of what is written now.
+        let long = "0123456789".repeat(100_000);
+        for (most, text, expected) in [(5, "12345", true), (4, "12345", false), (1_000_000, &long, true)] {
+            let (path_of_writer, written) = (path.clone(), text.to_owned());
             // Whoever reads may have had enough before it is all written.
-            let writer = std::thread::spawn(move || drop(std::fs::write(written, "12345")));
-            assert_eq!(read_text(&path, most).ok().as_deref(), expected);
+            let writer = std::thread::spawn(move || drop(std::fs::write(path_of_writer, written)));
+            assert_eq!(read_text(&path, most).is_ok_and(|read| read == text), expected);
             writer.join().unwrap();
         }
     }

@@ -10,8 +10,11 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use schemars::JsonSchema;
 use serde::Deserialize;
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use crate::env::MAX_FILE;
+use crate::files::read_text;
 use crate::secret::SensitiveString;
 
 /// The `tls` table of a source or sink. A file may be given as a path or as its PEM text.
@@ -194,7 +197,8 @@ fn read(option: &'static str, file: &str) -> Result<SensitiveString, TlsError> {
     }
     // A key without its first line is no path, and must not be shown as one.
     let shown = if file.lines().count() == 1 && file.len() < 256 { file } else { "what is given as a path" };
-    std::fs::read_to_string(file).map(SensitiveString::from).context(ReadSnafu { option, path: shown })
+    let text = read_text(Path::new(file), MAX_FILE);
+    text.map(SensitiveString::from).context(ReadSnafu { option, path: shown })
 }
 
 fn read_certificates(option: &'static str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -209,6 +209,33 @@ async fn validate_needs_no_secrets_if_it_is_told_so() {
     assert!(!stderr(&output).contains("s3cr3t"));
 }
 
+/// A shell's `<(command)` may come to nothing.
+#[tokio::test]
+async fn pipes_that_nobody_writes_into_hold_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let path = dir.path().join("vector.toml");
+    let nats = NatsServer::start().await;
+    let text = format!(
+        "[sources.nats]\ntype='nats'\nurl='{}'\nconnection_name='x'\nsubject='logs.>'\n\
+         auth={{strategy='credentials_file',credentials_file.path='{}'}}\n\
+         [sinks.out]\ntype='blackhole'\ninputs=['nats']\n",
+        nats.url(),
+        pipe.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    check(&run(&["validate", "-c", path], &[]).await, 0, "valid: 1 source", "");
+    // Who connects waits for the pipe, and nobody else does.
+    let mut program = Program::start(&["run", "-c", path], &[], "shipping to 1 sink").await;
+    program.signal("-HUP").await;
+    program.wait_for_log("no component is different").await;
+    program.signal("-TERM").await;
+    let (code, log) = program.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+}
+
 /// Somebody believes that nothing is lost, or that nothing private is shipped.
 #[tokio::test]
 async fn variables_that_a_file_makes_void_are_told_where_that_hurts() {

@@ -3,7 +3,8 @@
 //! Source: docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
 use super::AwsAuth;
-use crate::env::{Env, EnvError};
+use crate::env::{Env, EnvError, MAX_FILE};
+use crate::files::read_text;
 use crate::secret::SensitiveString;
 use snafu::{ResultExt, Snafu};
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ pub(super) fn load(auth: &AwsAuth, env: &Env) -> Result<Profile, ProfileError> {
     let mut settings = BTreeMap::new();
     let mut is_there = false;
     let mut take = |path: PathBuf, section: &str, tolerated: &[io::ErrorKind]| -> Result<(), ProfileError> {
-        let text = match std::fs::read_to_string(&path) {
+        let text = match read_text(&path, MAX_FILE) {
             Err(error) if tolerated.contains(&error.kind()) => return Ok(()),
             text => SensitiveString::from(text.context(ReadSnafu { path })?),
         };

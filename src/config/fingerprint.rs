@@ -64,10 +64,13 @@ fn add(key: &str, value: &Value, reads_files: bool, hasher: &mut SeaHasher) {
 /// What is in the file, if it is one and not too large.
 pub(crate) fn content(path: impl AsRef<Path>) -> Option<Vec<u8>> {
     let path = path.as_ref();
-    // A pipe or a device would be read for ever, or be read empty.
+    // A pipe or a device would be opened or read for ever, or be read empty.
     let is_file = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= MAX_FILE);
+    if !is_file {
+        return None;
+    }
     let mut content = Vec::new();
-    File::open(path).ok().filter(|_| is_file)?.take(MAX_FILE).read_to_end(&mut content).ok()?;
+    File::open(path).ok()?.take(MAX_FILE).read_to_end(&mut content).ok()?;
     Some(content)
 }
 
@@ -92,6 +95,17 @@ mod tests {
         ] {
             assert_ne!(one, of(options, global), "{options}");
         }
+    }
+
+    /// To open one waits for whoever writes.
+    #[test]
+    fn a_pipe_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(content(path)));
+        assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(20)), Ok(None));
     }
 
     #[test]

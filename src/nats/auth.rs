@@ -7,7 +7,7 @@ use base64::Engine;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use snafu::{OptionExt, ResultExt, Snafu};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Who we are to a NATS server.
@@ -231,7 +231,7 @@ impl NatsAuth {
             NatsAuth::Token { value } => auth = Credentials::token(&env.refresh(value)),
             NatsAuth::CredentialsFile { path } => {
                 let path = env.refresh(path);
-                let text = if path.expose().contains("-----BEGIN") { path } else { read(&path)? };
+                let text = if path.expose().contains("-----BEGIN") { path } else { read(&path, env)? };
                 let part = |name| pem_like(text.expose(), name).context(MalformedSnafu { part: name });
                 auth.jwt = Some(Zeroizing::new(part("NATS USER JWT")?.to_owned()));
                 auth.signature = Some(sign(part("USER NKEY SEED")?, nonce)?);
@@ -239,7 +239,7 @@ impl NatsAuth {
             NatsAuth::Nkey { seed, .. } => {
                 let mut seed = env.refresh(seed);
                 if seed.expose().contains('/') {
-                    seed = read(&seed)?;
+                    seed = read(&seed, env)?;
                 }
                 auth.nkey = Some(key_pair(seed.expose())?.public_key());
                 auth.signature = Some(sign(seed.expose(), nonce)?);
@@ -251,11 +251,11 @@ impl NatsAuth {
 
 /// The text of the file, whose path is shown only if it looks like one: a secret may stand where a path
 /// should.
-fn read(path: &SensitiveString) -> Result<SensitiveString, AuthError> {
+fn read(path: &SensitiveString, env: &Env) -> Result<SensitiveString, AuthError> {
     let path = path.expose();
     let shown =
         if path.lines().count() == 1 && path.contains('/') { path } else { "what is given as a path" };
-    std::fs::read_to_string(path).map(SensitiveString::from).context(ReadSnafu { path: shown })
+    env.read_file(Path::new(path)).context(ReadSnafu { path: shown })
 }
 
 fn key_pair(seed: &str) -> Result<nkeys::KeyPair, AuthError> {

@@ -1,6 +1,6 @@
 //! [`Connector`]: finds a server that takes us, and signs in to it, for ever.
 
-use super::auth::Credentials;
+use super::auth::{AuthError, Credentials};
 use super::connection_log::ConnectionLog;
 use super::link::{
     CONNECT_TIMEOUT, Info, InfoSnafu, IoSnafu, Link, LinkError, NoAddressSnafu, RefusedSnafu,
@@ -187,15 +187,10 @@ impl Connector {
         let (mut link, info) = self.greet(host, Link::new(Box::new(stream))).await?;
         link.max_payload = info.max_payload().unwrap_or(usize::MAX);
         link.ping_interval = self.options.ping_interval;
-        let env = &self.options.env;
-        let credentials = match (&self.options.auth, &self.options.servers.userinfo) {
-            (Some(auth), _) => auth.answer(info.nonce.as_bytes(), env)?,
-            (None, Some((user, Some(password)))) => {
-                Credentials::user_password(&env.refresh(user), &env.refresh(password))
-            }
-            (None, Some((token, None))) => Credentials::token(&env.refresh(token)),
-            (None, None) => Credentials::default(),
-        };
+        // Secrets that come from files are read anew, and a disk that does not answer must not hold up all else.
+        let (options, nonce) = (self.options.clone(), info.nonce.clone());
+        let read = tokio::task::spawn_blocking(move || credentials(&options, nonce.as_bytes()));
+        let credentials = read.await.map_err(std::io::Error::other).context(IoSnafu)??;
         let connect = Connect {
             verbose: false,
             pedantic: false,
@@ -314,6 +309,19 @@ pub(super) fn reconnect_delay(attempts: usize) -> Duration {
     }
     let most = 4_000.min(100u64 << attempts.min(8));
     Duration::from_millis(rand::random_range(most / 2..=most))
+}
+
+/// Who we are, for this connection.
+fn credentials(options: &ConnectionOptions, nonce: &[u8]) -> Result<Credentials, AuthError> {
+    let env = &options.env;
+    Ok(match (&options.auth, &options.servers.userinfo) {
+        (Some(auth), _) => auth.answer(nonce, env)?,
+        (None, Some((user, Some(password)))) => {
+            Credentials::user_password(&env.refresh(user), &env.refresh(password))
+        }
+        (None, Some((token, None))) => Credentials::token(&env.refresh(token)),
+        (None, None) => Credentials::default(),
+    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@
 use super::condition::Runtime;
 use super::program::{Access, Failure, Program, time_zone};
 use crate::config::{ComponentInfo, Problem, Problems, Result, Transform, TransformConfig, TransformContext};
+use crate::env::MAX_FILE;
 use crate::event::{Field, LogEvent, Path};
+use crate::files::read_text;
 use crate::log_limit::LogLimit;
 use crate::topology::{OutputNames, Outputs};
 use schemars::JsonSchema;
@@ -56,10 +58,10 @@ impl RemapConfig {
         RemapConfig { source: Some(source.into()), ..RemapConfig::default() }
     }
 
-    /// The program, and the option that it comes from.
+    /// The program, and the option that it comes from; a file of at most 1 MiB.
     fn program(&self) -> Result<(&'static str, String), Vec<Problem>> {
         let read = |option: &str, path: &PathBuf| {
-            std::fs::read_to_string(path)
+            read_text(path, MAX_FILE)
                 .map_err(|error| Problem::at(option, format!("{}: cannot be read: {error}", path.display())))
         };
         match (&self.source, &self.file, &self.files) {
