@@ -154,15 +154,16 @@ pub(crate) fn advice_for_trouble(reason: &str) -> Option<&'static str> {
 }
 
 fn advice_for<const N: usize>(reason: &str, signs: &Signs<N>) -> Option<&'static str> {
-    let reason = cause(reason).to_lowercase();
+    let reason = without_place(reason).to_lowercase();
     signs.iter().find(|(words, _)| words.iter().any(|word| reason.contains(word))).map(|(_, advice)| *advice)
 }
 
 /// The reason without the place to which there is no connection: in its name any word may stand. See
 /// [`HttpError::Connect`](crate::http::HttpError::Connect).
-fn cause(reason: &str) -> &str {
-    let place = reason.split_once(CANNOT_CONNECT_TO).map(|(_, place)| place);
-    place.and_then(|place| place.split_once(": ")).map_or(reason, |(_, cause)| cause)
+fn without_place(reason: &str) -> String {
+    let parts = reason.split_once(CANNOT_CONNECT_TO);
+    let parts = parts.and_then(|(before, place)| Some((before, place.split_once(": ")?.1)));
+    parts.map_or_else(|| reason.to_owned(), |(before, cause)| format!("{before}{cause}"))
 }
 
 impl Healthcheck {
@@ -255,6 +256,7 @@ mod tests {
             (down("no answer within 10 s"), "firewall"),
             (down("the server has closed the connection"), "something else than expected"),
             (down("the destination answers 503 Service Unavailable"), "a problem of its own"),
+            (down("the destination answers 502: cannot connect to tls: no"), "a problem of its own"),
             (down("whatever"), "check the address and the network"),
             (refused("NATS: 'Authorization Violation'"), "ORG and ACCESS_TOKEN"),
             (refused("Permissions Violation for Subscription"), "allow the user these subjects"),
