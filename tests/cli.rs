@@ -102,7 +102,10 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
         "",
         "expected one of appsignal, aws_cloudwatch, aws_s3, axiom",
     );
-    check(&run(&["demo", "--rate", "0"], &[]).await, 78, "", "--rate");
+    for (rate, shown) in [("0", "0.0"), ("1e-300", "1e-300"), ("inf", "inf"), ("nan", "NaN")] {
+        let expected = format!("--rate: {shown} is no rate; expected at least 0.001");
+        check(&run(&["demo", "--rate", rate], &[]).await, 78, "", &expected);
+    }
     check(&run(&["list"], &[("LOG_SHIPPER_LOG_FORMAT", "xml")]).await, 78, "", "expected text or json");
 }
 
