@@ -2,6 +2,20 @@
 //!
 //! ```text
 //! cargo run --example custom_source -- run -c vector.toml
+//! echo hello > /dev/udp/127.0.0.1/5140    # in bash
+//! ```
+//!
+//! With this as `vector.toml`:
+//!
+//! ```toml
+//! [sources.in]
+//! type = "udp"
+//! address = "127.0.0.1:5140"
+//!
+//! [sinks.out]
+//! type = "console"
+//! inputs = ["in"]
+//! encoding.codec = "json"
 //! ```
 
 use async_trait::async_trait;

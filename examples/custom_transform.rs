@@ -1,7 +1,25 @@
 //! A transform of one's own: it numbers the events.
 //!
 //! ```text
-//! cargo run --example custom_transform -- run -c vector.toml
+//! echo '{"message": "hello"}' | cargo run --example custom_transform -- run -c vector.toml
+//! ```
+//!
+//! With this as `vector.toml`:
+//!
+//! ```toml
+//! [sources.in]
+//! type = "stdin"
+//! decoding.codec = "json"
+//!
+//! [transforms.number]
+//! type = "number"
+//! inputs = ["in"]
+//! field = "number"
+//!
+//! [sinks.out]
+//! type = "console"
+//! inputs = ["number"]
+//! encoding.codec = "json"
 //! ```
 
 use log_shipper::config::{ComponentInfo, Registry, Result, Transform, TransformConfig, TransformContext};

@@ -244,6 +244,27 @@ async fn validate_needs_no_secrets_if_it_is_told_so() {
     assert!(!stderr(&output).contains("s3cr3t"));
 }
 
+/// Somebody believes that nothing is lost, or that nothing private is shipped.
+#[tokio::test]
+async fn variables_that_a_file_makes_void_are_told_where_that_hurts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vector.toml");
+    let source = "[sources.nats]\ntype='nats'\nurl='nats://h'\nconnection_name='x'\nsubject='logs.>'\n";
+    let sink = "[sinks.out]\ntype='blackhole'\ninputs=['nats']\n";
+    let env = [("JETSTREAM_STREAM", "LOGS"), ("REDACT", "email")];
+    for (options, warns) in
+        [("", true), ("jetstream={stream='LOGS',consumer='c'}\nredact=['email']\n", false)]
+    {
+        std::fs::write(&path, format!("{source}{options}{sink}")).unwrap();
+        let output = run(&["validate", "-c", path.to_str().unwrap()], &env).await;
+        check(&output, 0, "valid: 1 source", "");
+        for (name, _) in env {
+            let words = format!("{name} has no effect with a configuration file");
+            assert_eq!(stderr(&output).contains(&words), warns, "{}", stderr(&output));
+        }
+    }
+}
+
 #[tokio::test]
 async fn generate_prints_what_run_would_use_without_secrets() {
     let env = [

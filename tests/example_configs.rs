@@ -574,7 +574,7 @@ impl Replicas {
         let right = async {
             while !is_right(&last) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                last = self.jetstream.ask("CONSUMER.INFO.LOGS.log-shipper", json!({})).await;
+                last = self.jetstream.ask("CONSUMER.INFO.LOGS.log-shipper-replicas", json!({})).await;
             }
         };
         let is_in_time = tokio::time::timeout(LIMIT, right).await.is_ok();

@@ -98,11 +98,20 @@ async fn what_is_said_again_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vector.toml");
     // Whoever writes into a pipe knows when the other side reads it, so that no signal comes while one is looked after.
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    // Each text has a pipe of its own: what reads the last one may not have closed it yet.
+    let next = dir.path().join("next");
+    let pipe = || {
+        assert!(Command::new("mkfifo").arg(&next).status().unwrap().success());
+        std::fs::rename(&next, &path).unwrap();
+    };
+    pipe();
     let write = async |text: String| {
-        let path = path.clone();
-        let written = spawn_blocking(move || std::fs::write(path, text).unwrap());
+        let written = spawn_blocking({
+            let path = path.clone();
+            move || std::fs::write(path, text).unwrap()
+        });
         timeout(LIMIT, written).await.expect("it reads").unwrap();
+        pipe();
     };
     let same = "[sources.in]\ntype = 'demo_logs'\nformat = 'json'\ninterval = 60\n\
                 [sinks.out]\ntype = 'blackhole'\ninputs = ['in']\n";

@@ -2,7 +2,7 @@
 
 use super::{Failure, print_problems};
 use crate::config::{
-    Config, ConfigFile, Environment, EnvironmentError, Problems, Registry, from_environment,
+    Config, ConfigFile, Environment, EnvironmentError, Problem, Problems, Registry, from_environment,
 };
 use crate::env::Env;
 use std::path::PathBuf;
@@ -85,9 +85,34 @@ impl ConfigArgs {
             return Err(Mistakes::Unread(Problems(problems)));
         }
         match Config::from_files(&files, registry, env) {
-            Ok(config) if problems.is_empty() => return Ok(config),
+            Ok(mut config) if problems.is_empty() => {
+                config.warnings.extend(without_effect(&config, &files, env));
+                return Ok(config);
+            }
             result => problems.extend(result.err().into_iter().flat_map(|problems| problems.0)),
         }
         Err(Mistakes::Files(Problems(problems)))
     }
+}
+
+/// Variables that are for a start without files, where it would hurt to believe that they hold: nothing is read from a
+/// stream, or nothing is redacted.
+fn without_effect(config: &Config, files: &[ConfigFile], env: &Env) -> Vec<Problem> {
+    let is_set = |name| env.get(name).is_ok_and(|value| value.is_some());
+    let has_stream = config.sources.iter().any(|source| source.config.can_acknowledge());
+    let redacts = files.iter().any(|file| file.text.contains("redact"));
+    let mut warnings = Vec::new();
+    if is_set("JETSTREAM_STREAM") && !has_stream {
+        warnings.push(
+            "JETSTREAM_STREAM has no effect with a configuration file, and none of its sources reads a stream; give the \
+             source `nats` a table `jetstream`",
+        );
+    }
+    if is_set("REDACT") && !redacts {
+        warnings.push(
+            "REDACT has no effect with a configuration file, which redacts nothing; give the source `nats`, or a transform \
+             `log_bodies`, the option `redact`",
+        );
+    }
+    warnings.into_iter().map(Problem::new).collect()
 }

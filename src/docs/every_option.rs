@@ -179,8 +179,10 @@ mod tests {
                 let in_full = section(&text, "sinks.http");
                 let schema = schema(&registry, kind, info.name);
                 for (option, about) in schema["properties"].as_object().unwrap() {
-                    let is_there = has(own, option)
-                        || kind == ComponentKind::Sink && own.contains(IN_FULL) && has(in_full, option);
+                    let is_shared = kind == ComponentKind::Sink
+                        && info.name != IN_FULL
+                        && !own_options(&registry, kind, info.name).0.iter().any(|row| row.path == *option);
+                    let is_there = has(if is_shared { in_full } else { own }, option);
                     assert!(is_there || about["deprecated"] == true, "{kind:?} {}: {option}", info.name);
                     count += 1;
                 }

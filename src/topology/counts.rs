@@ -293,20 +293,20 @@ impl SinkCounts {
 
     /// Notes what an outcome says of the destination: once for all events that have it together, because it asks the
     /// clock and takes locks.
-    pub(super) fn note(&self, outcome: &Outcome) {
+    pub(super) fn note(&self, status: &Status, outcome: &Outcome) {
         match outcome {
             Outcome::Delivered => {
-                self.status().working();
+                status.working();
                 note_time(&self.last_delivery);
             }
-            Outcome::Rejected(Rejection { reason, status, attempts }) => {
+            Outcome::Rejected(Rejection { reason, status: answer, attempts }) => {
                 // The reason may quote the event, as a path that was rendered from it does.
-                let text = match (status, attempts) {
+                let text = match (answer, attempts) {
                     (None, 0) => "events cannot be sent as they are".to_owned(),
                     (None, _) => "events are refused".to_owned(),
-                    (Some(status), _) => format!("events are refused with status {status}"),
+                    (Some(answer), _) => format!("events are refused with status {answer}"),
                 };
-                self.status().refused(
+                status.refused(
                     text,
                     Some(reason.clone()),
                     "look at the event: dead letters keep what is refused",
@@ -318,8 +318,13 @@ impl SinkCounts {
 
     /// Counts events and notes what became of them.
     pub(super) fn add(&self, outcome: &Outcome, events: usize) {
+        self.add_of(&self.status(), outcome, events);
+    }
+
+    /// The same of the sink with this status, which another may have replaced since.
+    pub(super) fn add_of(&self, status: &Status, outcome: &Outcome, events: usize) {
         if events > 0 {
-            self.note(outcome);
+            self.note(status, outcome);
             self.count(outcome, events);
         }
     }

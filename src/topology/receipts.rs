@@ -4,6 +4,7 @@ use super::counts::SinkCounts;
 use super::outcome::{Outcome, Rejection};
 use crate::event::{LogEvent, Timestamp};
 use crate::finalizer::EventFinalizers;
+use crate::status::Status;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Receipts {
     counts: Arc<SinkCounts>,
+    /// That of the sink which has taken them: a reload may replace it before they are answered for.
+    status: Status,
     /// How many of them, the first, nobody asks for, and are not kept: all, from core NATS without dead letters.
     plain: usize,
     owed: Vec<Owed>,
@@ -42,7 +45,8 @@ impl Owed {
 impl Receipts {
     /// None yet, to be counted in these books.
     pub fn new(counts: Arc<SinkCounts>) -> Receipts {
-        Receipts { counts, plain: 0, owed: Vec::new(), kept: 0, bytes: 0, time: None }
+        let status = counts.status();
+        Receipts { counts, status, plain: 0, owed: Vec::new(), kept: 0, bytes: 0, time: None }
     }
 
     /// Takes an event's receipts, and the event itself if it may become a dead letter.
@@ -96,8 +100,8 @@ impl Receipts {
             self.settle_range(0..rejected, &outcome);
             return self.settle(&Outcome::Delivered);
         }
-        self.counts.add(&outcome, rejected);
-        self.counts.add(&Outcome::Delivered, self.len() - rejected);
+        self.counts.add_of(&self.status, &outcome, rejected);
+        self.counts.add_of(&self.status, &Outcome::Delivered, self.len() - rejected);
         let all = 0..self.len();
         self.measure(all.len(), all.len(), all.len() - rejected);
         self.answer(all, &outcome);
@@ -110,7 +114,7 @@ impl Receipts {
 
     /// Answers for the events at these places; the later ones move up.
     pub fn settle_range(&mut self, range: Range<usize>, outcome: &Outcome) {
-        self.counts.add(outcome, range.len());
+        self.counts.add_of(&self.status, outcome, range.len());
         let delivered = if *outcome == Outcome::Delivered { range.len() } else { 0 };
         self.measure(self.len(), range.len(), delivered);
         self.answer(range, outcome);
@@ -158,7 +162,8 @@ impl Receipts {
         self.plain -= plain;
         let bytes = self.bytes / all_events * (plain + owed.len());
         self.bytes -= bytes;
-        Receipts { counts: Arc::clone(&self.counts), plain, owed, kept, bytes, time: self.time }
+        let (counts, status) = (Arc::clone(&self.counts), self.status.clone());
+        Receipts { counts, status, plain, owed, kept, bytes, time: self.time }
     }
 
     /// Takes over the events of these receipts, behind its own.
@@ -211,8 +216,8 @@ impl Receipts {
             }
         }
         (self.plain, self.owed) = (left, kept);
-        self.counts.add(&Outcome::Delivered, delivered);
-        refused.iter().for_each(|outcome| self.counts.note(outcome));
+        self.counts.add_of(&self.status, &Outcome::Delivered, delivered);
+        refused.iter().for_each(|outcome| self.counts.note(&self.status, outcome));
         self.measure(all, all - self.len(), delivered);
     }
 }
@@ -236,6 +241,26 @@ mod tests {
 
     fn event() -> LogEvent {
         LogEvent::from_json("{}".into()).unwrap()
+    }
+
+    /// What a replaced sink still hears of its own key says nothing of the new one.
+    #[test]
+    fn who_has_taken_the_events_hears_what_became_of_them() {
+        for outcome in [Outcome::Delivered, Outcome::Rejected(Rejection::unsent("no"))] {
+            let counts = Arc::<SinkCounts>::default();
+            let old = counts.status();
+            let mut owed = receipts(&counts, 4);
+            let mut part = owed.split_off(2);
+            let new = Status::default();
+            counts.set_status(new.clone());
+            let before = new.snapshot();
+            owed.settle(&outcome);
+            part.settle_each(|_| Some(outcome.clone()));
+            assert_eq!(new.snapshot(), before, "{outcome:?}");
+            assert_ne!(old.snapshot(), before, "{outcome:?}");
+            receipts(&counts, 1).settle(&outcome);
+            assert_ne!(new.snapshot(), before, "{outcome:?}");
+        }
     }
 
     fn receipts(counts: &Arc<SinkCounts>, events: usize) -> Receipts {

@@ -60,6 +60,9 @@ impl Servers {
         let nats = format!("127.0.0.1:{}", self.nats.port());
         let text = text.replace("localhost:4222", &nats).replace("[fdaa::3]:4223", &nats);
         let text = text.replace("/var/log", &home.join("log").display().to_string());
+        // Several run at once, and `API_ADDRESS` is not for files.
+        let api = "[api]\nenabled = true\n";
+        let text = text.replace(api, &format!("{api}address = \"127.0.0.1:0\"\n"));
         let vendor = regex::Regex::new(r"https://[a-z.-]+\.example").unwrap();
         let text = vendor.replace_all(&text, self.http.url("").trim_end_matches('/'));
         let value = regex::Regex::new(r"\b([A-Z][A-Z0-9_]*)=\.\.\.").unwrap();
