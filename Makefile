@@ -68,11 +68,11 @@ features:
 api:
 	UPDATE_PUBLIC_API=yes cargo test --locked --test public_api
 
-# The tests and the benchmarks are not packed; what is, is built as whoever takes the crate builds it. Everything but the
+# The integration tests and the benchmarks are not packed; what is, is built as whoever takes the crate builds it. Everything but the
 # crate itself is there already, because the packed one shares our target directory.
 PACKED := target/package/$(shell sed -n '1,/^version/s/^\(name\|version\) = "\(.*\)"/\2/p' Cargo.toml | paste -sd-)
 
-## package: the crate as it would be published: packed, unpacked, built with and without its features, its documentation's tests run
+## package: the crate as it would be published: packed, unpacked, built with and without its features and with the library's tests, its documentation's tests run
 package:
 	cargo package --locked --allow-dirty --no-verify
 	rm -rf $(PACKED)
@@ -80,6 +80,7 @@ package:
 	set -e; cd $(PACKED); export CARGO_TARGET_DIR=$(CURDIR)/target; \
 		cargo check --locked --lib --no-default-features; \
 		cargo build --locked --lib --bins --examples; \
+		cargo test --locked --lib --no-run; \
 		cargo test --locked --doc
 
 rustdoc:

@@ -88,6 +88,9 @@ pub(crate) const CHECK_THE_KEY: &str = "check the key, token or password, and wh
 pub(crate) const CHECK_THE_ADDRESS: &str =
     "check the address and the network; if both are right, wait: it is tried again";
 
+/// Before the place to which there is no connection. A colon and a space end that, and what follows is the cause.
+pub(crate) const CANNOT_CONNECT_TO: &str = "cannot connect to ";
+
 /// What a reason has in it, in small letters, and what then is to be done; the first that fits.
 type Signs<const N: usize> = [(&'static [&'static str], &'static str); N];
 
@@ -151,8 +154,16 @@ pub(crate) fn advice_for_trouble(reason: &str) -> Option<&'static str> {
 }
 
 fn advice_for<const N: usize>(reason: &str, signs: &Signs<N>) -> Option<&'static str> {
-    let reason = reason.to_lowercase();
+    let reason = without_place(reason).to_lowercase();
     signs.iter().find(|(words, _)| words.iter().any(|word| reason.contains(word))).map(|(_, advice)| *advice)
+}
+
+/// The reason without the place to which there is no connection: in its name any word may stand. See
+/// [`HttpError::Connect`](crate::http::HttpError::Connect).
+fn without_place(reason: &str) -> String {
+    let parts = reason.split_once(CANNOT_CONNECT_TO);
+    let parts = parts.and_then(|(before, place)| Some((before, place.split_once(": ")?.1)));
+    parts.map_or_else(|| reason.to_owned(), |(before, cause)| format!("{before}{cause}"))
 }
 
 impl Healthcheck {
@@ -198,6 +209,31 @@ impl fmt::Debug for Healthcheck {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::HttpError;
+
+    #[test]
+    fn the_name_of_the_place_gives_no_advice() {
+        for place in [
+            "tls.example:443",
+            "expired.certificate.example:80 (through proxy.http, unless no_proxy names it)",
+        ] {
+            let connect =
+                |reason: &str| HttpError::Connect { place: place.to_owned(), reason: reason.to_owned() };
+            for (reason, words) in [
+                ("connection refused", "nothing listens there"),
+                ("timed out", "firewall"),
+                ("its certificate has expired: it was valid until 2001-01-01", "out of date"),
+                ("its certificate is for another name: for a, not for b", "another name"),
+                ("whatever", "check the address and the network"),
+            ] {
+                let error = connect(reason).to_string();
+                for reason in [format!("cannot sign the request: {error}"), error] {
+                    let down = Unhealthy::Down { reason };
+                    assert!(down.advice().contains(words), "{down}: {}", down.advice());
+                }
+            }
+        }
+    }
 
     #[test]
     fn each_kind_of_failure_has_its_own_advice() {
@@ -220,6 +256,7 @@ mod tests {
             (down("no answer within 10 s"), "firewall"),
             (down("the server has closed the connection"), "something else than expected"),
             (down("the destination answers 503 Service Unavailable"), "a problem of its own"),
+            (down("the destination answers 502: cannot connect to tls: no"), "a problem of its own"),
             (down("whatever"), "check the address and the network"),
             (refused("NATS: 'Authorization Violation'"), "ORG and ACCESS_TOKEN"),
             (refused("Permissions Violation for Subscription"), "allow the user these subjects"),

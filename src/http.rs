@@ -2,6 +2,7 @@
 
 use crate::connect_error::in_words;
 use crate::env::{Env, EnvError};
+use crate::healthcheck::CANNOT_CONNECT_TO;
 use crate::secret::SensitiveString;
 use crate::tls::{TlsConfig, TlsError};
 use bytes::{Bytes, BytesMut};
@@ -73,7 +74,7 @@ pub enum HttpError {
         limit: Duration,
     },
     /// No connection: refused, no such host, bad certificate.
-    #[snafu(display("cannot connect to {place}: {reason}"))]
+    #[snafu(display("{CANNOT_CONNECT_TO}{place}: {reason}"))]
     Connect {
         /// Host and port, and that a proxy is in between.
         place: String,

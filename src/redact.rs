@@ -14,14 +14,19 @@ const LEAST: usize = 4;
 const LONG: usize = 12;
 /// The same at the end of a text, which may have been cut there.
 const LEAST_PIECE: usize = 8;
+/// So much of the beginning of a form is taken out in pieces, in bytes: each takes three to four kilobytes of memory, and a
+/// longer secret is a file, of which no answer repeats a piece from the middle.
+const MOST_IN_PIECES: usize = 4096;
 /// What need not be encoded in a URL (RFC 3986 section 2.3), and mostly is not.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What takes secrets out of texts. Each is found as it is, in the forms that JSON, URLs and base64 give it, and in
-/// pieces of these; also its beginning at a text's end, which may have been cut there.
+/// pieces of these; also its beginning at a text's end, which may have been cut there. Of a very long one the pieces are
+/// those of its first 4 KiB, and what follows them.
 ///
-/// Made once for a set of secrets: an answer may have a reason for each of ten thousand events, and how long one text
-/// takes does not depend on how many secrets there are.
+/// Made once for a set of secrets: an answer may have a reason for each of ten thousand events. The pieces of all secrets
+/// are looked for at once, so that how long this takes depends on the text alone; only the text's end is compared with
+/// each secret by itself.
 #[derive(Debug)]
 pub(crate) struct Redactor {
     forms: Vec<Zeroizing<String>>,
@@ -51,7 +56,10 @@ impl Redactor {
         for found in pieces.find_overlapping_iter(text) {
             is_hidden[found.range()].fill(true);
         }
-        self.forms.iter().for_each(|form| hide_cut(text, form, &mut is_hidden));
+        for form in &self.forms {
+            hide_cut(text, form, &mut is_hidden);
+            hide_rest(text, form, &mut is_hidden);
+        }
         let mut shown = String::with_capacity(text.len());
         let mut was_hidden = false;
         for (at, c) in text.char_indices() {
@@ -101,8 +109,14 @@ fn forms(secret: &str) -> Vec<Zeroizing<String>> {
     forms.into_iter().map(Zeroizing::new).collect()
 }
 
-/// What is taken out wherever it stands: all of a form, or every [`LONG`] bytes in a row of it.
+/// The part of a form of which each piece is looked for.
+fn beginning(form: &str) -> &str {
+    &form[..form.floor_char_boundary(MOST_IN_PIECES)]
+}
+
+/// What is taken out wherever it stands: all of a form, or every [`LONG`] bytes in a row of its beginning.
 fn pieces(form: &str) -> impl Iterator<Item = &str> {
+    let form = beginning(form);
     let pieces = form.char_indices().map(|(start, _)| &form[start..piece_end(form, start)]);
     pieces.enumerate().take_while(|(index, piece)| *index == 0 || piece.len() >= LONG).map(|(_, piece)| piece)
 }
@@ -114,6 +128,7 @@ fn piece_end(form: &str, start: usize) -> usize {
 /// Marks what of this stands at the text's end, where it may have been cut: the beginning of the secret, or a piece of
 /// it that is no ordinary word either. What is as long as a piece has been found by itself.
 fn hide_cut(text: &str, form: &str, is_hidden: &mut [bool]) {
+    let form = beginning(form);
     for (start, _) in form.char_indices() {
         let least = if start == 0 { LEAST } else { LEAST_PIECE };
         let most = piece_end(form, start).min(form.len() - 1);
@@ -121,6 +136,22 @@ fn hide_cut(text: &str, form: &str, is_hidden: &mut [bool]) {
         if let Some(end) = ends.find(|end| text.ends_with(&form[start..*end])) {
             is_hidden[text.len() - (end - start)..].fill(true);
         }
+    }
+}
+
+/// Marks what follows the beginning of a very long form, as far as it is that form.
+fn hide_rest(text: &str, form: &str, is_hidden: &mut [bool]) {
+    let (beginning, rest) = form.split_at(beginning(form).len());
+    if rest.is_empty() {
+        return;
+    }
+    let last = &beginning[beginning.floor_char_boundary(beginning.len() - LONG)..];
+    let mut at = 0;
+    while let Some(found) = text[at..].find(last) {
+        let begin = at + found + last.len();
+        let same = text[begin..].chars().zip(rest.chars()).take_while(|(one, other)| one == other);
+        at = begin + same.map(|(c, _)| c.len_utf8()).sum::<usize>();
+        is_hidden[begin..at].fill(true);
     }
 }
 
@@ -196,6 +227,34 @@ mod tests {
         // the machine be.
         assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
         assert!(secrets.iter().all(|secret| !shown.contains(secret)) && shown.contains("is no key"));
+    }
+
+    #[test]
+    fn a_huge_secret_takes_bounded_work_and_is_hidden_all_the_same() {
+        let secret = |length: u64| (0..length / 16).map(|n| format!("{n:014x}é")).collect::<String>();
+        let hides = |redactor: &Redactor, text: &str, expected: &str| {
+            let hidden = redactor.hide(text);
+            let shown = &hidden[..hidden.floor_char_boundary(100)];
+            assert!(hidden == expected, "{shown}, {} bytes, not {expected}", hidden.len());
+        };
+        let huge = secret(1 << 20);
+        let redactor = Redactor::new([huge.as_str()]);
+        let pieces = redactor.pieces.as_ref().map(AhoCorasick::patterns_len);
+        assert!(
+            huge.len() >= 1 << 20 && pieces.is_some_and(|pieces| pieces <= 6 * MOST_IN_PIECES),
+            "{pieces:?}"
+        );
+        hides(&redactor, "no key", "no key");
+        hides(&redactor, &format!("key {}.", &huge[..100]), "key **REDACTED**.");
+        hides(&redactor, &format!("key {}.", &huge[2000..2100]), "key **REDACTED**.");
+        hides(&redactor, &format!("key {}.", &STANDARD.encode(&huge)[..100]), "key **REDACTED**.");
+        hides(&redactor, &format!("cut {}", &huge[..8]), "cut **REDACTED**");
+        // What follows the pieces goes with them.
+        let long = secret(4 * MOST_IN_PIECES as u64);
+        let redactor = Redactor::new([long.as_str()]);
+        hides(&redactor, &format!("keys {long} {long}."), "keys **REDACTED** **REDACTED**.");
+        hides(&redactor, &format!("key {}.", STANDARD.encode(&long)), "key **REDACTED**.");
+        hides(&redactor, &format!("cut {}", &long[..10_000]), "cut **REDACTED**");
     }
 
     #[test]

@@ -102,8 +102,43 @@ async fn a_bad_configuration_is_78_with_every_mistake() {
         "",
         "expected one of appsignal, aws_cloudwatch, aws_s3, axiom",
     );
-    check(&run(&["demo", "--rate", "0"], &[]).await, 78, "", "--rate");
+    for (rate, shown) in [("0", "0.0"), ("1e-300", "1e-300"), ("inf", "inf"), ("nan", "NaN")] {
+        let expected = format!("--rate: {shown} is no rate; expected at least 0.001");
+        check(&run(&["demo", "--rate", rate], &[]).await, 78, "", &expected);
+    }
     check(&run(&["list"], &[("LOG_SHIPPER_LOG_FORMAT", "xml")]).await, 78, "", "expected text or json");
+}
+
+#[tokio::test]
+async fn that_nothing_can_be_read_is_said_only_if_nothing_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = dir.path().join("good.toml");
+    let text = "sources.in = {type = 'stdin'}\nsinks.out = {type = 'blackhole', inputs = ['in']}\n";
+    std::fs::write(&good, text).unwrap();
+    let (good, dir) = (good.to_str().unwrap(), dir.path().to_str().unwrap());
+    check(&run(&["validate", "-C", dir], &[]).await, 0, "valid: ", "");
+    std::fs::create_dir(format!("{dir}/enrichment_tables")).unwrap();
+    std::fs::create_dir(format!("{dir}/empty")).unwrap();
+    let (missing, empty) = (&format!("{dir}/missing.toml"), &format!("{dir}/empty"));
+    let (nothing, one, two) = (
+        "there is no configuration to read there",
+        "1 part of the configuration",
+        "2 parts of the configuration",
+    );
+    for (args, expected) in [
+        (&["-C", dir][..], one),
+        (&["-c", good, "-c", missing], one),
+        (&["-c", good, "-c", missing, "-c", &missing.replace("missing", "lost")], two),
+        (&["-c", missing], nothing),
+        (&["-c", missing, "-C", empty], nothing),
+        (&["-C", empty], nothing),
+    ] {
+        let output = run(&[&["validate"], args].concat(), &[]).await;
+        check(&output, 78, "", &format!("log-shipper: {expected}"));
+        for other in [nothing, one, two].iter().filter(|other| **other != expected) {
+            assert!(!stderr(&output).contains(other), "{args:?}: {}", stderr(&output));
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 use support::http_server::HttpServer;
 use support::nats_server::NatsServer;
+use support::ports::free_port;
 use support::program::Program;
 use support::publisher::Publisher;
 use tokio::task::spawn_blocking;
@@ -41,6 +42,19 @@ async fn the_banner_says_what_is_read_where_it_goes_and_what_is_off() {
         assert!(log.contains(words), "{words}:\n{log}");
     }
     assert!(!log.contains("s3cr3t"), "{log}");
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_with_what_to_do() {
+    let nats = format!("nats://127.0.0.1:{}", free_port());
+    let loki = [("LOKI_URL", "http://127.0.0.1:1"), ("LOKI_USERNAME", "u"), ("LOKI_PASSWORD", "p")];
+    let env = [&loki[..], &[("NATS_URL", &nats)]].concat();
+    let program = Program::start(&["run"], &env, "cannot connect to NATS").await;
+    let words = format!(
+        "cannot connect to NATS at {nats}, will try again: connection refused; nothing listens there: check the host"
+    );
+    assert!(program.log().contains(&words), "{words}:\n{}", program.log());
     program.stop().await;
 }
 

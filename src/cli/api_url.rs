@@ -22,9 +22,43 @@ pub(super) fn of_environment(env: &Env) -> Result<Option<Url>, Failure> {
     Url::parse(&url).map(Some).map_err(Failure::failed)
 }
 
+/// The URL that somebody has given with `--url`. It is said to everybody who reads the output, so that no password may
+/// stand in it; neither is it repeated if it is wrong.
+///
+/// # Errors
+/// If it is none of HTTP, or has a user or password; `example` is what is expected.
+pub(super) fn given(text: &str, example: &str) -> Result<Url, Failure> {
+    let wrong =
+        |what: &str| Failure::Usage(format!("--url: {what}; expected the API's URL, such as {example}"));
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err(wrong("it does not begin with http:// or https://"));
+    }
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    match url.username().is_empty() && url.password().is_none() {
+        true => Ok(url),
+        false => Err(wrong("the API takes no user and password")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_that_is_given_is_of_http_and_has_no_password() {
+        let example = "http://127.0.0.1:8686";
+        assert_eq!(given("http://[::1]:8686", example).unwrap().as_str(), "http://[::1]:8686/");
+        for (wrong, words) in [
+            ("http://u:s3cr3t@127.0.0.1:1", "no user and password"),
+            ("http://s3cr3t@127.0.0.1:1/ready", "no user and password"),
+            ("https://:s3cr3t@127.0.0.1:1", "no user and password"),
+            ("http://u:s3cr3t@[bad", "invalid IPv6 address"),
+            ("ftp://u:s3cr3t@h", "does not begin with http://"),
+        ] {
+            let Err(Failure::Usage(text)) = given(wrong, example) else { panic!("{wrong}") };
+            assert!(text.contains(words) && text.ends_with(example) && !text.contains("s3cr3t"), "{text}");
+        }
+    }
 
     #[test]
     fn the_url_is_that_of_the_api_as_its_own_host_sees_it() {

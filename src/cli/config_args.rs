@@ -23,6 +23,8 @@ pub(super) struct ConfigArgs {
 /// Why there is no configuration.
 pub(super) enum Mistakes {
     Files(Problems),
+    /// Not one file could be read.
+    Unread(Problems),
     Environment(EnvironmentError),
 }
 
@@ -53,6 +55,13 @@ impl ConfigArgs {
     ) -> Result<Config, Failure> {
         self.read(registry, env, announce).map_err(|mistakes| match mistakes {
             Mistakes::Files(problems) => print_problems(&problems, env),
+            Mistakes::Unread(problems) => {
+                print_problems(&problems, env);
+                Failure::Config(
+                    "there is no configuration to read there; expected the path of a file or, with -C, of a directory"
+                        .to_owned(),
+                )
+            }
             Mistakes::Environment(error) => Failure::config(error),
         })
     }
@@ -71,13 +80,15 @@ impl ConfigArgs {
             return Config::from_toml(&text, "environment", registry, env).map_err(Mistakes::Files);
         }
         let (files, mut problems) = ConfigFile::read(&self.config, &self.config_dir);
+        // What is in a file that cannot be read, nobody knows: that there is nothing is no mistake then.
+        if files.is_empty() {
+            return Err(Mistakes::Unread(Problems(problems)));
+        }
         match Config::from_files(&files, registry, env) {
             Ok(mut config) if problems.is_empty() => {
                 config.warnings.extend(without_effect(&config, &files, env));
                 return Ok(config);
             }
-            // What is in a file that cannot be read, nobody knows: that there is nothing is no mistake then.
-            Err(_) if files.is_empty() => {}
             result => problems.extend(result.err().into_iter().flat_map(|problems| problems.0)),
         }
         Err(Mistakes::Files(Problems(problems)))

@@ -5,9 +5,10 @@ use crate::env::Env;
 use crate::http::{HttpClient, ProxyConfig};
 use crate::tls::TlsConfig;
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use std::num::NonZero;
 use std::time::Duration;
+use url::Url;
 
 /// Whoever asks, such as Docker, gives up a little later.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -20,20 +21,20 @@ const MAX_SHOWN: usize = 500;
 pub(super) struct Args {
     /// What is asked: where the API is, and `/health` unless another path is given. Default: that of API_ADDRESS, or
     /// http://127.0.0.1:8686/health.
-    #[arg(long, value_parser = url)]
-    url: Option<Uri>,
+    #[arg(long)]
+    url: Option<String>,
 }
 
 /// Asks a running log-shipper whether logs flow: one line, and exit code 0 or 1.
 pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
     let url = match &args.url {
-        Some(url) => url.clone(),
+        Some(text) => of_health(api_url::given(text, "http://127.0.0.1:8686/health")?),
         None => default_url(env)?,
     };
     let answer = run::block_on(NonZero::<usize>::MIN, async {
         // No proxy is wanted on the way to ourselves.
         let client = HttpClient::new(&TlsConfig::default(), &ProxyConfig::default(), LIMIT);
-        let request = Request::get(url.clone()).body(Bytes::new()).map_err(Failure::failed)?;
+        let request = Request::get(url.as_str()).body(Bytes::new()).map_err(Failure::failed)?;
         client.map_err(Failure::failed)?.send(request, LIMIT).await.map_err(Failure::failed)
     });
     match answer {
@@ -51,10 +52,10 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<(), Failure> {
 }
 
 /// What says how the API of this environment gets on.
-fn default_url(env: &Env) -> Result<Uri, Failure> {
+fn default_url(env: &Env) -> Result<Url, Failure> {
     let off = || Failure::Failed("not healthy: nobody can say, because API_ADDRESS is off".to_owned());
     let api = api_url::of_environment(env)?.ok_or_else(off)?;
-    format!("{api}health").parse().map_err(Failure::failed)
+    Ok(of_health(api))
 }
 
 /// Whether this is what /health, /ready or /live says: JSON that says whether it is well.
@@ -63,17 +64,12 @@ fn is_of_the_api(answer: &Response<Bytes>) -> bool {
         .is_ok_and(|json| json.get("ok").is_some_and(serde_json::Value::is_boolean))
 }
 
-fn url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text
-        .parse()
-        .map_err(|error| format!("{error}; expected a URL such as http://127.0.0.1:8686/health"))?;
-    match url.scheme_str() {
-        Some("http" | "https") if url.path() == "/" => {
-            format!("{}/health", text.trim_end_matches('/')).parse().map_err(|error| format!("{error}"))
-        }
-        Some("http" | "https") => Ok(url),
-        _ => Err("expected a URL that begins with http:// or https://".to_owned()),
+/// The same, at `/health` unless it says which path is asked.
+fn of_health(mut url: Url) -> Url {
+    if url.path() == "/" {
+        url.set_path("health");
     }
+    url
 }
 
 /// The answer in one line of bounded length, without anything that a terminal would obey.
@@ -103,7 +99,7 @@ mod tests {
             ("http://127.0.0.1:8686/", "http://127.0.0.1:8686/health"),
             ("http://127.0.0.1:8686/ready", "http://127.0.0.1:8686/ready"),
         ] {
-            assert_eq!(url(given).unwrap().to_string(), asked);
+            assert_eq!(of_health(Url::parse(given).unwrap()).as_str(), asked);
         }
         let cases = [
             ("{\"ok\":true,\"healthy\":true}", true),

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -46,7 +47,7 @@ pub(super) fn start(format: Option<Format>, level: &str, env: &Env) -> Result<()
         }
     };
     let filter = env.get("LOG_SHIPPER_LOG").map_err(Failure::config)?.unwrap_or_else(|| level.to_owned());
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    let filter = with_repetitions(&filter).map_err(|error| {
         Failure::Config(format!("LOG_SHIPPER_LOG: {error}; expected a level such as info or debug"))
     })?;
     let fold = FOLD.get_or_init(|| Fold::new(WINDOW)).clone();
@@ -57,6 +58,14 @@ pub(super) fn start(format: Option<Format>, level: &str, env: &Env) -> Result<()
         Format::Json => base.with(lines.json().flatten_event(true)).init(),
     }
     Ok(())
+}
+
+/// The filter that is asked for. What it lets through is counted when it is repeated, so that it lets the count through
+/// too, which this module says: as high a level as it has anywhere is enough for that.
+fn with_repetitions(filter: &str) -> Result<EnvFilter, ParseError> {
+    let filter = EnvFilter::try_new(filter)?;
+    let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
+    Ok(filter.add_directive(format!("{}={most}", module_path!()).parse()?))
 }
 
 /// Says what has not been said yet, at the end.
@@ -384,6 +393,34 @@ mod tests {
         for (words, times) in [("one number=1", 1), ("one number=2", 1), ("within", 2), ("other", 1)] {
             assert_eq!(text.matches(words).count(), times, "{words}: {text}");
         }
+    }
+
+    #[test]
+    fn the_count_comes_through_every_filter_that_lets_the_message_through() {
+        for filter in [
+            "info",
+            "log_shipper::cli::reload=info",
+            "warn,log_shipper::cli::reload=info",
+            "off,log_shipper::cli::reload=trace",
+            "info,log_shipper::cli::log=off",
+            "[span]=info",
+        ] {
+            let (fold, lines) = (Fold::new(Duration::from_secs(600)), Lines::default());
+            let log = log(&fold, &lines).with(with_repetitions(filter).unwrap());
+            tracing::subscriber::with_default(log, || {
+                let _span = tracing::info_span!(target: "log_shipper::cli::reload", "span").entered();
+                (0..3).for_each(|_| tracing::info!(target: "log_shipper::cli::reload", "again"));
+                fold.end();
+            });
+            let text = lines.text();
+            let [said, told] = text.lines().collect::<Vec<_>>()[..] else { panic!("{filter}: {text}") };
+            assert!(said.ends_with("again") && told.contains("was repeated 2 times"), "{filter}: {text}");
+        }
+        // Nothing else is let through with it.
+        for (filter, most) in [("off", LevelFilter::OFF), ("warn,hyper=info", LevelFilter::INFO)] {
+            assert_eq!(with_repetitions(filter).unwrap().max_level_hint(), Some(most), "{filter}");
+        }
+        assert!(with_repetitions("log_shipper=loud").is_err());
     }
 
     #[test]

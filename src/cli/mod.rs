@@ -184,9 +184,11 @@ impl Failure {
 /// Shows a configuration's mistakes on standard error, and gives what then is left to say.
 fn print_problems(problems: &Problems, env: &Env) -> Failure {
     eprintln!("{}\n", problems.render(is_coloured(env)));
+    let unreadable = problems.0.iter().filter(|problem| problem.message.starts_with(UNREADABLE)).count();
     // What is in a file that nobody can read is no mistake in it.
-    if problems.0.iter().all(|problem| problem.message.starts_with(UNREADABLE)) {
-        return Failure::Config("there is no configuration to read there; expected the path of a file or, with -C, of a directory".to_owned());
+    if unreadable == problems.0.len() {
+        let parts = plural(unreadable as u64, "part", "parts");
+        return Failure::Config(format!("{parts} of the configuration cannot be read; see above"));
     }
     let many = if problems.0.len() == 1 { "a mistake" } else { "mistakes" };
     Failure::Config(format!("the configuration has {many}"))

@@ -63,7 +63,7 @@ impl Reloader {
         let read = Arc::clone(&self.read);
         let config = match tokio::task::spawn_blocking(move || read()).await {
             Ok(Ok(config)) => config,
-            Ok(Err(Mistakes::Files(problems))) => return refuse(&problems),
+            Ok(Err(Mistakes::Files(problems) | Mistakes::Unread(problems))) => return refuse(&problems),
             Ok(Err(Mistakes::Environment(error))) => return refuse(&error),
             Err(error) => return refuse(&error),
         };

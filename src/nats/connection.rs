@@ -28,6 +28,8 @@ pub struct Connection {
     idle_limit: Option<Duration>,
     /// The last attempt to renew it has failed; the next one waits until then.
     next_renewal: Instant,
+    /// When the last attempt to renew it began.
+    renewal_began: Instant,
     /// Nothing more is wanted than what the server has sent until then.
     is_ending: bool,
     /// It may be dead: nothing has come for long, and it could not be renewed.
@@ -50,6 +52,7 @@ impl Connection {
             renewal: Renewal::No,
             idle_limit: None,
             next_renewal: Instant::now(),
+            renewal_began: Instant::now(),
             is_ending: false,
             doubts: Doubts::default(),
             disconnects: 0,
@@ -158,7 +161,7 @@ impl Connection {
             Renewal::No if !self.is_ending => {
                 if reader.is_leaving && self.next_renewal <= Instant::now() {
                     // At once: there may be so much to read that no deadline is ever looked at.
-                    self.renewal = Renewal::open(&self.connector);
+                    self.renew();
                     return None;
                 }
                 let idle = self.idle_limit.map(|limit| reader.last_message + limit);
@@ -169,6 +172,11 @@ impl Connection {
         }
     }
 
+    fn renew(&mut self) {
+        self.renewal_began = Instant::now();
+        self.renewal = Renewal::open(&self.connector);
+    }
+
     fn deadline_passed(&mut self) {
         match std::mem::take(&mut self.renewal) {
             Renewal::Draining { second, twice, .. } => {
@@ -177,7 +185,7 @@ impl Connection {
                 self.disconnects += 1;
                 self.replace(second, twice);
             }
-            Renewal::No => self.renewal = Renewal::open(&self.connector),
+            Renewal::No => self.renew(),
             other => self.renewal = other,
         }
     }
@@ -217,7 +225,7 @@ impl Connection {
         let is_leaving = self.reader.as_ref().is_some_and(|reader| reader.is_leaving);
         let is_renewed = !is_leaving && self.idle_limit.is_some();
         let silent = self.reader.as_ref().filter(|_| is_renewed).map(|reader| reader.last_message);
-        let doubt = silent.map(|since| self.doubts.renewal_failed(since));
+        let doubt = silent.and_then(|since| self.doubts.renewal_failed(since, self.renewal_began));
         self.connector.log.cannot_renew(error, doubt);
         let pause = if is_leaving { MOVE_AGAIN } else { self.idle_limit.unwrap_or(MOVE_AGAIN) };
         self.next_renewal = Instant::now() + pause;

@@ -2,6 +2,7 @@
 
 use super::connector::Role;
 use super::link::LinkError;
+use crate::healthcheck::{CHECK_THE_ADDRESS, advice_for_trouble};
 use crate::log_limit::LogLimit;
 use crate::status::{Doubt, Status};
 use std::time::Duration;
@@ -63,14 +64,14 @@ impl ConnectionLog {
                 }
             }
             error => {
-                let advice = "check the address and the network; it is tried again";
+                let advice = advice_for_trouble(&error.to_string()).unwrap_or(CHECK_THE_ADDRESS);
                 self.status.failing(format!("cannot connect to NATS at {server}: {error}"), advice);
                 if let Some(unsaid) = self.failed.allow() {
                     tracing::warn!(
                         source = self.source,
                         sink = self.sink,
                         unsaid,
-                        "cannot connect to NATS at {server}, will try again: {error}"
+                        "cannot connect to NATS at {server}, will try again: {error}; {advice}"
                     );
                 }
             }

@@ -59,10 +59,13 @@ pub(super) enum Renewal {
 pub(super) struct Doubts(u32);
 
 impl Doubts {
-    /// Another attempt has failed, and nothing has come since then.
-    pub(super) fn renewal_failed(&mut self, silent_since: Instant) -> Doubt {
+    /// Another attempt, which began then, has failed. That is no doubt if something has come meanwhile.
+    pub(super) fn renewal_failed(&mut self, silent_since: Instant, began: Instant) -> Option<Doubt> {
+        if silent_since > began {
+            return None;
+        }
         self.0 = self.0.saturating_add(1);
-        Doubt { silent_since, failed_renewals: self.0 }
+        Some(Doubt { silent_since, failed_renewals: self.0 })
     }
 
     /// Something has come, or another connection has taken its place; whether it was doubted.
@@ -152,9 +155,15 @@ mod tests {
         let mut doubts = Doubts::default();
         assert!(!doubts.end(), "nothing was doubted");
         let silent_since = Instant::now();
-        let dead = |doubts: &mut Doubts| doubts.renewal_failed(silent_since).counts_as_dead();
+        let began = silent_since + Duration::from_secs(1);
+        let dead = |doubts: &mut Doubts| doubts.renewal_failed(silent_since, began).unwrap().counts_as_dead();
         assert_eq!([dead(&mut doubts), dead(&mut doubts), dead(&mut doubts)], [false, true, true]);
         assert!(doubts.end());
         assert_eq!([dead(&mut doubts), dead(&mut doubts)], [false, true], "it begins anew");
+        assert!(doubts.end());
+        // A message has come while it was tried.
+        let came = began + Duration::from_secs(1);
+        assert_eq!(doubts.renewal_failed(came, began), None);
+        assert!(!doubts.end(), "nothing was doubted");
     }
 }

@@ -630,7 +630,7 @@ impl SourceCounts {
 impl fmt::Display for SourceSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "received {} ({} bytes)", self.received, self.received_bytes)?;
-        write!(f, ", undecodable {}, excluded {}", self.undecodable, self.excluded)?;
+        write!(f, ", not JSON {}, excluded {}", self.undecodable, self.excluded)?;
         if self.joined > 0 {
             write!(f, ", joined {}", self.joined)?;
         }
@@ -642,5 +642,19 @@ impl fmt::Display for SourceSnapshot {
             write!(f, ", pending {}", self.pending)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not JSON is delivered as text: no word of a loss.
+    #[test]
+    fn a_source_says_what_came_in_words_of_no_loss() {
+        let counts = SourceCounts::default();
+        counts.add_undecodable(2);
+        let said = counts.snapshot().to_string();
+        assert_eq!(said, "received 0 (0 bytes), not JSON 2, excluded 0, disconnects 0");
     }
 }

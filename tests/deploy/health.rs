@@ -51,7 +51,11 @@ async fn nobody_there_is_1_an_answer_that_does_not_come_is_too_and_a_wrong_url_i
     let ended = run(&["health", "--url", &server.url("/health")], &[]).await;
     assert!(ended.code == Some(1) && ended.err.contains("no answer within 5 s"), "{ended:?}");
     assert!(start.elapsed() < Duration::from_secs(10));
-    for url in ["127.0.0.1:8686", "ftp://a/", "no url"] {
-        assert_eq!(run(&["health", "--url", url], &[]).await.code, Some(64), "{url}");
+    for url in
+        ["127.0.0.1:8686", "ftp://a/", "no url", "http://u:s3cr3t@127.0.0.1:1/ready", "http://u:s3cr3t@["]
+    {
+        let ended = run(&["health", "--url", url], &[]).await;
+        assert!(ended.code == Some(64) && ended.err.contains("--url: "), "{url}: {ended:?}");
+        assert!(!ended.err.contains("s3cr3t"), "{ended:?}");
     }
 }

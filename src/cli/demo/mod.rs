@@ -20,6 +20,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use toml::{Table, Value};
 
+/// Events in a second: with fewer nobody sees anything, and none of them is a time that the clock does not know.
+const RATES: std::ops::RangeInclusive<f64> = 0.001..=1_000_000.0;
+
 /// `demo`'s arguments.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -39,10 +42,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, registry: &Registry, env: &Env) -> Result<(), Failure> {
-    if !(args.rate > 0.0 && args.rate <= 1_000_000.0) {
+    if !RATES.contains(&args.rate) {
         return Err(Failure::Config(format!(
-            "--rate: {} is no rate; expected more than 0 and at most 1000000",
-            args.rate
+            "--rate: {:?} is no rate; expected at least {} and at most {}",
+            args.rate,
+            RATES.start(),
+            RATES.end()
         )));
     }
     run::block_on(NonZero::<usize>::MIN, async {

@@ -105,17 +105,11 @@ fn url(given: Option<&str>, env: &Env) -> Result<Url, Failure> {
         };
         return api_url::of_environment(env)?.ok_or_else(off);
     };
-    let wrong =
-        |what: &str| Failure::Usage(format!("--url: {what}; expected the API's URL, such as {DEFAULT_URL}"));
-    if !text.starts_with("http://") && !text.starts_with("https://") {
-        return Err(wrong("it does not begin with http:// or https://"));
-    }
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("the API takes no user and password"));
-    }
+    let url = api_url::given(text, DEFAULT_URL)?;
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("neither `?` nor `#` belongs there"));
+        return Err(Failure::Usage(format!(
+            "--url: neither `?` nor `#` belongs there; expected the API's URL, such as {DEFAULT_URL}"
+        )));
     }
     Ok(url)
 }
