@@ -8,7 +8,7 @@ use std::time::Duration;
 use support::certificates::Certificates;
 use support::http_server::{HttpServer, Reply};
 use support::nats_server::{NatsServer, Options, TlsFiles};
-use support::program::NO_PORTS;
+use support::program::{NO_PORTS, Program};
 use support::publisher::Publisher;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
