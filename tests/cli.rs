@@ -238,6 +238,14 @@ async fn validate_needs_no_secrets_if_it_is_told_so() {
     );
     let env = [("NATS", "nats://h"), ("LOKI_URL", "http://h"), ("PASSWORD", "p")];
     check(&run(&["validate", "-c", path], &env).await, 0, "valid", "");
+    // What a variable alone decides is not looked at, and not forgotten.
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/configs/fly-to-s3-and-datadog.toml");
+    check(
+        &run(&["validate", "-c", example, "--no-environment"], &[]).await,
+        0,
+        "1 sink; not looked at: sinks.archive",
+        "sinks.archive.bucket: it depends on the environment",
+    );
     let bad_url = [("NATS", "http://u:s3cr3t@h"), ("LOKI_URL", "http://h"), ("PASSWORD", "p")];
     let output = run(&["validate", "-c", path], &bad_url).await;
     check(&output, 78, "", "sources.nats: url: server 1 of the list is not a URL");

@@ -64,7 +64,7 @@ fn whole_configurations_are_valid() {
             count += 1;
         }
     }
-    assert_eq!(count, 1 + PROVIDERS.len() + 6);
+    assert_eq!(count, 1 + PROVIDERS.len() + 8);
 }
 
 #[test]

@@ -117,6 +117,15 @@ struct Resolved {
     references: References,
 }
 
+/// What is said of a component that is left out, because a placeholder stands for what is in the environment.
+pub(crate) const NOT_LOOKED_AT: &str =
+    "it depends on the environment, without which the component cannot be looked at";
+
+/// Whether this may be in an option's path, such as `auth.keys[0]`.
+fn is_of_a_path(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.[]".contains(c)
+}
+
 const KINDS: [&str; 3] = ["sources", "transforms", "sinks"];
 
 impl<'a> Loader<'a> {
@@ -371,8 +380,12 @@ impl Loader<'_> {
         let Some(placeholder) = self.env.placeholder() else { return problems };
         let is_known = |problem: &Problem| !problem.message.contains(placeholder);
         let (mistakes, unknown): (Vec<_>, Vec<_>) = problems.into_iter().partition(is_known);
-        let message = "it depends on the environment, without which the component cannot be looked at";
-        let warn = |problem: Problem| Problem::at(problem.path, message).below(path);
+        let warn = |Problem { path: option, message, .. }: Problem| {
+            // Many a mistake of a whole table begins with the option that it is about.
+            let named = message.split_once(": ").map(|(option, _)| option);
+            let named = named.filter(|named| option.is_empty() && named.chars().all(is_of_a_path));
+            Problem::at(named.unwrap_or(&option), NOT_LOOKED_AT).below(path)
+        };
         let warnings: Vec<_> =
             unknown.into_iter().map(|problem| self.config.places.place(warn(problem))).collect();
         self.config.warnings.extend(warnings);

@@ -58,6 +58,8 @@ pub use global::{
     TelemetryTags, WildcardMatching,
 };
 pub use interpolate::interpolate;
+#[cfg(feature = "cli")]
+pub(crate) use load::NOT_LOOKED_AT;
 pub(crate) use problem::is_secret;
 pub use problem::{Places, Problem, Problems, Severity};
 #[cfg(feature = "cli")]

@@ -539,7 +539,7 @@ fn values_of_placeholders_are_not_judged() {
     );
     let config = load(&text).unwrap();
     let warnings: Vec<_> = config.warnings.iter().map(|warning| warning.path.as_str()).collect();
-    assert_eq!(warnings, ["sinks.archive"], "{:?}", config.warnings);
+    assert_eq!(warnings, ["sinks.archive.bucket"], "{:?}", config.warnings);
     assert!(config.warnings[0].message.contains("it depends on the environment"));
     let wrong =
         format!("{text}[sinks.bad]\ntype = 'aws_s3'\ninputs = ['x']\nbucket = '${{BUCKET}}'\nbuket = 1\n");
