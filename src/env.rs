@@ -34,6 +34,8 @@ struct Inner {
     variables: BTreeMap<String, OsString>,
     /// What has been read from files, so that a secret can be traced back to its file.
     files: Mutex<Vec<(PathBuf, SensitiveString)>>,
+    /// Held by whoever reads a pipe that an option names.
+    pipe: Mutex<()>,
     /// The value of every variable that is not set.
     placeholder: Option<String>,
 }
@@ -86,7 +88,7 @@ impl Env {
     #[must_use]
     pub fn with_placeholder(&self, value: &str) -> Env {
         let variables = self.0.variables.clone();
-        Env(Arc::new(Inner { variables, placeholder: Some(value.to_owned()), files: Mutex::default() }))
+        Env(Arc::new(Inner { variables, placeholder: Some(value.to_owned()), ..Inner::default() }))
     }
 
     /// The value of a variable, or of the file that `NAME_FILE` names, one line break at its end
@@ -145,13 +147,20 @@ impl Env {
     /// What is in a file that an option names, such as that of a key: read anew each time, but for a pipe, which gives what
     /// it has once.
     pub(crate) fn read_file(&self, path: &Path) -> std::io::Result<SensitiveString> {
+        if !is_pipe(path) {
+            return read_text(path, MAX_FILE).map(SensitiveString::from);
+        }
+        // Two that read one pipe would share what it gives, and those who wait would become ever more: a connection is
+        // tried again sooner than a pipe is given up.
+        let Ok(_turn) = self.0.pipe.try_lock() else {
+            let what = "it is a pipe, and is being read already";
+            return Err(std::io::Error::new(std::io::ErrorKind::WouldBlock, what));
+        };
         if let Some(known) = self.of_pipe(path) {
             return Ok(known);
         }
         let text = SensitiveString::from(read_text(path, MAX_FILE)?);
-        if is_pipe(path) {
-            self.files().push((path.to_owned(), text.clone()));
-        }
+        self.files().push((path.to_owned(), text.clone()));
         Ok(text)
     }
 
@@ -219,6 +228,27 @@ mod tests {
             assert_eq!(env.read_file(&path).unwrap().expose(), "-----BEGIN X-----\n");
         }
         writer.join().unwrap().unwrap();
+        // Nobody else gets a part of it.
+        let path = dir.path().join("other");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        std::thread::scope(|scope| {
+            // Whoever looks whether it has begun may be in its way.
+            let first = scope.spawn(|| {
+                loop {
+                    match env.read_file(&path) {
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        read => break read.unwrap(),
+                    }
+                }
+            });
+            while env.0.pipe.try_lock().is_ok() && !first.is_finished() {
+                std::thread::yield_now();
+            }
+            assert_eq!(env.read_file(&path).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+            std::fs::write(&path, "one").unwrap();
+            assert_eq!(first.join().unwrap().expose(), "one");
+        });
+        assert_eq!(env.read_file(&path).unwrap().expose(), "one");
         // A file may change.
         let path = dir.path().join("file");
         for text in ["one", "two"] {
