@@ -1,7 +1,7 @@
 //! Two topologies in one program: each has its own configuration, its own environment and its own end.
 //!
 //! ```text
-//! cargo run --example two_topologies -- /tmp/logs
+//! cargo run --example two_topologies -- logs
 //! ```
 
 use log_shipper::config::{Config, Registry};

@@ -76,8 +76,7 @@ impl ConfigArgs {
         if self.is_environment() {
             let environment = from_environment(env).map_err(Mistakes::Environment)?;
             announce(&environment);
-            let text = environment.table.to_string();
-            return Config::from_toml(&text, "environment", registry, env).map_err(Mistakes::Files);
+            return environment.load(registry, env).map_err(Mistakes::Files);
         }
         let (files, mut problems) = ConfigFile::read(&self.config, &self.config_dir);
         // What is in a file that cannot be read, nobody knows: that there is nothing is no mistake then.

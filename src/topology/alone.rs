@@ -81,7 +81,7 @@ struct Alone {
     books: Books,
     stopper: CancellationToken,
     /// How long the rest may take, once somebody wants the end.
-    deadline: oneshot::Sender<Duration>,
+    deadline: Option<oneshot::Sender<Duration>>,
     end: JoinHandle<Report>,
     /// The closed books, once the end has been seen.
     closed: Option<Report>,
@@ -98,7 +98,7 @@ impl Alone {
             };
             running.stop(deadline).await
         });
-        Alone { books, stopper, deadline, end, closed: None }
+        Alone { books, stopper, deadline: Some(deadline), end, closed: None }
     }
 
     fn counts(&self) -> Report {
@@ -120,8 +120,7 @@ impl Alone {
 
     async fn stop(mut self, deadline: Duration) -> Report {
         // It may have come to its end by itself.
-        let (sender, _) = oneshot::channel();
-        let _ = std::mem::replace(&mut self.deadline, sender).send(deadline);
+        let _ = self.deadline.take().map(|sender| sender.send(deadline));
         std::future::poll_fn(|cx| self.poll_end(cx).map(Report::clone)).await
     }
 }

@@ -25,39 +25,38 @@ pub(super) fn set_buffers(env: &Env, environment: &mut Environment) -> Result<()
     });
     let max_size = max_size.transpose()?;
     let has_stream = env.get("JETSTREAM_STREAM")?.is_some();
-    let ids: Vec<_> = environment.enabled.iter().map(|provider| provider.name).collect();
-    let Environment { table, for_vector, warnings, .. } = environment;
-    if env.get("DATA_DIR")?.is_none() {
-        if max_size.is_some() {
-            let warning = "BUFFER_MAX_SIZE has no effect: set DATA_DIR to a directory for the buffers";
-            warnings.push(warning.to_owned());
+    let on_disk = env.get("DATA_DIR")?.is_some();
+    let (mut own, mut for_vector) = (Table::new(), Table::new());
+    if on_disk {
+        set(&mut own, "type", "disk");
+        if let Some(max_size) = max_size {
+            set(&mut own, "max_size", max_size);
         }
-        for id in ids.iter().filter(|_| !has_stream) {
-            set(table, &format!("sinks.{id}.buffer.when_full"), "drop_oldest");
-            set(for_vector, &format!("sinks.{id}.buffer.type"), "memory");
-            set(for_vector, &format!("sinks.{id}.buffer.max_size"), DEFAULT_BUFFER_BYTES as i64);
-            set(for_vector, &format!("sinks.{id}.buffer.when_full"), "drop_newest");
-        }
-        return Ok(());
+        set(&mut for_vector, "type", "disk");
+        // Vector has no smaller ones.
+        set(&mut for_vector, "max_size", max_size.unwrap_or_default().max(VECTOR_DISK_BYTES));
+        [&mut environment.table, &mut environment.for_vector]
+            .into_iter()
+            .for_each(|table| set(table, "data_dir", "${DATA_DIR}"));
+    } else if max_size.is_some() {
+        let warning = "BUFFER_MAX_SIZE has no effect: set DATA_DIR to a directory for the buffers";
+        environment.warnings.push(warning.to_owned());
     }
-    for (table, is_own) in [(table, true), (for_vector, false)] {
-        set(table, "data_dir", "${DATA_DIR}");
-        for id in &ids {
-            set(table, &format!("sinks.{id}.buffer.type"), "disk");
-            if is_own {
-                if let Some(max_size) = max_size {
-                    set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
-                }
-                if !has_stream {
-                    set(table, &format!("sinks.{id}.buffer.when_full"), "drop_oldest");
-                }
-                continue;
+    if !has_stream {
+        if !on_disk {
+            set(&mut for_vector, "type", "memory");
+            set(&mut for_vector, "max_size", DEFAULT_BUFFER_BYTES as i64);
+        }
+        set(&mut own, "when_full", "drop_oldest");
+        set(&mut for_vector, "when_full", "drop_newest");
+    } else if on_disk {
+        set(&mut for_vector, "when_full", "block");
+    }
+    for provider in &environment.enabled {
+        for (table, buffer) in [(&mut environment.table, &own), (&mut environment.for_vector, &for_vector)] {
+            if !buffer.is_empty() {
+                set(table, &format!("sinks.{}.buffer", provider.name), buffer.clone());
             }
-            // Vector has no smaller ones.
-            let max_size = max_size.unwrap_or_default().max(VECTOR_DISK_BYTES);
-            let when_full = if has_stream { "block" } else { "drop_newest" };
-            set(table, &format!("sinks.{id}.buffer.max_size"), max_size);
-            set(table, &format!("sinks.{id}.buffer.when_full"), when_full);
         }
     }
     Ok(())

@@ -125,6 +125,13 @@ pub fn from_environment(env: &Env) -> Result<Environment, EnvironmentError> {
     Ok(environment)
 }
 
+impl Environment {
+    /// The configuration, without what there is to say of the environment.
+    pub(crate) fn load(&self, registry: &Registry, env: &Env) -> Result<Config, Problems> {
+        Config::from_toml(&self.table.to_string(), "environment", registry, env)
+    }
+}
+
 impl Config {
     /// The configuration that the environment's variables stand for, as `log-shipper run` takes it without a file. Its
     /// warnings name destinations that are off because a variable is missing, and what looks misspelt.
@@ -133,7 +140,7 @@ impl Config {
     /// As [`from_environment`], and every mistake that the components find in what the variables hold.
     pub fn from_environment(registry: &Registry, env: &Env) -> Result<Config, EnvironmentError> {
         let environment = from_environment(env)?;
-        let config = Config::from_toml(&environment.table.to_string(), "environment", registry, env);
+        let config = environment.load(registry, env);
         let mut config = config.map_err(|problems| EnvironmentError::Components { problems })?;
         config.warnings.extend(environment.warnings.into_iter().map(Problem::new));
         Ok(config)
